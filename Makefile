@@ -1,0 +1,86 @@
+# Two commands do everything on a fresh Debian machine: `sudo make run` and `sudo make test`.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PREFIX ?= /usr/local
+
+# Under sudo, cargo works as the user who called it, when the tree is theirs: their toolchain is used, and
+# nothing in target/ ends up owned by root.
+OWNER := $(shell stat -c %U .)
+ifeq ($(SUDO_USER),$(OWNER))
+export AS_OWNER := runuser -u $(OWNER) --
+export HOME := $(shell getent passwd $(OWNER) | cut -d: -f6)
+endif
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin:/sbin
+CARGO = $(AS_OWNER) cargo
+
+# Static programs: musl starts fastest; glibc linked in where rustc has no musl target. Looked up when a
+# recipe runs, because `deps` may have just added the target. (Before 4.4 make exports nothing to $(shell).)
+SYSROOT = $(shell PATH="$(PATH)" HOME="$(HOME)" $(AS_OWNER) rustc --print sysroot)
+LIBC = $(if $(shell ls -d $(SYSROOT)/lib/rustlib/$(ARCH)-unknown-linux-musl 2>/dev/null),musl,gnu)
+ARCH := $(shell uname -m)
+TARGET = --target $(ARCH)-unknown-linux-$(LIBC)
+BUILD = $(CARGO) build --release $(TARGET) --config 'target.$(ARCH)-unknown-linux-gnu.rustflags="-Ctarget-feature=+crt-static"'
+BUILT = $(or $(CARGO_TARGET_DIR),target)/$(ARCH)-unknown-linux-$(LIBC)/release
+
+PROGRAMS := ampoule
+BUNDLES := $(patsubst %/config.json,%,$(wildcard bundles/*/config.json))
+
+.PHONY: help build run bundles test lint bench install clean deps deps-build deps-lint deps-run deps-test deps-bench
+
+help: ## Print this
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r target does; do \
+	    printf '  make %-9s %s\n' "$$target" "$$does"; done
+
+build: deps-build ## Build the static, stripped programs into target/bin/
+	@$(BUILD) $(PROGRAMS:%=-p %)
+	@$(AS_OWNER) install -C -D -t target/bin $(PROGRAMS:%=$(BUILT)/%)
+
+run: build bundles/hello/rootfs ## Run the sample bundle `hello` (as root)
+	@target/bin/ampoule run --bundle bundles/hello hello-$$$$
+
+bundles: $(BUNDLES:%=%/rootfs) ## Make the root filesystems of the sample bundles
+
+.SECONDEXPANSION:
+bundles/%/rootfs: bundles/make-rootfs $$(wildcard bundles/$$*/*.sh) | deps-run
+	@$(AS_OWNER) $< $@ $(wordlist 2,9,$^)
+
+# Another runtime is put through the integration tests only. Without nextest plain cargo does: installing
+# nextest from source takes longer than all the tests.
+TESTED = $(if $(RUNTIME),-p ampoule-tests,--workspace)
+RUNNER = $(if $(shell PATH="$(PATH)" command -v cargo-nextest),nextest run,test --lib --bins --tests)
+
+test: deps-test deps-build $(if $(RUNTIME),,build) ## Run all tests (as root); RUNTIME=runc tests another runtime, STRICT=1 forbids skips
+	@$(BUILD) -p ampoule-tests --bins
+	@$(CARGO) $(RUNNER) $(TESTED) --no-run
+	@[ $$(id -u) = 0 ] || { echo "the integration tests need root: sudo make test" >&2; exit 1; }
+	@# The runner hides what passing tests say, so the skips are shown here, and its summary last again.
+	@rm -f target/skips; set -o pipefail; \
+	    PROBE=$(abspath $(BUILT)/probe) SKIPS=$(abspath target/skips) \
+	        cargo $(RUNNER) $(TESTED) --no-fail-fast 2>&1 | tee target/tests.log; status=$$?; \
+	    if [ -s target/skips ]; then sort -u target/skips | sed "1i Skipped themselves:"; \
+	        grep -E '^ *Summary|^test result|^error: .* failed' target/tests.log | tail -n 1; fi; exit $$status
+
+lint: deps-build deps-lint ## Check formatting, clippy's and rustc's warnings, licences and advisories
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@if ! command -v cargo-deny >/dev/null; then echo "SKIP cargo-deny: it is not installed" >&2; \
+	elif $(CARGO) deny --log-level off fetch db; then $(CARGO) deny --log-level error check; \
+	else echo "SKIP cargo-deny's advisories: their database is out of reach" >&2; \
+	    $(CARGO) deny --log-level error check bans licenses sources; fi
+
+bench: deps-bench deps-run build ## Compare with the runtimes on PATH and with the kernel's own floor (as root)
+	@$(BUILD) -p ampoule-tests --bins
+	@$(CARGO) bench -p ampoule-tests --bench lifecycle --no-run
+	@FLOOR=$(abspath $(BUILT)/floor) cargo bench -p ampoule-tests --bench lifecycle
+
+install: ## Install target/bin/ampoule into $(DESTDIR)$(PREFIX)/bin; run `make build` first
+	install -D -t $(DESTDIR)$(PREFIX)/bin target/bin/ampoule
+
+clean: ## Remove all that was built
+	rm -rf target bundles/*/rootfs
+
+deps: deps-build deps-run deps-test deps-bench ## Install what this machine lacks, from Debian and with rustup (as root)
+
+$(addprefix deps-,build lint run test bench): deps-%:
+	@.ci/deps $*

@@ -1,0 +1,183 @@
+//! The cgroup layout, its controllers, and what hangs on them.
+
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+
+use super::{Finding, text};
+use crate::facts::{Hierarchy, Layout, Version};
+use crate::sys::{bpf, probe};
+
+const UNIFY: &str = "boot with systemd.unified_cgroup_hierarchy=1, or: mount -t cgroup2 none /sys/fs/cgroup";
+
+pub(super) fn findings(layout: &Layout) -> Vec<Finding> {
+    let v2 = layout.hierarchies.iter().find(|t| t.version == Version::V2);
+    let mut findings = vec![shape(layout, v2)];
+    findings.extend(controllers(layout));
+    if let Some(first) = layout.hierarchies.first() {
+        findings.push(writable(first));
+    }
+    findings.push(born_inside(v2));
+    findings.push(devices(layout, v2));
+    findings.push(kill(v2));
+    findings.push(swap(layout));
+    findings.push(Finding::either(
+        Path::new("/proc/pressure").is_dir(),
+        "pressure (PSI)",
+        "cpu, io and memory pressure are measured",
+        "statistics hold no pressure",
+        "boot with psi=1 (Linux 4.20, CONFIG_PSI)",
+    ));
+    findings
+}
+
+fn shape(layout: &Layout, v2: Option<&Hierarchy>) -> Finding {
+    let v1 = layout.hierarchies.iter().filter(|t| t.version == Version::V1).count();
+    match (v1, v2) {
+        (0, Some(tree)) => Finding::ok("layout", format!("v2 at {}", tree.mount.display())),
+        (0, None) => {
+            Finding::missing("layout", "no cgroup filesystem is mounted: nothing can be limited", UNIFY)
+        }
+        (n, Some(tree)) => Finding::limited(
+            "layout",
+            format!("hybrid: {n} v1 trees, and v2 at {}", tree.mount.display()),
+            UNIFY,
+        ),
+        (n, None) => Finding::limited("layout", format!("v1: {n} trees"), UNIFY),
+    }
+}
+
+/// Who holds which controller, and why those that limits need are absent.
+fn controllers(layout: &Layout) -> Vec<Finding> {
+    let held = |name: &str| layout.hierarchies.iter().any(|t| t.controllers.iter().any(|c| c == name));
+    // What each is called in either version, and the file of the kernel's configuration.
+    const WANTED: [(&str, &str, &str); 7] = [
+        ("cpu", "cpu", "CONFIG_CGROUP_SCHED"),
+        ("cpuset", "cpuset", "CONFIG_CPUSETS"),
+        ("memory", "memory", "CONFIG_MEMCG"),
+        ("pids", "pids", "CONFIG_CGROUP_PIDS"),
+        ("io", "blkio", "CONFIG_BLK_CGROUP"),
+        ("hugetlb", "hugetlb", "CONFIG_CGROUP_HUGETLB"),
+        ("rdma", "rdma", "CONFIG_CGROUP_RDMA"),
+    ];
+    let (there, lacking): (Vec<_>, Vec<_>) = WANTED.into_iter().partition(|(v2, v1, _)| held(v2) || held(v1));
+    let list: Vec<&str> = there.iter().map(|(name, ..)| *name).collect();
+    let mut findings = Vec::new();
+    if !list.is_empty() {
+        findings.push(Finding::ok("controllers", list.join(", ")));
+    }
+    let known = text("/proc/cgroups");
+    for (name, v1, option) in lacking {
+        let row = known
+            .lines()
+            .map(|l| l.split_whitespace().collect::<Vec<_>>())
+            .find(|row| row.first() == Some(&v1));
+        let how = match row.as_deref().and_then(|row| row.last()) {
+            Some(&"0") => format!("take cgroup_disable={v1} off the kernel's command line"),
+            Some(_) => {
+                "mount it, or give it to the v2 tree: no hierarchy has it, though the kernel does".to_owned()
+            }
+            None => format!("use a kernel with {option}"),
+        };
+        findings.push(Finding::missing(name, "limits of this kind are refused", how));
+    }
+    findings
+}
+
+fn writable(tree: &Hierarchy) -> Finding {
+    let dir = tree.mount.display();
+    match access(&tree.mount, AccessFlags::W_OK) {
+        Ok(()) => Finding::ok("right to make groups", format!("{dir} is ours to write")),
+        Err(e) => Finding::limited(
+            "right to make groups",
+            format!("{dir}: {e}"),
+            "run as root, or have systemd delegate a group (Delegate=yes)",
+        ),
+    }
+}
+
+fn born_inside(v2: Option<&Hierarchy>) -> Finding {
+    match (probe::can_clone_into_cgroup(), v2) {
+        (true, Some(_)) => Finding::ok("birth in the group", "CLONE_INTO_CGROUP: no move after the clone"),
+        (true, None) => {
+            Finding::limited("birth in the group", "only v2 has it: the process is moved later", UNIFY)
+        }
+        (false, _) => Finding::missing(
+            "birth in the group",
+            "the process is moved after the clone",
+            "use Linux 5.7 or newer",
+        ),
+    }
+}
+
+fn devices(layout: &Layout, v2: Option<&Hierarchy>) -> Finding {
+    const NAME: &str = "device rules";
+    if layout.hierarchies.iter().any(|t| t.controllers.iter().any(|c| c == "devices")) {
+        return Finding::ok(NAME, "the v1 devices controller");
+    }
+    if v2.is_none() {
+        return Finding::missing(NAME, "no devices controller and no v2 tree", UNIFY);
+    }
+    // r0 = 1; exit
+    match bpf::load_device_program(&[0x1_0000_00b7, 0x95]) {
+        Ok(_) => Finding::ok(NAME, "BPF programs on v2 groups"),
+        Err(refused) if refused.errno == nix::errno::Errno::EPERM => Finding::limited(
+            NAME,
+            "BPF programs are refused to this user",
+            "run as root, or with CAP_BPF and CAP_NET_ADMIN",
+        ),
+        Err(refused) => Finding::missing(
+            NAME,
+            format!("bpf(BPF_PROG_LOAD): {}", refused.errno),
+            "use Linux 4.15 or newer with CONFIG_CGROUP_BPF",
+        ),
+    }
+}
+
+fn kill(v2: Option<&Hierarchy>) -> Finding {
+    const NAME: &str = "kill of a whole group";
+    let Some(tree) = v2 else {
+        return Finding::limited(NAME, "v1: freeze, signal one by one, thaw", UNIFY);
+    };
+    match some_group(&tree.mount) {
+        Some(group) if group.join("cgroup.kill").exists() => Finding::ok(NAME, "cgroup.kill"),
+        Some(_) => Finding::limited(NAME, "freeze, signal one by one, thaw", "use Linux 5.14 or newer"),
+        // The root has no such file, so with no group to look at the kernel's age decides.
+        None if kernel_is(5, 14) => Finding::ok(NAME, "cgroup.kill, going by the kernel's version"),
+        None => Finding::limited(NAME, "freeze, signal one by one, thaw", "use Linux 5.14 or newer"),
+    }
+}
+
+/// Any group below the root.
+fn some_group(mount: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(mount).ok()?.flatten();
+    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).next()
+}
+
+fn kernel_is(major: u32, minor: u32) -> bool {
+    let release = text("/proc/sys/kernel/osrelease");
+    let mut numbers = release.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(major), Some(minor))
+}
+
+fn swap(layout: &Layout) -> Finding {
+    const NAME: &str = "swap accounting";
+    const TURN_ON: &str = "boot with swapaccount=1 (CONFIG_MEMCG_SWAP; always there since Linux 6.1)";
+    let home = layout.hierarchies.iter().find(|t| t.controllers.iter().any(|c| c == "memory"));
+    let Some(tree) = home else {
+        return Finding::missing(NAME, "needs the memory controller", "see memory");
+    };
+    let there = match tree.version {
+        Version::V1 => tree.mount.join("memory.memsw.limit_in_bytes").exists(),
+        Version::V2 => {
+            some_group(&tree.mount).is_none_or(|g| g.join("memory.swap.max").exists() || kernel_is(6, 1))
+        }
+    };
+    Finding::either(
+        there,
+        NAME,
+        "memory.swap can be limited",
+        "linux.resources.memory.swap is refused",
+        TURN_ON,
+    )
+}

@@ -1,0 +1,89 @@
+//! `ampoule create`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+
+use super::Context;
+use crate::container::id::Id;
+use crate::launch::Gate;
+use crate::lifecycle;
+use crate::plan::{Console, Options};
+
+/// What create and run have in common.
+#[derive(clap::Args)]
+pub(super) struct Create {
+    /// The bundle's directory
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub(super) bundle: PathBuf,
+    /// Send the terminal's master end to this unix socket
+    #[arg(long, value_name = "SOCKET")]
+    pub(super) console_socket: Option<PathBuf>,
+    /// Send the init's pidfd to this unix socket
+    #[arg(long, value_name = "SOCKET")]
+    pub(super) pidfd_socket: Option<PathBuf>,
+    /// Write the init's pid to this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) pid_file: Option<PathBuf>,
+    /// Chroot instead of pivot_root, for a root in an initramfs
+    #[arg(long)]
+    pub(super) no_pivot: bool,
+    /// Keep the session keyring of the caller
+    #[arg(long)]
+    pub(super) no_new_keyring: bool,
+    /// Pass N descriptors after stderr to the container
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) preserve_fds: u32,
+    /// The container's name
+    pub(super) id: String,
+}
+
+impl Create {
+    /// The flags as the planner knows them; `console` says where a terminal would go without a console socket.
+    pub(super) fn options(&self, console: Console) -> Result<Options> {
+        let console = match &self.console_socket {
+            Some(socket) => Console::Socket(socket.clone()),
+            None => console,
+        };
+        let listen_fds = listen_fds()?;
+        for fd in 3..3u32.saturating_add(self.preserve_fds).saturating_add(listen_fds) {
+            if !is_open(fd) {
+                bail!("--preserve-fds: descriptor {fd} is not open");
+            }
+        }
+        let (no_pivot, no_new_keyring, preserve_fds) =
+            (self.no_pivot, self.no_new_keyring, self.preserve_fds);
+        Ok(Options { console, no_pivot, no_new_keyring, preserve_fds, listen_fds })
+    }
+}
+
+/// sd_listen_fds(3): as runc, LISTEN_PID is not compared, since the caller may be a shell of the addressee.
+fn listen_fds() -> Result<u32> {
+    match std::env::var("LISTEN_FDS") {
+        Ok(text) => text.parse().with_context(|| format!("LISTEN_FDS={text}: expected a number")),
+        Err(_) => Ok(0),
+    }
+}
+
+fn is_open(fd: u32) -> bool {
+    std::fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_ok()
+}
+
+pub(super) fn run(context: &Context, args: Create) -> Result<ExitCode> {
+    let id = Id::new(&args.id)?;
+    let mut signals = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut signals)).context("sigprocmask")?;
+    let wanted = lifecycle::Wanted {
+        id: &id,
+        bundle: &args.bundle,
+        options: args.options(Console::None)?,
+        pid_file: args.pid_file.as_deref(),
+        pidfd_socket: args.pidfd_socket.as_deref(),
+        gate: Gate::Shut,
+        signals,
+    };
+    lifecycle::create(&context.store, &context.log, wanted).with_context(|| args.id.clone())?;
+    Ok(ExitCode::SUCCESS)
+}

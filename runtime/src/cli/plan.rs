@@ -1,0 +1,65 @@
+//! `ampoule plan`: what create would do. Needs no root and changes nothing.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::Context;
+use crate::bundle::Bundle;
+use crate::container::id::Id;
+use crate::facts::{self, Facts, Layout};
+use crate::plan::{self, Console, Options, Request};
+
+#[derive(clap::Args)]
+pub(super) struct Plan {
+    /// The bundle's directory
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    bundle: PathBuf,
+    /// As JSON, every field of every step
+    #[arg(long)]
+    json: bool,
+    /// Plan for a host with these cgroups instead of this one: v1, v2 or hybrid
+    #[arg(long, value_name = "LAYOUT")]
+    host: Option<String>,
+    /// As create's
+    #[arg(long)]
+    no_pivot: bool,
+    /// As create's
+    #[arg(long)]
+    no_new_keyring: bool,
+    /// The container's name
+    #[arg(default_value = "container")]
+    id: String,
+}
+
+fn facts(host: Option<&str>) -> Result<Facts> {
+    let cgroups = match host {
+        None => return Ok(facts::gather()),
+        Some("v1") => Layout::pure_v1(),
+        Some("v2") => Layout::pure_v2(),
+        Some("hybrid") => Layout::hybrid(),
+        Some(other) => bail!("--host: {other:?}, expected v1, v2 or hybrid"),
+    };
+    // Such a host is root's, and holds nothing back.
+    Ok(Facts { cgroups, capabilities: u64::MAX, euid: 0 })
+}
+
+pub(super) fn run(_: &Context, args: Plan) -> Result<ExitCode> {
+    let id = Id::new(&args.id)?;
+    let bundle = Bundle::open(&args.bundle)?;
+    let spec = bundle.spec()?;
+    let facts = facts(args.host.as_deref())?;
+    // Whichever way create would be told to hand the terminal out.
+    let console =
+        if spec.process.as_ref().is_some_and(|p| p.terminal) { Console::Foreground } else { Console::None };
+    let (no_pivot, no_new_keyring) = (args.no_pivot, args.no_new_keyring);
+    let options = Options { console, no_pivot, no_new_keyring, ..Options::default() };
+    let request =
+        Request { id: id.as_str(), bundle: &bundle.dir, spec: &spec, facts: &facts, options: &options };
+    let plan = plan::create(&request).with_context(|| bundle.config())?;
+    match args.json {
+        true => super::print(&format!("{:#}\n", serde_json::to_value(&plan)?)),
+        false => super::print(&plan.to_string()),
+    }
+}

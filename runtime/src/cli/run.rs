@@ -1,0 +1,74 @@
+//! `ampoule run`: create, start, stay in the foreground, delete.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::Context;
+use super::create::Create;
+use crate::container::id::Id;
+use crate::launch::Gate;
+use crate::launch::foreground::{self, Signals};
+use crate::lifecycle::{self, Made};
+use crate::plan::Console;
+
+#[derive(clap::Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    create: Create,
+    /// Return as soon as the program runs
+    #[arg(short, long)]
+    detach: bool,
+    /// Do not delete the container when it has ended
+    #[arg(long)]
+    keep: bool,
+    /// Do not reap what the container's processes leave behind
+    #[arg(long)]
+    no_subreaper: bool,
+}
+
+pub(super) fn run(context: &Context, args: Run) -> Result<ExitCode> {
+    let id = Id::new(&args.create.id)?;
+    execute(context, &id, &args).with_context(|| id.to_string())
+}
+
+fn execute(context: &Context, id: &Id, args: &Run) -> Result<ExitCode> {
+    if !args.detach && args.create.console_socket.is_some() {
+        bail!("--console-socket goes with --detach: in the foreground the terminal is this one");
+    }
+    // Before there is anything that a signal could leave behind.
+    let signals = Signals::block()?;
+    if !args.detach && !args.no_subreaper {
+        nix::sys::prctl::set_child_subreaper(true).context("PR_SET_CHILD_SUBREAPER")?;
+    }
+    let console = if args.detach { Console::None } else { Console::Foreground };
+    let wanted = lifecycle::Wanted {
+        id,
+        bundle: &args.create.bundle,
+        options: args.create.options(console)?,
+        pid_file: args.create.pid_file.as_deref(),
+        pidfd_socket: args.create.pidfd_socket.as_deref(),
+        gate: Gate::Open,
+        signals: signals.original,
+    };
+    let Made { locked, record, launched } = lifecycle::create(&context.store, &context.log, wanted)?;
+    if let Err(reason) = lifecycle::started(&record, &launched) {
+        lifecycle::delete(locked, true, &context.log)?;
+        return Err(reason);
+    }
+    if args.detach {
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Other verbs may work on it while it runs.
+    drop(locked);
+    let code = foreground::attend(launched, &signals);
+    if !args.keep || code.is_err() {
+        // Somebody else may have deleted it already.
+        if let Ok(container) = context.store.open(id)
+            && let Ok(locked) = container.lock()
+        {
+            lifecycle::delete(locked, true, &context.log)?;
+        }
+    }
+    Ok(ExitCode::from(code? as u8))
+}

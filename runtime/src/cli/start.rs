@@ -1,0 +1,20 @@
+//! `ampoule start`
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+use super::Context;
+use crate::lifecycle;
+
+#[derive(clap::Args)]
+pub(super) struct Start {
+    /// The container's name
+    id: String,
+}
+
+pub(super) fn run(context: &Context, args: Start) -> Result<ExitCode> {
+    let start = || lifecycle::start(&context.open(&args.id)?.lock()?);
+    start().context(args.id.clone())?;
+    Ok(ExitCode::SUCCESS)
+}

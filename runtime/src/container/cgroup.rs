@@ -1,0 +1,263 @@
+//! A live cgroup: a container's directories, one in every hierarchy of the host. Which version a directory is of
+//! shows in the files that it has.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+mod freezer;
+
+/// How long a removal or a kill waits for processes to be gone. Longer means one that sleeps in the kernel.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A container's cgroups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    dirs: Vec<PathBuf>,
+}
+
+impl Cgroup {
+    /// `dirs` are the directories that the record holds: absolute, on the host's cgroup mounts.
+    pub fn new(dirs: Vec<PathBuf>) -> Self {
+        Cgroup { dirs }
+    }
+
+    /// Every process in the cgroup and below it, in ascending order.
+    ///
+    /// # Errors
+    /// A directory or a list that can't be read, unless it is gone.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        Ok(self.leading_dir().map(processes_below).transpose()?.unwrap_or_default().into_iter().collect())
+    }
+
+    /// Sends `signal` to every process, without one slipping through by forking.
+    ///
+    /// # Errors
+    /// When processes are left after ten seconds, or the kernel refuses.
+    pub fn kill(&self, signal: Signal) -> Result<()> {
+        let Some(dir) = self.leading_dir() else { return Ok(()) };
+        if signal == Signal::SIGKILL && kill_at_once(dir)? {
+            // v2's freezer lets them die, v1's on a hybrid host doesn't.
+            return self.thaw_v1();
+        }
+        let was_frozen = self.is_frozen().unwrap_or(false);
+        // Frozen, nothing forks; a host without a freezer is left to the repetition below.
+        let frozen = was_frozen || self.freeze().is_ok();
+        let sent = signal_all(dir, signal);
+        // A frozen process dies only once it is thawed (v1), and other signals wait for the resume that is to come.
+        if frozen && (signal == Signal::SIGKILL || !was_frozen) {
+            self.thaw()?;
+        }
+        sent?;
+        if frozen || signal != Signal::SIGKILL { Ok(()) } else { self.kill_until_empty(dir) }
+    }
+
+    fn kill_until_empty(&self, dir: &Path) -> Result<()> {
+        let mut pause = Pause::new();
+        while signal_all(dir, Signal::SIGKILL)? > 0 {
+            if !pause.take() {
+                bail!("{}", who_is_left(dir));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes every directory, with what the container made inside, and kills what still runs there. Directories
+    /// above stay, even if this container was their first: others may be on their way into them.
+    ///
+    /// # Errors
+    /// When a directory is still busy after ten seconds, naming who is in it.
+    pub fn remove(&self) -> Result<()> {
+        // After the last process is gone, which is the usual case, this is all.
+        let busy: Vec<&PathBuf> = self.dirs.iter().filter(|dir| rmdir(dir).is_err()).collect();
+        if busy.is_empty() {
+            return Ok(());
+        }
+        for dir in &busy {
+            check_is_cgroup(dir)?;
+        }
+        let mut pause = Pause::new();
+        loop {
+            let mut left = Vec::new();
+            for dir in &busy {
+                match remove_below(dir) {
+                    Ok(()) => {}
+                    Err(Errno::EBUSY) => left.push(*dir),
+                    Err(e) => bail!("rmdir {}: {e}", dir.display()),
+                }
+            }
+            let Some(first) = left.first() else { return Ok(()) };
+            for dir in &left {
+                if !kill_at_once(dir)? {
+                    signal_all(dir, Signal::SIGKILL)?;
+                }
+            }
+            self.thaw_v1()?;
+            if !pause.take() {
+                bail!("rmdir {}: {}: {}", first.display(), Errno::EBUSY, who_is_left(first));
+            }
+        }
+    }
+
+    /// The directory whose list of processes counts: v2's, whose kernel interface is the best; else the freezer's.
+    fn leading_dir(&self) -> Option<&Path> {
+        let has = |file: &'static str| self.dirs.iter().find(move |d| d.join(file).exists());
+        has("cgroup.events")
+            .or_else(|| has("freezer.state"))
+            .or_else(|| has("cgroup.procs"))
+            .map(PathBuf::as_path)
+    }
+}
+
+/// Waits that grow, up to a limit in all.
+struct Pause {
+    next: Duration,
+    end: Instant,
+}
+
+impl Pause {
+    fn new() -> Self {
+        Pause { next: Duration::from_micros(200), end: Instant::now() + PATIENCE }
+    }
+
+    /// Whether there was time left to wait.
+    fn take(&mut self) -> bool {
+        std::thread::sleep(self.next);
+        self.next = (self.next * 2).min(Duration::from_millis(100));
+        Instant::now() < self.end
+    }
+}
+
+fn rmdir(dir: &Path) -> nix::Result<()> {
+    match nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, dir, nix::unistd::UnlinkatFlags::RemoveDir) {
+        Err(Errno::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+/// Before anything is signalled or emptied: a stale record must not point at ordinary directories.
+fn check_is_cgroup(dir: &Path) -> Result<()> {
+    use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
+    match statfs(dir) {
+        Ok(fs) if [CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC].contains(&fs.filesystem_type()) => Ok(()),
+        Ok(_) => bail!("{} is not on a cgroup filesystem", dir.display()),
+        Err(Errno::ENOENT) => Ok(()),
+        Err(e) => bail!("statfs {}: {e}", dir.display()),
+    }
+}
+
+/// Removes the groups inside, deepest first, and then `dir`.
+fn remove_below(dir: &Path) -> nix::Result<()> {
+    match rmdir(dir) {
+        Err(Errno::EBUSY) => {
+            for child in children(dir) {
+                remove_below(&child)?;
+            }
+            rmdir(dir)
+        }
+        other => other,
+    }
+}
+
+/// The groups inside. Directory entries are what they say they are: a cgroup filesystem has no symbolic links.
+fn children(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+}
+
+/// v2 since Linux 5.14: the kernel kills the whole tree, frozen or not, and catches what forks meanwhile.
+fn kill_at_once(dir: &Path) -> Result<bool> {
+    let file = dir.join("cgroup.kill");
+    match fs::OpenOptions::new()
+        .write(true)
+        .open(&file)
+        .and_then(|mut f| std::io::Write::write_all(&mut f, b"1"))
+    {
+        Ok(()) => Ok(true),
+        // v1 has no such file, and neither has a threaded group, which can't be killed alone.
+        Err(e)
+            if matches!(
+                e.kind(),
+                ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(false)
+        }
+        Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(true),
+        Err(e) => Err(anyhow!("write 1 to {}: {e}", file.display())),
+    }
+}
+
+/// How many processes were there to take the signal.
+fn signal_all(dir: &Path, signal: Signal) -> Result<usize> {
+    let pids = processes_below(dir)?;
+    for pid in &pids {
+        match kill(Pid::from_raw(*pid), signal) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(e) => bail!("kill({pid}, {signal}): {e}"),
+        }
+    }
+    Ok(pids.len())
+}
+
+fn processes_below(dir: &Path) -> Result<BTreeSet<i32>> {
+    let mut pids = BTreeSet::new();
+    collect(dir, &mut pids)?;
+    Ok(pids)
+}
+
+fn collect(dir: &Path, pids: &mut BTreeSet<i32>) -> Result<()> {
+    let file = dir.join("cgroup.procs");
+    match fs::read_to_string(&file) {
+        // 0 is a process that our own pid namespace can't see.
+        Ok(text) => pids.extend(text.lines().filter_map(|l| l.parse().ok()).filter(|pid: &i32| *pid > 0)),
+        // Gone meanwhile; or a threaded group, whose processes its domain lists.
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)) => {}
+        Err(e) => return Err(e).with_context(|| format!("read {}", file.display())),
+    }
+    children(dir).iter().try_for_each(|child| collect(child, pids))
+}
+
+/// For an error: the processes with their names.
+fn who_is_left(dir: &Path) -> String {
+    let pids = processes_below(dir).unwrap_or_default();
+    let name = |pid: &i32| match fs::read_to_string(format!("/proc/{pid}/comm")) {
+        Ok(comm) => format!("{pid} ({})", comm.trim_end()),
+        Err(_) => pid.to_string(),
+    };
+    match pids.len() {
+        0 => format!("{} is busy without a process", dir.display()),
+        _ => format!("still in {}: {}", dir.display(), pids.iter().map(name).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_record_never_empties_an_ordinary_directory() {
+        let dir = std::env::temp_dir().join(format!("ampoule-cgroup-{}", std::process::id()));
+        fs::create_dir_all(dir.join("kept")).unwrap();
+        let error = Cgroup::new(vec![dir.clone()]).remove().unwrap_err().to_string();
+        assert_eq!(error, format!("{} is not on a cgroup filesystem", dir.display()));
+        assert!(dir.join("kept").is_dir());
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn one_that_is_gone_has_nothing_and_wants_nothing() {
+        let gone = Cgroup::new(vec!["/sys/fs/cgroup/ampoule-never-was".into()]);
+        gone.remove().unwrap();
+        gone.kill(Signal::SIGKILL).unwrap();
+        assert!(gone.processes().unwrap().is_empty());
+        assert!(!gone.is_frozen().unwrap());
+    }
+}

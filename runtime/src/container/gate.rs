@@ -1,0 +1,128 @@
+//! The start gate, both ends: it stands between `created` and `running`.
+//!
+//! ```text
+//!   init (inside)                                start (host)
+//!   ─────────────                                ────────────
+//!   accept, parked here for days     ◀── connect
+//!                                    ◀── GO
+//!   ABOUT ──▶                                    (the hooks of startContainer have run)
+//!   exec, which closes the socket   ──▶ end of file: it runs
+//!   or: the reason as text          ──▶ it failed
+//! ```
+//!
+//! End of file without ABOUT means that the init was killed before its exec. Whoever only connects and goes away
+//! learns that somebody is parked; that is how `created` is told from `running`. `run` needs no name for its gate:
+//! it speaks the same words over the channel that it has to its child anyway.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sys::socket::{self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr};
+
+/// The socket's name while the container is being made.
+pub const UNREADY: &str = "gate.new";
+/// The socket's name once it is created.
+pub const READY: &str = "gate";
+
+const GO: u8 = b'g';
+const ABOUT: u8 = b'x';
+/// A reason longer than this is cut: it crosses in one message.
+const MAX_REASON: usize = 4096;
+
+fn address(dir: BorrowedFd<'_>, name: &str) -> Result<UnixAddr> {
+    // A state directory's path may be longer than the 107 bytes of a unix address; this never is.
+    UnixAddr::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()).as_str())
+        .context("address of the start gate")
+}
+
+fn socket() -> Result<OwnedFd> {
+    socket::socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).context("socket")
+}
+
+/// Makes the gate, still under its first name.
+pub fn build(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let listener = socket()?;
+    socket::bind(listener.as_raw_fd(), &address(dir, UNREADY)?).context("bind the start gate")?;
+    socket::listen(&listener, Backlog::new(16)?).context("listen at the start gate")?;
+    Ok(listener)
+}
+
+/// Inside: parks until somebody says GO. Errors mean that nobody ever will.
+pub fn park(listener: impl AsFd) -> Result<OwnedFd, Errno> {
+    loop {
+        let fd = match crate::sys::socket::accept(&listener) {
+            Ok(fd) => fd,
+            Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
+            Err(e) => return Err(e),
+        };
+        if heard_go(&fd) {
+            return Ok(fd);
+        }
+    }
+}
+
+/// Inside: waits for GO on a connection. False: the other side went away.
+pub fn heard_go(stream: impl AsFd) -> bool {
+    let mut word = [0u8; 1];
+    loop {
+        match socket::recv(stream.as_fd().as_raw_fd(), &mut word, MsgFlags::empty()) {
+            Err(Errno::EINTR) => {}
+            answer => return answer == Ok(1) && word[0] == GO,
+        }
+    }
+}
+
+/// Inside: the next thing is exec.
+pub fn about_to_exec(stream: impl AsFd) -> Result<(), Errno> {
+    send(stream, &[ABOUT])
+}
+
+/// Inside: exec did not happen, or something before it failed. Nobody listening is no error: the process ends anyway.
+pub fn failed(stream: impl AsFd, reason: &str) {
+    let cut = reason.len().min(MAX_REASON);
+    let _ = send(stream, &reason.as_bytes()[..cut]);
+}
+
+fn send(stream: impl AsFd, bytes: &[u8]) -> Result<(), Errno> {
+    socket::send(stream.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL).map(drop)
+}
+
+/// On the host: connects to the gate. None: nobody is parked there.
+///
+/// # Errors
+/// Those of connect(2), but for the ones that say so.
+pub fn connect(dir: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
+    let stream = socket()?;
+    match socket::connect(stream.as_raw_fd(), &address(dir, READY)?) {
+        Ok(()) => Ok(Some(stream)),
+        Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(None),
+        Err(e) => Err(e).context("connect to the start gate"),
+    }
+}
+
+/// On the host: lets the init go.
+pub fn go(stream: impl AsFd) -> Result<()> {
+    send(stream, &[GO]).context("open the start gate")
+}
+
+/// On the host: waits until the program runs.
+///
+/// # Errors
+/// The init's own reason, or that it was killed.
+pub fn passed(stream: impl AsFd) -> Result<()> {
+    let mut about = false;
+    let mut buffer = [0u8; MAX_REASON];
+    loop {
+        match socket::recv(stream.as_fd().as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Err(Errno::EINTR) => {}
+            Ok(0) | Err(Errno::ECONNRESET) if about => return Ok(()),
+            Ok(0) | Err(Errno::ECONNRESET) => {
+                bail!("the init process was killed before it could run its program")
+            }
+            Ok(1) if buffer[0] == ABOUT => about = true,
+            Ok(n) => bail!("{}", String::from_utf8_lossy(&buffer[..n])),
+            Err(e) => return Err(e).context("listen for the start"),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Containers that exist: their ids, their records, what they are doing, their cgroups.
+
+pub mod cgroup;
+pub mod gate;
+pub mod id;
+pub mod record;
+pub mod status;
+pub mod store;

@@ -1,0 +1,98 @@
+//! What is known of a container before it exists and never changes afterwards: `state.json`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::step::Hook;
+
+/// The spec version that this runtime follows and reports.
+pub const OCI_VERSION: &str = "1.3.0";
+
+/// The immutable facts. Written before the first side effect, so that whatever a killed runtime leaves behind can
+/// be found and removed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the state document's own names")]
+pub struct Record {
+    pub oci_version: String,
+    pub id: String,
+    pub bundle: PathBuf,
+    pub rootfs: PathBuf,
+    /// RFC 3339.
+    pub created: String,
+    /// The user that made it.
+    pub owner: u32,
+    pub annotations: BTreeMap<String, String>,
+    /// Its cgroup in every hierarchy.
+    pub cgroups: Vec<PathBuf>,
+    /// Whether killing the init ends every process of the container.
+    pub own_pid_namespace: bool,
+    pub poststart: Vec<Hook>,
+    pub poststop: Vec<Hook>,
+}
+
+/// The state document (runtime.md#state), with what runc adds.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct State<'a> {
+    oci_version: &'a str,
+    id: &'a str,
+    pid: i32,
+    status: &'a str,
+    bundle: &'a PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rootfs: Option<&'a PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<&'a str>,
+}
+
+impl Record {
+    /// What hooks get on stdin: the spec's document and nothing more. `pid` 0: there is none.
+    pub fn hook_state(&self, status: &str, pid: i32) -> Vec<u8> {
+        let state = State {
+            oci_version: &self.oci_version,
+            id: &self.id,
+            pid,
+            status,
+            bundle: &self.bundle,
+            rootfs: None,
+            created: None,
+            annotations: &self.annotations,
+            owner: None,
+        };
+        serde_json::to_vec(&state).unwrap_or_default()
+    }
+
+    /// What `state` and `list` print.
+    pub fn state(&self, status: &str, pid: i32) -> serde_json::Value {
+        let owner = owner_name(self.owner);
+        let state = State {
+            oci_version: &self.oci_version,
+            id: &self.id,
+            pid,
+            status,
+            bundle: &self.bundle,
+            rootfs: Some(&self.rootfs),
+            created: Some(&self.created),
+            annotations: &self.annotations,
+            owner: Some(&owner),
+        };
+        serde_json::to_value(state).unwrap_or_default()
+    }
+}
+
+/// The user's name, as `list` shows it. Read from the file rather than asked of NSS, which a static program can't.
+pub fn owner_name(uid: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let entry = users.lines().map(|l| l.split(':')).find_map(|mut fields| {
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    entry.unwrap_or_else(|| format!("#{uid}"))
+}

@@ -1,0 +1,159 @@
+//! What a container is doing. It is observed, never stored: a stored word would be wrong after a crash.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use super::cgroup::Cgroup;
+use super::store::Container;
+use crate::sys::pidfd;
+
+/// runtime.md#state, and runc's `paused`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the spec's own names")]
+pub enum Status {
+    Creating,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+impl Status {
+    /// As the state document spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Verbs that depend on the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "runc's own names")]
+pub enum Verb {
+    Start,
+    Kill,
+    Delete,
+    DeleteForce,
+}
+
+/// THE table: which verb is allowed in which status.
+pub fn allowed(verb: Verb, status: Status) -> bool {
+    use Status::{Created, Paused, Running, Stopped};
+    match verb {
+        Verb::Start => status == Created,
+        Verb::Kill => matches!(status, Created | Running | Paused),
+        // A created container never ran its program, so nothing is lost (runc does the same).
+        Verb::Delete => matches!(status, Stopped | Created),
+        Verb::DeleteForce => true,
+    }
+}
+
+/// The init process: its number, and the boot-relative time of its birth in clock ticks, which no later owner of
+/// the number shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "described above")]
+pub struct Init {
+    pub pid: Pid,
+    pub birth: u64,
+}
+
+impl Init {
+    /// Reads the birth time of a live process.
+    pub fn of(pid: Pid) -> Result<Init> {
+        let stat = stat(pid).with_context(|| format!("read /proc/{pid}/stat"))?;
+        Ok(Init { pid, birth: stat.1 })
+    }
+
+    /// A handle on the process if it still runs: not ended, not a zombie, not a stranger of the same number.
+    pub fn alive(self) -> Result<Option<OwnedFd>> {
+        let fd = match pidfd::open(self.pid) {
+            Ok(fd) => fd,
+            Err(Errno::ESRCH | Errno::EINVAL) => return Ok(None),
+            Err(e) => return Err(e).with_context(|| format!("pidfd_open {}", self.pid)),
+        };
+        // The descriptor came first, so what is read now is about the process that it refers to, or about nobody.
+        Ok(match stat(self.pid) {
+            Ok((state, birth)) if birth == self.birth && !matches!(state, b'Z' | b'X') => Some(fd),
+            _ => None,
+        })
+    }
+}
+
+/// State letter and birth time: fields 3 and 22 of proc_pid_stat(5).
+fn stat(pid: Pid) -> Result<(u8, u64)> {
+    let text = std::fs::read(format!("/proc/{pid}/stat"))?;
+    // The name, field 2, may hold anything, parentheses and spaces too, but nothing after it does.
+    let rest = text.iter().rposition(|b| *b == b')').and_then(|end| text.get(end + 2..));
+    let rest = std::str::from_utf8(rest.unwrap_or_default())?;
+    let mut fields = rest.split(' ');
+    let state = fields.next().and_then(|f| f.bytes().next()).context("no state")?;
+    let birth = fields.nth(18).and_then(|f| f.parse().ok()).context("no birth time")?;
+    Ok((state, birth))
+}
+
+/// A status and, unless it is stopped or being made, the process that it was seen from.
+pub struct Observed {
+    /// What the container was doing a moment ago.
+    pub status: Status,
+    /// Its init, if it runs.
+    pub init: Option<(Pid, OwnedFd)>,
+}
+
+impl Observed {
+    /// The init's number, or 0 as the state document wants it.
+    pub fn pid(&self) -> i32 {
+        self.init.as_ref().map_or(0, |(pid, _)| pid.as_raw())
+    }
+}
+
+/// Looks at the container.
+///
+/// # Errors
+/// Its files can't be read.
+pub fn observe(container: &Container) -> Result<Observed> {
+    let gone = |status| Ok(Observed { status, init: None });
+    let Some(init) = container.init()? else {
+        // Whoever makes a container holds its lock: without one, the maker is gone.
+        return gone(if container.is_locked()? { Status::Creating } else { Status::Stopped });
+    };
+    let Some(fd) = init.alive()? else { return gone(Status::Stopped) };
+    let status = if container.has_unready_gate() {
+        // Its maker died half-way, and the child is about to notice.
+        if container.is_locked()? { Status::Creating } else { Status::Stopped }
+    } else if container.gate_is_shut()? {
+        Status::Created
+    } else if Cgroup::new(container.record()?.cgroups).is_frozen()? {
+        Status::Paused
+    } else {
+        Status::Running
+    };
+    Ok(Observed { status, init: Some((init.pid, fd)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_birth_of_this_process_reads_back() {
+        let init = Init::of(nix::unistd::getpid()).unwrap();
+        assert!(init.birth > 0);
+        assert!(init.alive().unwrap().is_some());
+        assert!(Init { birth: init.birth + 1, ..init }.alive().unwrap().is_none());
+    }
+}

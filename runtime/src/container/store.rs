@@ -1,0 +1,244 @@
+//! Where containers are kept: one directory each below `--root`.
+//!
+//! ```text
+//! ID/            flock(2)ed while a verb changes the container
+//!   state.json   the record; written before anything else is done
+//!   init         the init's pid and birth; written right after the clone
+//!   gate.new     the start gate while the container is being made …
+//!   gate         … and once it is created; removed by start
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::Pid;
+
+use super::gate;
+use super::id::Id;
+use super::record::Record;
+use super::status::Init;
+
+/// Longer than any step of another verb should take; then the user hears who is in the way.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The directory of all containers.
+pub struct Store {
+    root: PathBuf,
+}
+
+/// One container's directory.
+pub struct Container {
+    /// Its name.
+    pub id: Id,
+    path: PathBuf,
+    dir: File,
+}
+
+/// A container that only this process may change, until dropped.
+pub struct Locked {
+    /// The container.
+    pub container: Container,
+    _lock: Flock<File>,
+}
+
+impl Store {
+    /// The store at `root`; nothing is touched yet.
+    pub fn new(root: PathBuf) -> Store {
+        Store { root }
+    }
+
+    /// Takes the id for a new container.
+    ///
+    /// # Errors
+    /// `container with given ID already exists`; a state directory that can't be written.
+    pub fn claim(&self, id: &Id) -> Result<Locked> {
+        let path = self.root.join(id.as_str());
+        let mut maker = DirBuilder::new();
+        maker.mode(0o700);
+        loop {
+            match maker.create(&path) {
+                Ok(()) => {}
+                Err(e) if e.kind() == ErrorKind::NotFound => {
+                    maker
+                        .recursive(true)
+                        .create(&self.root)
+                        .with_context(|| format!("make {}", self.root.display()))?;
+                    maker.recursive(false);
+                    continue;
+                }
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                    bail!("container with given ID already exists")
+                }
+                Err(e) => return Err(e).with_context(|| format!("make {}", path.display())),
+            }
+            // A `delete --force` may come in between; then the lock is on a directory that is no more.
+            if let Ok(locked) = self.open(id).and_then(Container::lock) {
+                return Ok(locked);
+            }
+        }
+    }
+
+    /// Opens a container.
+    ///
+    /// # Errors
+    /// `container does not exist`.
+    pub fn open(&self, id: &Id) -> Result<Container> {
+        let path = self.root.join(id.as_str());
+        match File::open(&path) {
+            Ok(dir) => Ok(Container { id: id.clone(), path, dir }),
+            Err(e) if e.kind() == ErrorKind::NotFound => Err(anyhow!("container does not exist")),
+            Err(e) => Err(e).with_context(|| format!("open {}", path.display())),
+        }
+    }
+
+    /// Every container, sorted by id.
+    pub fn all(&self) -> Result<Vec<Container>> {
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e).with_context(|| format!("read {}", self.root.display())),
+        };
+        let mut ids: Vec<Id> =
+            entries.flatten().filter_map(|e| Id::new(e.file_name().to_str()?).ok()).collect();
+        ids.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        Ok(ids.iter().filter_map(|id| self.open(id).ok()).collect())
+    }
+}
+
+impl Container {
+    /// Waits for the container's lock.
+    ///
+    /// # Errors
+    /// `container does not exist` when it was deleted meanwhile; a time-out after 10 s.
+    pub fn lock(self) -> Result<Locked> {
+        let file = File::open(&self.path);
+        let mut file = match file {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => bail!("container does not exist"),
+            Err(e) => return Err(e).with_context(|| format!("open {}", self.path.display())),
+        };
+        let start = Instant::now();
+        let lock = loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => break lock,
+                Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if start.elapsed() < LOCK_TIMEOUT => {
+                    file = back
+                }
+                Err((_, Errno::EWOULDBLOCK)) => {
+                    bail!("another process has been changing this container for 10 s")
+                }
+                Err((_, e)) => return Err(e).with_context(|| format!("flock {}", self.path.display())),
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        if lock.metadata()?.nlink() == 0 {
+            bail!("container does not exist");
+        }
+        Ok(Locked { container: self, _lock: lock })
+    }
+
+    /// Whether somebody is changing the container now.
+    pub fn is_locked(&self) -> Result<bool> {
+        let file = File::open(&self.path).with_context(|| format!("open {}", self.path.display()))?;
+        Ok(matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK))))
+    }
+
+    /// The directory, for the gate.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// The immutable record.
+    ///
+    /// # Errors
+    /// The file is missing or cut short: its maker was killed before it had done anything else.
+    pub fn record(&self) -> Result<Record> {
+        let path = self.path.join("state.json");
+        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))
+    }
+
+    /// The init, if it was ever started. A file cut short counts as none: the child of a killed maker ends itself.
+    pub fn init(&self) -> Result<Option<Init>> {
+        let path = self.path.join("init");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e).with_context(|| format!("read {}", path.display())),
+        };
+        let parse = || {
+            let (pid, birth) = text.strip_suffix('\n')?.split_once(' ')?;
+            Some(Init { pid: Pid::from_raw(pid.parse().ok()?), birth: birth.parse().ok()? })
+        };
+        Ok(parse())
+    }
+
+    /// Whether creation has not finished yet.
+    pub fn has_unready_gate(&self) -> bool {
+        self.path.join(gate::UNREADY).exists()
+    }
+
+    /// Whether the init waits for start: somebody listens at the gate.
+    pub fn gate_is_shut(&self) -> Result<bool> {
+        Ok(self.path.join(gate::READY).exists() && gate::connect(self.dir())?.is_some())
+    }
+}
+
+impl Locked {
+    /// Saves the record, before anything it describes exists.
+    pub fn save(&self, record: &Record) -> Result<()> {
+        let bytes = serde_json::to_vec(record)?;
+        self.write("state.json", &bytes)
+    }
+
+    /// Saves the init's pid and birth.
+    pub fn save_init(&self, init: Init) -> Result<()> {
+        self.write("init", format!("{} {}\n", init.pid, init.birth).as_bytes())
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.container.path.join(name);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        file.and_then(|mut f| f.write_all(bytes)).with_context(|| format!("write {}", path.display()))
+    }
+
+    /// Creation is over: the gate gets its name.
+    pub fn publish_gate(&self) -> Result<()> {
+        let path = &self.container.path;
+        fs::rename(path.join(gate::UNREADY), path.join(gate::READY)).context("publish the start gate")
+    }
+
+    /// The gate is open for good.
+    pub fn remove_gate(&self) -> Result<()> {
+        fs::remove_file(self.container.path.join(gate::READY)).context("remove the start gate")
+    }
+
+    /// Forgets the container.
+    pub fn remove(self) -> Result<()> {
+        let path = &self.container.path;
+        for name in ["init", gate::UNREADY, gate::READY, "state.json"] {
+            match fs::remove_file(path.join(name)) {
+                Err(e) if e.kind() != ErrorKind::NotFound => {
+                    return Err(e).with_context(|| format!("remove {}/{name}", path.display()));
+                }
+                _ => {}
+            }
+        }
+        fs::remove_dir(path).with_context(|| format!("remove {}", path.display()))
+    }
+}
+
+/// The default of `--root`.
+pub fn default_root(rootless: bool) -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(dir) if rootless => Path::new(&dir).join("ampoule"),
+        _ => PathBuf::from("/run/ampoule"),
+    }
+}

@@ -1,0 +1,204 @@
+//! The cgroup steps of a plan. Each is a handful of system calls on the host's cgroup mounts, where no container
+//! ever makes a path; a file is opened once and written in place, without asking first whether it is there.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::{Result, anyhow, bail};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Uid, chown, mkdir, read, write as write_fd};
+
+use crate::plan::step::IfMissing;
+use crate::sys::bpf;
+
+/// Makes a container's cgroup and those above it. One that is already there is taken over if it is unused.
+///
+/// # Errors
+/// Names the call; or says that the cgroup has processes or is frozen, which would be another container's.
+pub fn make(dir: &Path) -> Result<()> {
+    match make_with_parents(dir) {
+        Err(Errno::EEXIST) => refuse_used(dir),
+        other => other.map_err(|e| anyhow!("mkdir {}: {e}", dir.display())),
+    }
+}
+
+fn make_with_parents(dir: &Path) -> nix::Result<()> {
+    let mode = Mode::from_bits_truncate(0o755);
+    match (mkdir(dir, mode), dir.parent()) {
+        (Err(Errno::ENOENT), Some(parent)) => {
+            make_with_parents(parent).or_else(|e| if e == Errno::EEXIST { Ok(()) } else { Err(e) })?;
+            mkdir(dir, mode)
+        }
+        (other, _) => other,
+    }
+}
+
+/// A process born into somebody else's cgroup would share its limits and its death.
+fn refuse_used(dir: &Path) -> Result<()> {
+    let text = |file| slurp(&dir.join(file)).unwrap_or_default();
+    let events = text("cgroup.events");
+    let populated =
+        if events.is_empty() { !text("cgroup.procs").is_empty() } else { events.contains("populated 1") };
+    if populated {
+        bail!("{} is already there and has processes in it: another container's cgroup?", dir.display());
+    }
+    if events.contains("frozen 1") || text("freezer.state").starts_with("FR") {
+        bail!("{} is already there and frozen: thaw or remove it first", dir.display());
+    }
+    Ok(())
+}
+
+/// Gives the children of a v2 cgroup its controllers; those that are only nice to have may be refused.
+///
+/// # Errors
+/// When one of `required` can't be had, with the kernel's answer and what it means.
+pub fn enable(dir: &Path, controllers: &[String], required: &[String]) -> Result<()> {
+    let file = dir.join("cgroup.subtree_control");
+    let enabled = slurp(&file).unwrap_or_default();
+    let missing: Vec<&String> =
+        controllers.iter().filter(|c| !enabled.split_whitespace().any(|e| e == **c)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let all: Vec<String> = missing.iter().map(|c| format!("+{c}")).collect();
+    if put(&file, &all.join(" ")).is_ok() {
+        return Ok(());
+    }
+    // The write is all or nothing, so one that can't be had keeps out the others.
+    for (name, one) in missing.iter().zip(&all) {
+        match put(&file, one) {
+            Err(e) if required.contains(name) => {
+                bail!("write {one} to {}: {e}{}", file.display(), why_not_enabled(e))
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// cgroup-v2.rst, "Controlling Controllers" and "Thread Mode".
+fn why_not_enabled(e: Errno) -> &'static str {
+    match e {
+        Errno::EBUSY => " (this cgroup has processes of its own; choose a linux.cgroupsPath beside it)",
+        Errno::ENOENT => " (the cgroup above doesn't hand this controller down)",
+        Errno::EOPNOTSUPP => " (this cgroup is threaded or lies below one with processes)",
+        Errno::EACCES | Errno::EROFS | Errno::EPERM => " (this cgroup is not delegated to us)",
+        _ => "",
+    }
+}
+
+/// Fills a v1 cpuset, and those above it, where they are empty, with what their parent has.
+///
+/// # Errors
+/// Names the call.
+pub fn inherit_cpuset(dir: &Path) -> Result<()> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        fill_cpuset(dir, file)?;
+    }
+    Ok(())
+}
+
+/// Ends at the latest at the hierarchy's root, which is never empty.
+fn fill_cpuset(dir: &Path, file: &str) -> Result<String> {
+    let path = dir.join(file);
+    let own = slurp(&path).map_err(|e| anyhow!("read {}: {e}", path.display()))?;
+    let own = own.trim_end();
+    match dir.parent() {
+        Some(parent) if own.is_empty() => {
+            let value = fill_cpuset(parent, file)?;
+            put(&path, &value).map_err(|e| anyhow!("write {value} to {}: {e}", path.display()))?;
+            Ok(value)
+        }
+        _ => Ok(own.to_owned()),
+    }
+}
+
+/// Writes the values one after the other.
+///
+/// # Errors
+/// Names the file and the value.
+pub fn write(dir: &Path, file: &str, values: &[String], missing: &IfMissing) -> Result<()> {
+    let path = dir.join(file);
+    let fd = match (open(&path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()), missing) {
+        (Err(Errno::ENOENT), IfMissing::Skip) => return Ok(()),
+        (Err(Errno::ENOENT), IfMissing::Instead { file, values }) => {
+            return write(dir, file, values, &IfMissing::Fail);
+        }
+        (Err(e @ Errno::ENOENT), IfMissing::Fail) => {
+            bail!("open {}: {e}: this kernel or cgroup has no such limit", path.display())
+        }
+        (other, _) => other.map_err(|e| anyhow!("open {}: {e}", path.display()))?,
+    };
+    for value in values {
+        put_fd(&fd, value).map_err(|e| anyhow!("write {value} to {}: {e}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Hangs the device program on a v2 cgroup.
+///
+/// # Errors
+/// Names the call, with the verifier's words if it refused the program.
+pub fn limit_devices(dir: &Path, program: &[u64]) -> Result<()> {
+    let program = bpf::load_device_program(program).map_err(|refused| {
+        let colon = if refused.verifier.is_empty() { "" } else { ": " };
+        anyhow!("bpf(BPF_PROG_LOAD): {}{colon}{}", refused.errno, refused.verifier)
+    })?;
+    let cgroup = open(dir, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|e| anyhow!("open {}: {e}", dir.display()))?;
+    bpf::attach_device_program(program.as_fd(), cgroup.as_fd())
+        .map_err(|e| anyhow!("bpf(BPF_PROG_ATTACH) to {}: {e}", dir.display()))
+}
+
+/// Gives a v2 cgroup to a container's root, so that it can divide it: the directory, and the files that the kernel
+/// lists as safe to hand over (config-linux.md#cgroup-ownership).
+///
+/// # Errors
+/// Names the call.
+pub fn own(dir: &Path, uid: u32, gid: u32) -> Result<()> {
+    let give = |path: &Path| chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    give(dir).map_err(|e| anyhow!("chown {}: {e}", dir.display()))?;
+    // The list is there since Linux 4.15.
+    let files = slurp(Path::new("/sys/kernel/cgroup/delegate"))
+        .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned());
+    for path in files.lines().map(|file| dir.join(file)) {
+        match give(&path) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(e) => bail!("chown {}: {e}", path.display()),
+        }
+    }
+    Ok(())
+}
+
+/// Moves a process into a cgroup.
+///
+/// # Errors
+/// Names the call.
+pub fn attach(dir: &Path, pid: i32) -> Result<()> {
+    let path = dir.join("cgroup.procs");
+    put(&path, &pid.to_string()).map_err(|e| anyhow!("write {pid} to {}: {e}", path.display()))
+}
+
+fn put(path: &Path, value: &str) -> nix::Result<()> {
+    put_fd(open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?, value)
+}
+
+fn put_fd(fd: impl AsFd, value: &str) -> nix::Result<()> {
+    // v1's memory limits reclaim while they are written, and that can be interrupted.
+    loop {
+        match write_fd(&fd, value.as_bytes()) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// The text of a small kernel file.
+fn slurp(path: &Path) -> nix::Result<String> {
+    let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mut bytes = [0; 4096];
+    let len = read(&fd, &mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes[..len]).into_owned())
+}

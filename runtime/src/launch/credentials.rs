@@ -1,0 +1,48 @@
+//! Inside: ids and capabilities, in the one order that works (capabilities(7)).
+
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::stat::fstat;
+use nix::unistd::{Uid, fchown};
+
+use crate::plan::Credentials;
+use crate::sys::credentials as sys;
+
+/// Takes the ids and the capabilities on.
+pub(super) fn take(wanted: &Credentials) -> Result<()> {
+    let sets = &wanted.capabilities;
+    if wanted.uid != 0 {
+        give_stdio(Uid::from_raw(wanted.uid))?;
+    }
+    // The bounding set needs CAP_SETPCAP, the ids CAP_SETUID: so first, and kept for the moment.
+    sys::limit_bounding(sets.bounding).context("PR_CAPBSET_DROP")?;
+    sys::keep_capabilities(true).context("PR_SET_KEEPCAPS")?;
+    sys::set_ids(wanted.uid, wanted.gid, &wanted.groups).context("setresuid")?;
+    sys::keep_capabilities(false).context("PR_SET_KEEPCAPS")?;
+    sys::set_capabilities(sets.effective, sets.permitted, sets.inheritable).context("capset")?;
+    match sys::set_ambient(sets.ambient) {
+        // Not permitted or not inheritable: runc lets such a capability go, too.
+        Err(Errno::EPERM) => Ok(()),
+        other => other.context("PR_CAP_AMBIENT_RAISE"),
+    }
+}
+
+/// /dev/stdout can be opened only by who owns what it leads to, so the payload's user gets its pipes and terminals.
+/// Devices stay as they are: /dev/null is everybody's.
+fn give_stdio(uid: Uid) -> Result<()> {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    for fd in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
+        let Ok(stat) = fstat(fd) else { continue };
+        if stat.st_rdev == libc::makedev(1, 3) || stat.st_uid == uid.as_raw() {
+            continue;
+        }
+        match fchown(fd, Some(uid), None) {
+            // Unmapped, read-only, or somebody else's: then it has to do as it is.
+            Ok(()) | Err(Errno::EINVAL | Errno::EPERM | Errno::EROFS | Errno::EBADF) => {}
+            Err(e) => return Err(e).context("chown of stdin, stdout or stderr"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Runs hooks: the state on stdin, a time limit, and what they had to say when they fail (config.md#posix-platform-hooks).
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::Pid;
+
+use crate::plan::step::{Hook, HookKind};
+use crate::sys::pidfd;
+
+/// Runs all hooks of one kind in order, each with `state` on its stdin.
+///
+/// # Errors
+/// `error running KIND hook #N: …` of the first that fails; the later ones are not run.
+pub fn run(kind: HookKind, hooks: &[Hook], state: &[u8]) -> Result<()> {
+    for (n, hook) in hooks.iter().enumerate() {
+        one(hook, state)
+            .with_context(|| format!("error running {kind} hook #{n}: {}", hook.path.display()))?;
+    }
+    Ok(())
+}
+
+fn one(hook: &Hook, state: &[u8]) -> Result<()> {
+    // Files in memory rather than pipes: a hook may read and write as little as it likes, and leave children behind
+    // that hold both ends, without anybody waiting for anybody.
+    let mut input = File::from(memfd_create(c"state", MFdFlags::MFD_CLOEXEC).context("memfd_create")?);
+    input.write_all(state).and_then(|()| input.rewind()).context("write the state")?;
+    let output = File::from(memfd_create(c"output", MFdFlags::MFD_CLOEXEC).context("memfd_create")?);
+    let mut command = Command::new(&hook.path);
+    if let Some((name, rest)) = hook.args.split_first() {
+        command.arg0(name).args(rest);
+    }
+    command.env_clear().envs(hook.env.iter().filter_map(|pair| pair.split_once('=')));
+    command.stdin(Stdio::from(input));
+    command.stdout(output.try_clone()?).stderr(output.try_clone()?);
+    let mut child = command.spawn().context("exec")?;
+    let status = wait(&mut child, hook.timeout)?;
+    if !status.success() {
+        bail!("{status}{}", said(output));
+    }
+    Ok(())
+}
+
+fn wait(child: &mut Child, timeout: Option<u32>) -> Result<ExitStatus> {
+    if let Some(seconds) = timeout {
+        let fd = pidfd::open(Pid::from_raw(child.id() as i32)).context("pidfd_open")?;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(seconds.into());
+        loop {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], left) {
+                Ok(0) if left.is_none() || left == PollTimeout::ZERO => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    bail!("did not end within its timeout of {seconds} s");
+                }
+                Ok(0) | Err(nix::errno::Errno::EINTR) => {}
+                Ok(_) => break,
+                Err(e) => return Err(e).context("poll"),
+            }
+        }
+    }
+    child.wait().context("wait")
+}
+
+/// The hook's own words, the last of them if there are many, on one line.
+fn said(mut output: File) -> String {
+    const MOST: u64 = 1024;
+    let len = output.metadata().map_or(0, |m| m.len());
+    let mut text = Vec::new();
+    if output.seek(std::io::SeekFrom::Start(len.saturating_sub(MOST))).is_err()
+        || output.take(MOST).read_to_end(&mut text).is_err()
+    {
+        return String::new();
+    }
+    let text = String::from_utf8_lossy(&text).trim().replace('\n', " | ");
+    if text.is_empty() { text } else { format!(", it said: {text}") }
+}

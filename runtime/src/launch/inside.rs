@@ -1,0 +1,295 @@
+//! The new process: one match arm for each inside step. Ends in exec, never returns.
+//!
+//! It never logs. The first step that fails is told to the runtime, which knows the step's text, and the process ends.
+
+use std::fmt::Display;
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+use nix::mount::{MntFlags, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{chdir, chroot, fchdir, getpid, pivot_root, sethostname, setsid};
+
+use super::channel::{Channel, Message};
+use super::mounts::{self, Masks, Wanted};
+use super::procfs::Procfs;
+use super::root::Root;
+use super::spawn::flag;
+use super::{credentials, hooks, nodes, program, terminal};
+use crate::container::gate;
+use crate::container::record::Record;
+use crate::plan::step::{Entry, HookKind, Inside, Mark, Slot};
+use crate::plan::{Attributes, Plan};
+use crate::spec::NamespaceKind;
+use crate::sys;
+
+/// What the process has at hand.
+pub(super) struct Init<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) record: &'a Record,
+    pub(super) channel: Channel,
+    /// Where to park; without one the channel is the gate (`run`).
+    pub(super) gate: Option<OwnedFd>,
+    pub(super) handles: Vec<Option<OwnedFd>>,
+    /// The signal mask that the caller had.
+    pub(super) signals: SigSet,
+}
+
+/// What it finds out on its way.
+#[derive(Default)]
+struct Found {
+    heard: u16,
+    /// Its pid as the host knows it.
+    pid: i32,
+    root: Option<Root>,
+    procfs: Option<Procfs>,
+    masks: Masks,
+    home: Option<String>,
+    program: String,
+    /// Where failures go once the gate is behind.
+    stream: Option<OwnedFd>,
+}
+
+/// Plays the plan's inside steps.
+pub(super) fn play(init: Init<'_>) -> ! {
+    // Exactly the modes that are asked for, until the plan sets the payload's own mask.
+    umask(Mode::empty());
+    let mut found = Found::default();
+    for (n, step) in init.plan.inside.iter().enumerate() {
+        let Err(reason) = init.step(&mut found, step) else { continue };
+        match &found.stream {
+            Some(stream) => gate::failed(stream, &explain(step.property(), step, &reason)),
+            None => init.channel.fail(n, &format!("{reason:#}")),
+        }
+        break;
+    }
+    sys::process::exit_now(1)
+}
+
+/// The one line about a failed step.
+pub(super) fn explain(property: &str, step: &dyn Display, reason: &anyhow::Error) -> String {
+    match property {
+        "" => format!("{step}: {reason:#}"),
+        property => format!("{property}: {step}: {reason:#}"),
+    }
+}
+
+impl Init<'_> {
+    fn step(&self, found: &mut Found, step: &Inside) -> Result<()> {
+        match step {
+            Inside::Await { mark } => self.hear(found, *mark),
+            Inside::Tell { mark } => self.channel.tell(*mark, 0, None).context("the runtime is gone"),
+            Inside::BecomeRoot => sys::credentials::set_ids(0, 0, &[]).context("setresuid"),
+            // The process in the middle did it, before this one was born.
+            Inside::Join { kind: NamespaceKind::User, .. } => Ok(()),
+            Inside::Join { kind, slot } => setns(self.handle(*slot)?, flag(*kind)).context("setns"),
+            Inside::NewCgroupNamespace => unshare(CloneFlags::CLONE_NEWCGROUP).context("unshare"),
+            Inside::NewSession => setsid().context("setsid").map(drop),
+            Inside::SessionKeyring { name } => session_keyring(name),
+            Inside::Hostname { name } => sethostname(name).context("sethostname"),
+            Inside::Domainname { name } => sys::process::set_domainname(name).context("setdomainname"),
+            Inside::LoopbackUp => sys::net::loopback_up().context("SIOCSIFFLAGS"),
+            Inside::Sysctl { key, value } => found.procfs()?.write(&format!("sys/{key}"), value),
+            Inside::OomScore { value } => {
+                let path = format!("{}/oom_score_adj", getpid());
+                found.procfs()?.write(&path, &value.to_string())
+            }
+            Inside::RunHooks { kind, hooks: all } => {
+                let (status, pid) = match kind {
+                    HookKind::CreateContainer => ("creating", found.pid),
+                    _ => ("created", getpid().as_raw()),
+                };
+                hooks::run(*kind, all, &self.record.hook_state(status, pid))
+            }
+            Inside::Gate => self.wait_at_the_gate(found),
+            Inside::Exec { args, env } => self.exec(found, args, env),
+            step => self.build_root(found, step),
+        }
+    }
+
+    /// Steps about the tree of mounts, then those about the process itself.
+    fn build_root(&self, found: &mut Found, step: &Inside) -> Result<()> {
+        match step {
+            Inside::Isolate => isolate(),
+            Inside::UseRoot { slot } => found.hold(self.handle(*slot)?.try_clone_to_owned()?),
+            Inside::AttachRoot { slot, .. } => {
+                // Over "/", which can always be reached: a path may lead through what a user namespace can't see.
+                // Absolute paths still mean the host's tree, for they start below this mount.
+                let top = nix::fcntl::open(
+                    "/",
+                    nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC,
+                    Mode::empty(),
+                );
+                let tree = self.handle(*slot)?;
+                sys::mount::attach(tree, top.context("open /")?).context("move_mount")?;
+                found.hold(tree.try_clone_to_owned()?)
+            }
+            Inside::Mount { kind, source, parameters, attributes, target, copy_up, .. } => {
+                let copy_up = *copy_up;
+                mounts::mount(
+                    found.root()?,
+                    &Wanted { kind, source, parameters, attributes, target, copy_up },
+                )
+            }
+            Inside::Bind { slot, target, .. } => mounts::bind(found.root()?, self.owned(*slot)?, target),
+            Inside::SetAttributes { target, attributes, .. } => {
+                mounts::remount(found.root()?, target, attributes)
+            }
+            Inside::MakeNode { path, node, .. } => nodes::make(found.root()?, path, node),
+            Inside::BindNode { path, node, .. } => nodes::bind(found.root()?, path, node),
+            Inside::Symlink { path, to } => nodes::link(found.root()?, path, to),
+            Inside::MakeDirectory { path, .. } => found.root()?.make_directory(path).map(drop),
+            Inside::ReadonlyPath { path } => mounts::readonly(found.root()?, path),
+            Inside::MaskPath { path } => {
+                let mut masks = std::mem::take(&mut found.masks);
+                let done = masks.hide(found.root()?, path);
+                found.masks = masks;
+                done
+            }
+            Inside::Console { size, node } => {
+                let master = terminal::open_console(found.root()?, *size, *node)?;
+                self.channel.tell(Mark::Console, 0, Some(master.as_fd())).context("send the terminal")
+            }
+            Inside::Enter { how } => enter(found.root()?, *how),
+            Inside::RootPropagation { attributes } => mounts::change(found.root()?.as_fd(), attributes),
+            Inside::ReadonlyRoot => mounts::change(found.root()?.as_fd(), &Attributes::readonly(false)),
+            step => self.become_payload(found, step),
+        }
+    }
+
+    fn become_payload(&self, found: &mut Found, step: &Inside) -> Result<()> {
+        match step {
+            Inside::Rlimit { resource, soft, hard, .. } => {
+                sys::process::set_limit(*resource, *soft, *hard).context("setrlimit")
+            }
+            Inside::Umask { mask } => {
+                umask(Mode::from_bits_truncate(*mask));
+                Ok(())
+            }
+            Inside::WorkingDirectory { path } => {
+                chdir(path.as_str()).context("chdir")?;
+                inside_the_root()
+            }
+            Inside::NoNewPrivileges => nix::sys::prctl::set_no_new_privs().context("PR_SET_NO_NEW_PRIVS"),
+            Inside::Credentials(wanted) => credentials::take(wanted),
+            Inside::Home { uid } => {
+                found.home = Some(format!("HOME={}", program::home(*uid)?));
+                Ok(())
+            }
+            Inside::CloseOnExec { from } => sys::process::close_on_exec_from(*from).context("close_range"),
+            Inside::FindProgram { name } => {
+                let env = self.plan.inside.iter().find_map(|step| match step {
+                    Inside::Exec { env, .. } => Some(&env[..]),
+                    _ => None,
+                });
+                found.program = program::find(name, env.unwrap_or_default())?;
+                Ok(())
+            }
+            _ => bail!("no such step inside"),
+        }
+    }
+
+    fn handle(&self, slot: Slot) -> Result<std::os::fd::BorrowedFd<'_>> {
+        Ok(self.owned(slot)?.as_fd())
+    }
+
+    fn owned(&self, slot: Slot) -> Result<&OwnedFd> {
+        self.handles.get(slot.0).and_then(Option::as_ref).context("its handle was never opened")
+    }
+
+    fn hear(&self, found: &mut Found, mark: Mark) -> Result<()> {
+        while found.heard & (1 << mark as u8) == 0 {
+            match self.channel.receive()? {
+                Message::Mark { mark, value, .. } => {
+                    found.heard |= 1 << mark;
+                    if mark == Mark::HooksRan as u8 {
+                        found.pid = value as i32;
+                    }
+                }
+                _ => bail!("the runtime is gone"),
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_at_the_gate(&self, found: &mut Found) -> Result<()> {
+        found.stream = Some(match &self.gate {
+            Some(listener) => gate::park(listener).context("accept")?,
+            None if gate::heard_go(&self.channel) => self.channel.as_fd().try_clone_to_owned()?,
+            None => bail!("the runtime is gone"),
+        });
+        Ok(())
+    }
+
+    fn exec(&self, found: &mut Found, args: &[String], env: &[String]) -> Result<()> {
+        let mut env = env.to_vec();
+        env.extend(found.home.take());
+        for pair in env.iter_mut().filter(|pair| *pair == "LISTEN_PID=") {
+            *pair = format!("LISTEN_PID={}", getpid());
+        }
+        if let Some(stream) = &found.stream {
+            gate::about_to_exec(stream).context("the runtime is gone")?;
+        }
+        sys::process::default_sigpipe();
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.signals), None).context("sigprocmask")?;
+        Err(program::exec(&found.program, args, &env))
+    }
+}
+
+impl Found {
+    fn hold(&mut self, dir: OwnedFd) -> Result<()> {
+        self.root = Some(Root::new(dir));
+        Ok(())
+    }
+
+    fn root(&self) -> Result<&Root> {
+        self.root.as_ref().context("there is no root yet")
+    }
+
+    fn procfs(&mut self) -> Result<&Procfs> {
+        if self.procfs.is_none() {
+            self.procfs = Some(Procfs::open()?);
+        }
+        self.procfs.as_ref().context("there is no procfs")
+    }
+}
+
+fn session_keyring(name: &str) -> Result<()> {
+    match sys::keyring::join(&std::ffi::CString::new(name)?) {
+        // A kernel without keys has none to leak, either.
+        Err(nix::errno::Errno::ENOSYS) => Ok(()),
+        other => other.context("keyctl"),
+    }
+}
+
+/// The copy of the host's tree hears of the host's mounts and tells nothing back.
+fn isolate() -> Result<()> {
+    let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
+    let top = nix::fcntl::open("/", flags, Mode::empty()).context("open /")?;
+    sys::mount::set_attributes(top, 0, 0, libc::MS_SLAVE, true).context("mount_setattr")
+}
+
+fn enter(root: &Root, how: Entry) -> Result<()> {
+    fchdir(root).context("fchdir")?;
+    match how {
+        Entry::Pivot => {
+            // Old and new root end up stacked in one place, so no directory for the old one is needed
+            // (pivot_root(2), "pivot_root(".", ".")").
+            pivot_root(".", ".").context("pivot_root (a root in an initramfs needs --no-pivot)")?;
+            umount2(".", MntFlags::MNT_DETACH).context("umount2 of the old root")?;
+        }
+        Entry::Move | Entry::Chroot => chroot(".").context("chroot")?,
+    }
+    chdir("/").context("chdir /")
+}
+
+/// A working directory outside the root would be a way out (CVE-2024-21626).
+fn inside_the_root() -> Result<()> {
+    let now = sys::process::working_directory().context("getcwd")?;
+    if now.first() != Some(&b'/') {
+        bail!("{} is outside the container", String::from_utf8_lossy(&now));
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! EXECUTE: carries a plan out. Changes the world, never reads the document.
+//!
+//! Two processes share the work. The runtime ([`outside`](self)) stays on the host; the new one plays the inside
+//! steps and becomes the container's program. What they say to each other is drawn in `channel.rs`.
+
+mod cgroup;
+mod channel;
+mod copy_up;
+mod credentials;
+pub mod foreground;
+pub mod hooks;
+mod inside;
+mod mounts;
+mod nodes;
+mod outside;
+pub mod passing;
+mod procfs;
+mod program;
+mod root;
+mod spawn;
+mod terminal;
+
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::SigSet;
+use nix::unistd::Pid;
+
+use crate::container::gate;
+use crate::container::record::Record;
+use crate::container::status::Init;
+use crate::container::store::Locked;
+use crate::plan::Plan;
+use crate::plan::step::{Mark, Outside};
+use channel::Channel;
+use outside::{Host, Peer};
+
+/// Whether the container waits for `start`, or goes straight on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// `create`: parked at a gate with a name.
+    Shut,
+    /// `run`: the way is free as soon as the record stands.
+    Open,
+}
+
+/// A process that is ready (at a shut gate) or on its way to exec.
+pub struct Launched {
+    /// Its number on the host.
+    pub pid: Pid,
+    /// A handle on it.
+    pub pidfd: OwnedFd,
+    /// The far end of its terminal, unless a console socket took it.
+    pub master: Option<OwnedFd>,
+    channel: Channel,
+}
+
+/// Plays a plan up to the point where the new process is ready. `signals` is the mask that the payload gets.
+///
+/// # Errors
+/// The step that failed, on either side, and why. What exists by then is the caller's to remove; the record says
+/// where it is.
+pub fn create(
+    plan: &Plan,
+    locked: &Locked,
+    record: &Record,
+    gate: Gate,
+    signals: SigSet,
+) -> Result<Launched> {
+    let handles = std::iter::repeat_with(|| None).take(plan.slots).collect();
+    let mut host = Host { plan, record, handles, master: None };
+    plan.before.iter().try_for_each(|step| host.run(step, None))?;
+
+    let (ours, theirs) = channel::pair()?;
+    let listener = match gate {
+        Gate::Shut => Some(gate::build(locked.container.dir())?),
+        Gate::Open => None,
+    };
+    let handles = std::mem::take(&mut host.handles);
+    let init = inside::Init { plan, record, channel: theirs, gate: listener, handles, signals };
+    let (pid, pidfd) = spawn::spawn(&plan.spawn, &ours, init).with_context(|| plan.spawn.to_string())?;
+    // Before anything else: from here on there is a process to be found, by whoever comes after a crash.
+    locked.save_init(Init::of(pid)?)?;
+
+    let peer = Peer { channel: &ours, pid };
+    for step in &plan.after {
+        // The last wait is for readiness. `run` has nothing left to do by then, so the gate need not be shut.
+        if gate == Gate::Open && *step == (Outside::Hear { mark: Mark::Ready }) {
+            self::gate::go(&ours)?;
+        }
+        host.run(step, Some(&peer))?;
+    }
+    if gate == Gate::Shut {
+        locked.publish_gate()?;
+    }
+    Ok(Launched { pid, pidfd, master: host.master, channel: ours })
+}
+
+impl Launched {
+    /// Waits until the program runs (`run`).
+    ///
+    /// # Errors
+    /// The step that failed behind the gate.
+    pub fn passed(&self) -> Result<()> {
+        gate::passed(&self.channel)
+    }
+}

@@ -1,0 +1,204 @@
+//! Inside: mounts. Made detached, changed by descriptor, attached by descriptor to what was opened in the root.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, open};
+use nix::mount::MsFlags;
+use nix::sys::stat::{Mode, SFlag, fstat};
+
+use super::copy_up;
+use super::root::Root;
+use crate::plan::path::ContainerPath;
+use crate::plan::step::Parameter;
+use crate::plan::{Attributes, Change};
+use crate::sys::mount::{Filesystem, attach, clone_tree, set_attributes};
+
+/// fsconfig(2) takes no longer value.
+const MAX_VALUE: usize = 255;
+
+/// A filesystem of its own.
+pub(super) struct Wanted<'a> {
+    pub(super) kind: &'a str,
+    pub(super) source: &'a str,
+    pub(super) parameters: &'a [Parameter],
+    pub(super) attributes: &'a Attributes,
+    pub(super) target: &'a ContainerPath,
+    pub(super) copy_up: bool,
+}
+
+pub(super) fn mount(root: &Root, wanted: &Wanted<'_>) -> Result<()> {
+    let target = root.make_directory(wanted.target)?;
+    let long = |p: &Parameter| matches!(p, Parameter::Value(_, value) if value.len() > MAX_VALUE);
+    if wanted.parameters.iter().any(long) {
+        return mount_by_the_old_call(root, wanted, &target);
+    }
+    let mount = detached(wanted)?;
+    // Attributes were the mount's from birth; what is left is said about the tree and to peers.
+    if wanted.copy_up {
+        let readable = root.open(wanted.target, OFlag::O_RDONLY | OFlag::O_DIRECTORY);
+        let from = readable.with_context(|| format!("open {}", wanted.target))?;
+        copy_up::copy(from.as_fd(), mount.as_fd()).with_context(|| format!("copy up {}", wanted.target))?;
+    }
+    let later = Attributes {
+        own: Change { set: if wanted.copy_up { wanted.attributes.own.set } else { 0 }, clear: 0 },
+        ..wanted.attributes.clone()
+    };
+    change(mount.as_fd(), &later)?;
+    attach(&mount, &target).context("move_mount")
+}
+
+fn c(text: &str) -> Result<CString> {
+    CString::new(text).with_context(|| format!("{text:?} holds a NUL byte"))
+}
+
+/// What the kernel says of a filesystem's parameter beats the bare number.
+fn because<T>(fs: &Filesystem, done: Result<T, Errno>, doing: impl FnOnce() -> String) -> Result<T> {
+    done.map_err(|e| match fs.log() {
+        Some(log) => anyhow::anyhow!("{}: {e} ({log})", doing()),
+        None => anyhow::anyhow!("{}: {e}", doing()),
+    })
+}
+
+fn detached(wanted: &Wanted<'_>) -> Result<OwnedFd> {
+    let kind = wanted.kind;
+    let fs = match Filesystem::open(&c(kind)?) {
+        Err(Errno::ENODEV) => {
+            bail!("fsopen: ENODEV: this kernel has no filesystem {kind}; is its module loaded?")
+        }
+        other => other.context("fsopen")?,
+    };
+    if !wanted.source.is_empty() {
+        because(&fs, fs.set(c"source", &c(wanted.source)?), || format!("set source {}", wanted.source))?;
+    }
+    for parameter in wanted.parameters {
+        let done = match parameter {
+            Parameter::Flag(key) => fs.flag(&c(key)?),
+            Parameter::Value(key, value) => fs.set(&c(key)?, &c(value)?),
+        };
+        because(&fs, done, || format!("set option {parameter}"))?;
+    }
+    let first = if wanted.copy_up { 0 } else { wanted.attributes.own.set };
+    because(&fs, fs.mount(first), || "fsmount".to_owned())
+}
+
+/// Options too long for fsconfig(2), as overlay's can be, go through mount(2), on a target that is the working
+/// directory: no path is resolved twice.
+fn mount_by_the_old_call(root: &Root, wanted: &Wanted<'_>, target: &OwnedFd) -> Result<()> {
+    let data: Vec<String> = wanted.parameters.iter().map(|p| p.to_string()).collect();
+    let here =
+        open(".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).context("open .")?;
+    nix::unistd::fchdir(target).with_context(|| format!("fchdir {}", wanted.target))?;
+    let mounted = nix::mount::mount(
+        Some(wanted.source),
+        ".",
+        Some(wanted.kind),
+        MsFlags::empty(),
+        Some(data.join(",").as_str()),
+    );
+    nix::unistd::fchdir(&here).context("fchdir back")?;
+    mounted.context("mount")?;
+    let mount = root.find(wanted.target).with_context(|| format!("open {}", wanted.target))?;
+    change(mount.as_fd(), wanted.attributes)
+}
+
+/// Applies all that a mount's options say about the mount.
+pub(super) fn change(mount: BorrowedFd<'_>, attributes: &Attributes) -> Result<()> {
+    for (change, recursive) in [(attributes.own, false), (attributes.tree, true)] {
+        if !change.is_empty() {
+            set_attributes(mount, change.set, change.clear, 0, recursive).context("mount_setattr")?;
+        }
+    }
+    for (propagation, recursive) in &attributes.propagation {
+        set_attributes(mount, 0, 0, propagation.flag(), *recursive)
+            .with_context(|| format!("mount_setattr {propagation}"))?;
+    }
+    Ok(())
+}
+
+/// Attaches a tree that the parent cloned; the target becomes what the source is, a directory or a file.
+pub(super) fn bind(root: &Root, tree: &OwnedFd, target: &ContainerPath) -> Result<()> {
+    let source = fstat(tree).context("fstat")?;
+    let directory = SFlag::from_bits_truncate(source.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR;
+    let target = if directory { root.make_directory(target)? } else { root.make_file(target)? };
+    attach(tree, target).context("move_mount")
+}
+
+/// Changes a mount that stands.
+pub(super) fn remount(root: &Root, target: &ContainerPath, attributes: &Attributes) -> Result<()> {
+    let mount = root.find(target).with_context(|| format!("open {target}"))?;
+    change(mount.as_fd(), attributes)
+}
+
+/// Binds the path on itself, read-only with all below. What the root does not have needs no protection.
+pub(super) fn readonly(root: &Root, path: &ContainerPath) -> Result<()> {
+    let target = match root.find(path) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+        other => other.with_context(|| format!("open {path}"))?,
+    };
+    let tree = clone_tree(target.as_fd(), "", true).context("open_tree")?;
+    change(tree.as_fd(), &Attributes::readonly(true))?;
+    attach(&tree, &target).context("move_mount")
+}
+
+/// What hides masked paths. One empty read-only tmpfs serves all directories: each of its own would add up.
+#[derive(Default)]
+pub(super) struct Masks {
+    directory: Option<OwnedFd>,
+    file: Option<OwnedFd>,
+}
+
+impl Masks {
+    pub(super) fn hide(&mut self, root: &Root, path: &ContainerPath) -> Result<()> {
+        let target = match root.find(path) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+            other => other.with_context(|| format!("open {path}"))?,
+        };
+        let kind = fstat(&target).with_context(|| format!("fstat {path}"))?.st_mode & SFlag::S_IFMT.bits();
+        if kind != SFlag::S_IFDIR.bits() {
+            let null = match &self.file {
+                Some(null) => null,
+                None => self.file.insert(host_null()?),
+            };
+            let copy = clone_tree(null.as_fd(), "", false).context("open_tree /dev/null")?;
+            return attach(copy, &target).context("move_mount");
+        }
+        // Only a mount that is attached can be cloned before Linux 6.15, so the first one is the pattern.
+        match &self.directory {
+            Some(first) => {
+                let copy = clone_tree(first.as_fd(), "", false).context("open_tree")?;
+                attach(copy, &target).context("move_mount")
+            }
+            None => {
+                let fs = Filesystem::open(c"tmpfs").context("fsopen tmpfs")?;
+                fs.set(c"nr_blocks", c"1")
+                    .and_then(|()| fs.set(c"nr_inodes", c"1"))
+                    .context("fsconfig tmpfs")?;
+                let guards = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+                let mount = fs.mount(guards | libc::MOUNT_ATTR_NOEXEC).context("fsmount tmpfs")?;
+                attach(&mount, &target).context("move_mount")?;
+                self.directory = Some(mount);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The host's /dev/null, once it is sure to be that (CVE-2025-31133).
+fn host_null() -> Result<OwnedFd> {
+    let null = open("/dev/null", OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
+    let null = null.context("open /dev/null")?;
+    let stat = fstat(&null).context("fstat /dev/null")?;
+    let character = stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits();
+    if !character || stat.st_rdev != libc::makedev(1, 3) {
+        bail!("/dev/null of the host is not the null device");
+    }
+    Ok(null)
+}
+
+/// A detached copy of what the host has at `path`.
+pub(super) fn clone_host(path: &std::path::Path, recursive: bool) -> Result<OwnedFd, Errno> {
+    clone_tree(AT_FDCWD, path, recursive)
+}

@@ -1,0 +1,80 @@
+//! Inside: device nodes and links.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fstatat, mknodat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
+
+use super::mounts;
+use super::root::Root;
+use crate::plan::path::ContainerPath;
+use crate::plan::step::{Node, NodeKind};
+use crate::sys::mount::attach;
+
+fn kind(node: &Node) -> SFlag {
+    match node.kind {
+        NodeKind::Character => SFlag::S_IFCHR,
+        NodeKind::Block => SFlag::S_IFBLK,
+        NodeKind::Fifo => SFlag::S_IFIFO,
+    }
+}
+
+fn is(stat: &FileStat, node: &Node) -> bool {
+    stat.st_mode & SFlag::S_IFMT.bits() == kind(node).bits()
+        && (node.kind == NodeKind::Fifo || stat.st_rdev == libc::makedev(node.major, node.minor))
+}
+
+/// mknod(2) with exactly that mode and owner. A node that is there already may stay, anything else is in the way.
+pub(super) fn make(root: &Root, path: &ContainerPath, node: &Node) -> Result<()> {
+    let (parent, name) = root.make_parent(path)?;
+    // The umask is 0 while the container is made, so the mode is the one that was asked for.
+    let mode = Mode::from_bits_truncate(node.mode);
+    match mknodat(&parent, name, kind(node), mode, libc::makedev(node.major, node.minor)) {
+        Ok(()) => {}
+        Err(Errno::EEXIST) => {
+            let there = fstatat(&parent, name, AtFlags::AT_SYMLINK_NOFOLLOW).context("fstatat")?;
+            if !is(&there, node) {
+                bail!("mknod: EEXIST: something else is there");
+            }
+            fchmodat(&parent, name, mode, FchmodatFlags::FollowSymlink).context("chmod")?;
+        }
+        Err(e) => return Err(e).context("mknod"),
+    }
+    if (node.uid, node.gid) != (0, 0) {
+        let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+        fchownat(&parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW).context("chown")?;
+        if node.mode & 0o6000 != 0 {
+            fchmodat(&parent, name, mode, FchmodatFlags::FollowSymlink).context("chmod")?;
+        }
+    }
+    Ok(())
+}
+
+/// The host's own node of that path, once it is sure to be that device.
+pub(super) fn bind(root: &Root, path: &ContainerPath, node: &Node) -> Result<()> {
+    let host = Path::new(path.as_str());
+    let copy = mounts::clone_host(host, false).context("open_tree")?;
+    if !is(&fstat(&copy).context("fstat")?, node) {
+        bail!("the host's {path} is another device");
+    }
+    let target = root.make_file(path)?;
+    attach(copy.as_fd(), target).context("move_mount")
+}
+
+/// A symlink, unless something is there: an image's own choice stands, but for what cannot work (a plain file at
+/// /dev/ptmx).
+pub(super) fn link(root: &Root, path: &ContainerPath, to: &str) -> Result<()> {
+    let (parent, name) = root.make_parent(path)?;
+    match symlinkat(to, &parent, name) {
+        Err(Errno::EEXIST) if path.as_str() == "/dev/ptmx" => {
+            unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir).context("unlink")?;
+            symlinkat(to, &parent, name).context("symlink")
+        }
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(e) => Err(e).context("symlink"),
+    }
+}

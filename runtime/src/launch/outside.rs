@@ -1,0 +1,155 @@
+//! On the host: one match arm for each outside step.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{OFlag, open};
+use nix::sched::{setns, unshare};
+use nix::sys::stat::Mode;
+use nix::unistd::Pid;
+
+use super::channel::{Channel, Message};
+use super::spawn::flag;
+use super::{cgroup, hooks, inside, mounts, passing};
+use crate::container::record::Record;
+use crate::plan::Plan;
+use crate::plan::namespaces::proc_name;
+use crate::plan::step::{IdRange, Mark, Outside};
+use crate::spec::NamespaceKind;
+
+/// The host's side of a launch.
+pub(super) struct Host<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) record: &'a Record,
+    /// What the child inherits, by slot.
+    pub(super) handles: Vec<Option<OwnedFd>>,
+    /// The far end of the container's terminal, once it is known.
+    pub(super) master: Option<OwnedFd>,
+}
+
+/// Once there is a process to talk to.
+pub(super) struct Peer<'a> {
+    pub(super) channel: &'a Channel,
+    pub(super) pid: Pid,
+}
+
+impl Host<'_> {
+    /// Carries one step out; `peer` is there after the clone.
+    pub(super) fn run(&mut self, step: &Outside, peer: Option<&Peer<'_>>) -> Result<()> {
+        // What the other side could not do is told in the words of its own step.
+        if let Outside::Hear { mark } = step {
+            return self.hear(*mark, peer);
+        }
+        self.step(step, peer).map_err(|reason| match step {
+            // "error running KIND hook #N" says it all.
+            Outside::RunHooks { .. } => reason,
+            step => anyhow::anyhow!(inside::explain(step.property(), step, &reason)),
+        })
+    }
+
+    fn step(&mut self, step: &Outside, peer: Option<&Peer<'_>>) -> Result<()> {
+        match step {
+            Outside::MakeCgroup { dir } => cgroup::make(dir),
+            Outside::EnableControllers { dir, controllers, required } => {
+                cgroup::enable(dir, controllers, required)
+            }
+            Outside::InheritCpuset { dir } => cgroup::inherit_cpuset(dir),
+            Outside::WriteCgroup { dir, file, values, missing, .. } => {
+                cgroup::write(dir, file, values, missing)
+            }
+            Outside::LimitDevices { dir, program, .. } => cgroup::limit_devices(dir, program),
+            Outside::OwnCgroup { dir, uid, gid } => cgroup::own(dir, *uid, *gid),
+            Outside::Attach { dir } => cgroup::attach(dir, there(peer)?.pid.as_raw()),
+            Outside::OpenRoot { path, slot } => {
+                let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+                self.handles[slot.0] = Some(open(path, flags, Mode::empty()).context("open")?);
+                Ok(())
+            }
+            Outside::OpenNamespace { path, slot, .. } => {
+                let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+                self.handles[slot.0] = Some(open(path, flags, Mode::empty()).context("open")?);
+                Ok(())
+            }
+            Outside::CloneTree { source, recursive, attributes, slot, .. } => {
+                let tree = mounts::clone_host(source, *recursive).context("open_tree")?;
+                mounts::change(tree.as_fd(), attributes)?;
+                self.handles[slot.0] = Some(tree);
+                Ok(())
+            }
+            Outside::OffsetClocks { offsets } => offset_clocks(offsets),
+            Outside::EnterPidNamespace { slot } => {
+                let fd = self.handles[slot.0].as_ref().context("its handle was never opened")?;
+                setns(fd, flag(NamespaceKind::Pid)).context("setns")
+            }
+            Outside::LeaveNamespaces { kinds } => kinds.iter().try_for_each(|kind| {
+                let path = format!("/proc/self/ns/{}", proc_name(*kind));
+                let own = File::open(&path).with_context(|| format!("open {path}"))?;
+                setns(own, flag(*kind)).context("setns")
+            }),
+            Outside::MapIds { uids, gids } => map_ids(there(peer)?.pid, uids, gids),
+            Outside::RunHooks { kind, hooks: all } => {
+                // runtime.md#lifecycle: the namespaces stand, the program does not run yet.
+                let state = self.record.hook_state("creating", there(peer)?.pid.as_raw());
+                hooks::run(*kind, all, &state)
+            }
+            Outside::Tell { mark } => {
+                let peer = there(peer)?;
+                let told = peer.channel.tell(*mark, peer.pid.as_raw() as u32, None);
+                // When it is gone, it has said why, and the next step that listens will hear it.
+                told.or_else(|e| if e == nix::errno::Errno::EPIPE { Ok(()) } else { Err(e) }).context("send")
+            }
+            Outside::PassConsole { socket } => {
+                passing::pass(self.master.as_ref().context("no terminal came")?, socket, "/dev/ptmx")?;
+                self.master = None;
+                Ok(())
+            }
+            Outside::Hear { .. } => bail!("handled above"),
+        }
+    }
+
+    fn hear(&mut self, wanted: Mark, peer: Option<&Peer<'_>>) -> Result<()> {
+        match there(peer)?.channel.receive()? {
+            Message::Mark { mark, fd, .. } if mark == wanted as u8 => {
+                self.master = fd.or(self.master.take());
+                Ok(())
+            }
+            Message::Mark { mark, .. } => bail!("the new process said {mark} while {wanted} was due"),
+            Message::Failed { step, reason } => match self.plan.inside.get(step) {
+                Some(step) => bail!(inside::explain(step.property(), step, &anyhow::anyhow!(reason))),
+                None => bail!("{reason}"),
+            },
+            Message::End => bail!(
+                "the new process was killed while {wanted} was due (a memory limit below a few MB does that; see the kernel's log)"
+            ),
+        }
+    }
+}
+
+fn there<'p, 'c>(peer: Option<&'p Peer<'c>>) -> Result<&'p Peer<'c>> {
+    peer.context("there is no process yet")
+}
+
+/// time_namespaces(7): offsets can be written until the first process is in the namespace.
+fn offset_clocks(offsets: &[(String, i64, u32)]) -> Result<()> {
+    unshare(flag(NamespaceKind::Time)).context("unshare")?;
+    let path = "/proc/self/timens_offsets";
+    let lines: String = offsets.iter().map(|(clock, s, ns)| format!("{clock} {s} {ns}\n")).collect();
+    let mut file = OpenOptions::new().write(true).open(path).with_context(|| format!("open {path}"))?;
+    file.write_all(lines.as_bytes()).with_context(|| format!("write {path}"))
+}
+
+/// user_namespaces(7): each map can be written once, in one write.
+fn map_ids(pid: Pid, uids: &[IdRange], gids: &[IdRange]) -> Result<()> {
+    for (name, ranges) in [("uid_map", uids), ("gid_map", gids)] {
+        let path = PathBuf::from(format!("/proc/{pid}/{name}"));
+        let lines: String =
+            ranges.iter().map(|r| format!("{} {} {}\n", r.inside, r.outside, r.size)).collect();
+        let file = OpenOptions::new().write(true).open(&path);
+        file.and_then(|mut f| f.write_all(lines.as_bytes()))
+            .with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! A procfs of our own to write to: what lies at /proc may be something else (CVE-2019-16884, CVE-2025-52881).
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+
+use crate::sys::mount::Filesystem;
+use crate::sys::path::{RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2};
+
+/// A handle on a procfs that nobody else can mount over.
+pub(super) struct Procfs(OwnedFd);
+
+impl Procfs {
+    pub(super) fn open() -> Result<Procfs> {
+        let fresh = Filesystem::open(c"proc").and_then(|fs| fs.mount(0));
+        let dir = match fresh {
+            Ok(dir) => dir,
+            // In a user namespace the kernel refuses a fresh one while the host hides parts of its own.
+            Err(Errno::EPERM) => {
+                let dir = open("/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+                let dir = dir.context("open /proc")?;
+                if fstatfs(&dir).context("fstatfs /proc")?.filesystem_type() != PROC_SUPER_MAGIC {
+                    anyhow::bail!("/proc is no procfs");
+                }
+                dir
+            }
+            Err(e) => return Err(e).context("mount a private procfs"),
+        };
+        Ok(Procfs(dir))
+    }
+
+    /// Writes one value; the path may cross neither a symlink nor a mount.
+    pub(super) fn write(&self, path: &str, value: &str) -> Result<()> {
+        let resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
+        let file = openat2(self.0.as_fd(), path, OFlag::O_WRONLY.bits(), 0, resolve)
+            .with_context(|| format!("open /proc/{path}"))?;
+        nix::unistd::write(&file, value.as_bytes())
+            .with_context(|| format!("write {value} to /proc/{path}"))?;
+        Ok(())
+    }
+}

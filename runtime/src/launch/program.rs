@@ -1,0 +1,114 @@
+//! Inside: finding the program, and becoming it.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::stat::{SFlag, stat};
+use nix::unistd::{AccessFlags, faccessat};
+
+use crate::sys::process;
+
+/// The file to execute for `name`: itself when it has a slash, else the first of `PATH`'s that may be executed.
+///
+/// # Errors
+/// The words that engines look for: `no such file or directory`, `permission denied`, `executable file not found in
+/// $PATH`.
+pub(super) fn find(name: &str, env: &[String]) -> Result<String> {
+    if name.contains('/') {
+        return match executable(name) {
+            Ok(()) => Ok(name.to_owned()),
+            Err(e) => Err(anyhow!("exec {name}: {e}")),
+        };
+    }
+    let path = env.iter().rev().find_map(|pair| pair.strip_prefix("PATH=")).unwrap_or_default();
+    let mut refused = None;
+    for dir in path.split(':') {
+        let candidate = if dir.is_empty() { format!("./{name}") } else { format!("{dir}/{name}") };
+        match executable(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(Errno::EACCES) => refused = Some(candidate),
+            Err(_) => {}
+        }
+    }
+    match refused {
+        Some(candidate) => bail!("exec {candidate}: {}", Errno::EACCES),
+        None => bail!("exec {name}: executable file not found in $PATH ({path})"),
+    }
+}
+
+fn executable(path: &str) -> Result<(), Errno> {
+    faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)?;
+    // A directory may be "executed", too.
+    match stat(path)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits() {
+        true => Ok(()),
+        false => Err(Errno::EACCES),
+    }
+}
+
+/// Replaces this process by the program; returns only the reason why not.
+pub(super) fn exec(file: &str, args: &[String], env: &[String]) -> anyhow::Error {
+    let strings =
+        |all: &[String]| all.iter().map(|s| CString::new(s.as_str())).collect::<Result<Vec<_>, _>>();
+    let parts = || Ok::<_, std::ffi::NulError>((CString::new(file)?, strings(args)?, strings(env)?));
+    let (path, args, env) = match parts() {
+        Ok(parts) => parts,
+        Err(e) => return anyhow!("exec {file}: {e}"),
+    };
+    let errno = process::execve(&path, &args, &env);
+    match (errno, interpreter(file)) {
+        (Errno::ENOENT | Errno::EACCES | Errno::ELIBBAD, Some(needs)) if !Path::new(&needs).exists() => {
+            anyhow!("exec {file}: {errno}: it is there, but its interpreter {needs} is not")
+        }
+        (Errno::ENOEXEC, _) => {
+            anyhow!("exec {file}: {errno}: neither a program for this machine nor a script with #!")
+        }
+        _ => anyhow!("exec {file}: {errno}"),
+    }
+}
+
+/// What the file needs to run: a script's `#!` line, or an ELF file's PT_INTERP (elf(5)).
+fn interpreter(file: &str) -> Option<String> {
+    let file = File::open(file).ok()?;
+    let mut head = Vec::new();
+    (&file).take(4096).read_to_end(&mut head).ok()?;
+    if let Some(line) = head.strip_prefix(b"#!") {
+        let line = String::from_utf8_lossy(line.split(|b| *b == b'\n').next()?).into_owned();
+        return line.split_whitespace().next().map(str::to_owned);
+    }
+    if !head.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let u16_at = |at: usize| Some(u16::from_le_bytes(head.get(at..at + 2)?.try_into().ok()?));
+    let u64_at = |at: usize| Some(u64::from_le_bytes(head.get(at..at + 8)?.try_into().ok()?));
+    let (table, size, count) = (u64_at(32)? as usize, u16_at(54)? as usize, u16_at(56)? as usize);
+    const PT_INTERP: u32 = 3;
+    for header in (0..count).map(|n| table + n * size) {
+        if head.get(header..header + 4)? == PT_INTERP.to_le_bytes() {
+            let mut path = vec![0u8; (u64_at(header + 32)?).min(4096) as usize];
+            file.read_exact_at(&mut path, u64_at(header + 8)?).ok()?;
+            return Some(String::from_utf8_lossy(&path).trim_end_matches('\0').to_owned());
+        }
+    }
+    None
+}
+
+/// The user's home in the container's own /etc/passwd, `/` without an entry. At most 1 MiB of it is read.
+pub(super) fn home(uid: u32) -> Result<String> {
+    let mut text = Vec::new();
+    match File::open("/etc/passwd") {
+        Ok(file) => file.take(1 << 20).read_to_end(&mut text).context("read /etc/passwd").map(drop)?,
+        Err(_) => return Ok("/".to_owned()),
+    }
+    let text = String::from_utf8_lossy(&text);
+    let home = text.lines().find_map(|line| {
+        let mut fields = line.split(':').skip(2);
+        (fields.next()?.parse() == Ok(uid)).then(|| fields.nth(2))?
+    });
+    Ok(home.filter(|home| !home.is_empty()).unwrap_or("/").to_owned())
+}

@@ -1,0 +1,23 @@
+//! Ampoule runs OCI containers.
+//!
+//! **Plan reads the document and never touches the world; launch changes the world and never reads the document.**
+//!
+//! The rooms, in reading order:
+
+pub mod spec;
+
+pub mod bundle;
+pub mod facts;
+
+pub mod plan;
+
+pub mod launch;
+
+pub mod container;
+
+pub mod lifecycle;
+
+pub mod cli;
+pub mod report;
+
+pub mod sys;

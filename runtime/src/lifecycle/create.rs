@@ -1,0 +1,131 @@
+//! From a bundle to a container that waits at its gate, or is on its way through it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::SigSet;
+
+use super::delete::destroy;
+use crate::bundle::Bundle;
+use crate::container::id::Id;
+use crate::container::record::{OCI_VERSION, Record};
+use crate::container::store::{Locked, Store};
+use crate::facts;
+use crate::launch::{self, Gate, Launched};
+use crate::plan::step::HookKind;
+use crate::plan::{self, Options, Plan, Request};
+use crate::report::{Level, Log, rfc3339};
+use crate::spec::{NamespaceKind, Spec};
+
+/// What the caller asked for.
+#[allow(missing_docs, reason = "runc's own flags")]
+pub struct Wanted<'a> {
+    pub id: &'a Id,
+    pub bundle: &'a Path,
+    pub options: Options,
+    pub pid_file: Option<&'a Path>,
+    pub pidfd_socket: Option<&'a Path>,
+    pub gate: Gate,
+    /// The signal mask that the payload gets.
+    pub signals: SigSet,
+}
+
+/// A new container, still locked.
+pub struct Made {
+    /// Its directory.
+    pub locked: Locked,
+    /// Its record.
+    pub record: Record,
+    /// Its init.
+    pub launched: Launched,
+}
+
+/// Makes the container.
+///
+/// # Errors
+/// One line; nothing is left behind, whatever step it was.
+pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>) -> Result<Made> {
+    let bundle = Bundle::open(wanted.bundle)?;
+    let spec = bundle.spec()?;
+    let facts = facts::gather();
+    let request = Request {
+        id: wanted.id.as_str(),
+        bundle: &bundle.dir,
+        spec: &spec,
+        facts: &facts,
+        options: &wanted.options,
+    };
+    let plan = plan::create(&request).with_context(|| bundle.config())?;
+    let record = record(&wanted, &bundle, &spec, &plan, facts.euid).with_context(|| bundle.config())?;
+    if !record.rootfs.is_dir() {
+        bail!("{}: root.path: {} is no directory", bundle.config(), record.rootfs.display());
+    }
+    for warning in &plan.warnings {
+        log.line(Level::Warning, warning);
+    }
+    trace(log, &plan);
+
+    let locked = store.claim(wanted.id)?;
+    let launched = locked.save(&record).and_then(|()| {
+        let launched = launch::create(&plan, &locked, &record, wanted.gate, wanted.signals)?;
+        hand_out(&wanted, &launched).map(|()| launched)
+    });
+    match launched {
+        Ok(launched) => Ok(Made { locked, record, launched }),
+        Err(reason) => {
+            // The first error is the one to report; what can't be removed now, `delete --force` will try again.
+            if let Err(left) = destroy(locked, log) {
+                log.line(Level::Warning, &format!("clean up after a failed create: {left:#}"));
+            }
+            Err(reason)
+        }
+    }
+}
+
+fn record(wanted: &Wanted<'_>, bundle: &Bundle, spec: &Spec<'_>, plan: &Plan, owner: u32) -> Result<Record> {
+    let rootfs = spec.root.as_ref().map(|root| bundle.dir.join(&*root.path)).unwrap_or_default();
+    let rootfs = rootfs.canonicalize().with_context(|| format!("root.path: {}", rootfs.display()))?;
+    Ok(Record {
+        oci_version: OCI_VERSION.to_owned(),
+        id: wanted.id.to_string(),
+        bundle: bundle.dir.clone(),
+        rootfs,
+        created: rfc3339(std::time::SystemTime::now()),
+        owner,
+        annotations: spec.annotations.0.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+        cgroups: plan.cgroups.clone(),
+        own_pid_namespace: plan.spawn.new.contains(&NamespaceKind::Pid),
+        poststart: plan::hooks::of(spec, HookKind::Poststart)?,
+        poststop: plan::hooks::of(spec, HookKind::Poststop)?,
+    })
+}
+
+/// `--debug` shows the whole plan: inside steps can't speak for themselves.
+fn trace(log: &Log, plan: &Plan) {
+    if log.shows(Level::Debug) {
+        plan.to_string().lines().for_each(|line| log.line(Level::Debug, line));
+    }
+}
+
+/// What engines wait for, the pid file last: whoever sees it may rely on all the rest.
+fn hand_out(wanted: &Wanted<'_>, launched: &Launched) -> Result<()> {
+    if let Some(socket) = wanted.pidfd_socket {
+        launch::passing::pass(&launched.pidfd, socket, "pidfd").context("--pidfd-socket")?;
+    }
+    if let Some(path) = wanted.pid_file {
+        write_whole(path, &launched.pid.to_string())
+            .with_context(|| format!("--pid-file {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// A reader sees all of it or nothing.
+fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let name = path.file_name().context("is no file name")?.to_string_lossy();
+    let beside: PathBuf = path.with_file_name(format!(".{name}.ampoule"));
+    fs::write(&beside, text).and_then(|()| fs::rename(&beside, path)).inspect_err(|_| {
+        let _ = fs::remove_file(&beside);
+    })?;
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Kill and delete: from every state, also a half-made one.
+
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+use super::start::gone;
+use crate::container::cgroup::Cgroup;
+use crate::container::record::Record;
+use crate::container::status::{Status, Verb, allowed, observe};
+use crate::container::store::{Container, Locked};
+use crate::launch::hooks;
+use crate::plan::step::HookKind;
+use crate::report::{Level, Log};
+use crate::sys::pidfd;
+
+/// How long a killed process may take to go, in milliseconds: one that waits for a dead disk never does.
+const DEATH: u16 = 10_000;
+
+/// Sends a signal to the init, or to all processes.
+///
+/// # Errors
+/// `container not running`.
+pub fn kill(container: &Container, signal: i32, all: bool) -> Result<()> {
+    let seen = observe(container)?;
+    let Some((_, init)) = seen.init.filter(|_| allowed(Verb::Kill, seen.status)) else {
+        bail!("container not running: it is {}", seen.status)
+    };
+    let record = container.record()?;
+    let group = Cgroup::new(record.cgroups.clone());
+    // Without a pid namespace of its own, the end of the init is not the end of the others.
+    let everyone = all || (signal == libc::SIGKILL && !record.own_pid_namespace);
+    if everyone && let Ok(signal) = Signal::try_from(signal) {
+        group.kill(signal)?;
+    }
+    pidfd::signal(&init, signal).or_else(gone).with_context(|| format!("send signal {signal}"))?;
+    if signal == libc::SIGKILL && seen.status == Status::Paused {
+        // A frozen v1 group keeps even the killed from going.
+        group.thaw()?;
+    }
+    Ok(())
+}
+
+/// Removes a container.
+///
+/// # Errors
+/// It runs and `force` is not given; something of it can't be removed.
+pub fn delete(locked: Locked, force: bool, log: &Log) -> Result<()> {
+    let status = observe_locked(&locked)?;
+    let verb = if force { Verb::DeleteForce } else { Verb::Delete };
+    if !allowed(verb, status) {
+        bail!("cannot delete a container that is not stopped: it is {status}; kill it first, or use --force");
+    }
+    destroy(locked, log)
+}
+
+/// Under our own lock "somebody makes it" means that nobody does any more.
+fn observe_locked(locked: &Locked) -> Result<Status> {
+    Ok(match observe(&locked.container)?.status {
+        Status::Creating => Status::Stopped,
+        status => status,
+    })
+}
+
+/// Ends every process, removes the cgroups, runs the poststop hooks and forgets the container. What is not there, or
+/// not any more, is no error: this is how half-made ones go, too.
+pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
+    let container = &locked.container;
+    // Without a record nothing was done yet: it is written first of all.
+    let Ok(record) = container.record() else { return locked.remove() };
+    let group = Cgroup::new(record.cgroups.clone());
+    if let Some(init) = container.init()?
+        && let Some(fd) = init.alive()?
+    {
+        end(&fd, &group, &record)?;
+    }
+    group.remove().context("remove its cgroups")?;
+    // runtime.md#lifecycle: the container is gone, and whatever a hook says now, it stays gone.
+    let state = record.hook_state(Status::Stopped.name(), 0);
+    for hook in &record.poststop {
+        if let Err(reason) = hooks::run(HookKind::Poststop, std::slice::from_ref(hook), &state) {
+            log.line(Level::Warning, &format!("{reason:#}"));
+        }
+    }
+    locked.remove()
+}
+
+fn end(init: impl AsFd + Copy, group: &Cgroup, record: &Record) -> Result<()> {
+    if !record.own_pid_namespace {
+        group.kill(Signal::SIGKILL)?;
+    }
+    pidfd::signal(init, libc::SIGKILL).or_else(gone).context("kill the init process")?;
+    let dead = |patience: u16| match poll(
+        &mut [PollFd::new(init.as_fd(), PollFlags::POLLIN)],
+        PollTimeout::from(patience),
+    ) {
+        Ok(n) => Ok(n > 0),
+        Err(Errno::EINTR) => Ok(false),
+        Err(e) => Err(e).context("poll"),
+    };
+    // Nobody freezes a group often, so it is not looked at first; but only the thawed can die on v1.
+    if dead(100)? {
+        return Ok(());
+    }
+    group.thaw()?;
+    if !dead(DEATH)? {
+        bail!(
+            "the init process was killed {} s ago and still exists: what it waits for in the kernel?",
+            DEATH / 1000
+        );
+    }
+    Ok(())
+}

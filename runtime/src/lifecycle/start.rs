@@ -1,0 +1,66 @@
+//! created → running.
+
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::Pid;
+
+use crate::container::gate;
+use crate::container::record::Record;
+use crate::container::status::{Status, Verb, allowed, observe};
+use crate::container::store::Locked;
+use crate::launch::{Launched, hooks};
+use crate::plan::step::HookKind;
+use crate::sys::pidfd;
+
+/// Opens the gate and waits until the program runs.
+///
+/// # Errors
+/// A wrong status; the step that failed behind the gate; a poststart hook, after which the container is stopped
+/// (runtime.md#lifecycle).
+pub fn start(locked: &Locked) -> Result<()> {
+    let container = &locked.container;
+    let seen = observe(container)?;
+    if !allowed(Verb::Start, seen.status) {
+        match seen.status {
+            Status::Stopped => bail!("cannot start a container that has stopped"),
+            Status::Creating => bail!("cannot start a container that is still being created"),
+            _ => bail!("cannot start an already running container"),
+        }
+    }
+    let record = container.record()?;
+    let Some(stream) = gate::connect(container.dir())? else { bail!("the init process left its start gate") };
+    gate::go(&stream)?;
+    let passed = gate::passed(&stream);
+    locked.remove_gate()?;
+    passed?;
+    match &seen.init {
+        Some((pid, init)) => poststart(&record, *pid, init),
+        None => Ok(()),
+    }
+}
+
+/// What remains to be done for a process that `run` let straight through.
+///
+/// # Errors
+/// As those of [`start`].
+pub fn started(record: &Record, launched: &Launched) -> Result<()> {
+    launched.passed()?;
+    poststart(record, launched.pid, &launched.pidfd)
+}
+
+fn poststart(record: &Record, pid: Pid, init: impl AsFd) -> Result<()> {
+    if record.poststart.is_empty() {
+        return Ok(());
+    }
+    let state = record.hook_state(Status::Running.name(), pid.as_raw());
+    hooks::run(HookKind::Poststart, &record.poststart, &state).or_else(|reason| {
+        pidfd::signal(init, libc::SIGKILL).or_else(gone).context("stop the container")?;
+        Err(reason)
+    })
+}
+
+/// A process that has ended needs no signal.
+pub(super) fn gone(e: nix::errno::Errno) -> nix::Result<()> {
+    if e == nix::errno::Errno::ESRCH { Ok(()) } else { Err(e) }
+}

@@ -1,0 +1,257 @@
+//! `linux.cgroupsPath` and `linux.resources` as steps.
+//!
+//! There is no mode here for v1, v2 or both. Each controller lives in one hierarchy of the host, and that hierarchy's
+//! version picks the translator; what it writes lands in the container's directory there.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::devices;
+use super::step::{IfMissing, Outside};
+use crate::facts::{Hierarchy, Layout, Version};
+use crate::spec::Resources;
+
+mod both;
+mod v1;
+mod v2;
+
+/// What a container's cgroups take.
+#[derive(Debug, Default)]
+pub struct Cgroups {
+    /// The container's directory in every hierarchy, in the layout's order.
+    pub dirs: Vec<PathBuf>,
+    /// Making and limiting them.
+    pub before: Vec<Outside>,
+    /// The v2 directory, to be born into.
+    pub into: Option<PathBuf>,
+    /// The v1 directories, which a process can only be moved into.
+    pub attach: Vec<PathBuf>,
+    /// What was left out because the spec says to ignore it.
+    pub warnings: Vec<String>,
+}
+
+/// One row of the table: a controller's name in each version, and who speaks for it there.
+struct Controller {
+    v1: Option<(&'static str, Translate)>,
+    v2: Option<(&'static str, Translate)>,
+}
+
+type Translate = fn(&Resources<'_>, &mut Sheet) -> Result<()>;
+
+/// In the order in which runc sets them.
+const CONTROLLERS: [Controller; 9] = [
+    Controller { v1: Some(("cpuset", v1::cpuset)), v2: Some(("cpuset", v2::cpuset)) },
+    Controller { v1: Some(("memory", v1::memory)), v2: Some(("memory", v2::memory)) },
+    Controller { v1: Some(("cpu", v1::cpu)), v2: Some(("cpu", v2::cpu)) },
+    Controller { v1: Some(("pids", both::pids)), v2: Some(("pids", both::pids)) },
+    Controller { v1: Some(("blkio", v1::block_io)), v2: Some(("io", v2::block_io)) },
+    Controller { v1: Some(("hugetlb", v1::hugepages)), v2: Some(("hugetlb", v2::hugepages)) },
+    Controller { v1: Some(("net_cls", v1::class_id)), v2: None },
+    Controller { v1: Some(("net_prio", v1::priorities)), v2: None },
+    Controller { v1: Some(("rdma", both::rdma)), v2: Some(("rdma", both::rdma)) },
+];
+
+/// Where a translator writes: one directory, and the steps so far.
+struct Sheet {
+    dir: PathBuf,
+    steps: Vec<Outside>,
+    warnings: Vec<String>,
+}
+
+impl Sheet {
+    fn new(dir: &Path) -> Self {
+        Sheet { dir: dir.to_owned(), steps: Vec::new(), warnings: Vec::new() }
+    }
+
+    fn write(&mut self, property: &str, file: &str, value: impl ToString) {
+        self.write_or(property, file, vec![value.to_string()], IfMissing::Fail);
+    }
+
+    fn write_or(&mut self, property: &str, file: &str, values: Vec<String>, missing: IfMissing) {
+        if values.is_empty() {
+            return;
+        }
+        let (dir, file) = (self.dir.clone(), file.to_owned());
+        self.steps.push(Outside::WriteCgroup {
+            dir,
+            file,
+            values,
+            property: format!("linux.resources.{property}"),
+            missing,
+        });
+    }
+
+    fn first_property(&self) -> Option<&str> {
+        self.steps.iter().find_map(|s| match s {
+            Outside::WriteCgroup { property, .. } => Some(property.as_str()),
+            _ => None,
+        })
+    }
+}
+
+/// Plans the container's cgroups. `id` names the cgroup when the document doesn't.
+///
+/// # Errors
+/// Names the JSON path of a limit that no hierarchy here can hold, or whose value can't be.
+pub fn cgroups(layout: &Layout, cgroups_path: &str, id: &str, resources: &Resources<'_>) -> Result<Cgroups> {
+    let mut plan = Cgroups::default();
+    for tree in &layout.hierarchies {
+        let dir = dir(tree, cgroups_path, id)?;
+        match tree.version {
+            Version::V1 => plan.attach.push(dir.clone()),
+            Version::V2 => plan.into = Some(dir.clone()),
+        }
+        plan.dirs.push(dir);
+    }
+    let mut needed = vec![Vec::new(); plan.dirs.len()];
+    let limits = limits(layout, &mut plan, &mut needed, resources)?;
+    for ((tree, dir), mut needed) in layout.hierarchies.iter().zip(&plan.dirs).zip(needed) {
+        needed.sort();
+        needed.dedup();
+        plan.before.push(Outside::MakeCgroup { dir: dir.clone() });
+        if tree.version == Version::V2 && !tree.controllers.is_empty() {
+            plan.before.extend(parents(tree, dir).into_iter().map(|dir| Outside::EnableControllers {
+                dir,
+                controllers: tree.controllers.clone(),
+                required: needed.clone(),
+            }));
+        }
+    }
+    plan.before.extend(limits);
+    Ok(plan)
+}
+
+/// Every limit; notes in `needed` which controllers of each hierarchy they can't do without.
+fn limits(
+    layout: &Layout,
+    plan: &mut Cgroups,
+    needed: &mut [Vec<String>],
+    resources: &Resources<'_>,
+) -> Result<Vec<Outside>> {
+    let mut steps = Vec::new();
+    for controller in &CONTROLLERS {
+        let home = layout.hierarchies.iter().enumerate().find_map(|(i, tree)| {
+            let (name, translate) =
+                if tree.version == Version::V1 { controller.v1? } else { controller.v2? };
+            tree.controllers.iter().any(|c| c == name).then_some((i, name, translate))
+        });
+        let Some((i, name, translate)) = home else {
+            refuse_homeless(controller, resources)?;
+            continue;
+        };
+        let mut sheet = Sheet::new(&plan.dirs[i]);
+        translate(resources, &mut sheet)?;
+        if sheet.first_property().is_some() {
+            needed[i].push(name.to_owned());
+        }
+        plan.warnings.append(&mut sheet.warnings);
+        steps.append(&mut sheet.steps);
+    }
+    if plan.dirs.is_empty() {
+        plan.warnings.push("no cgroup hierarchy here: nothing is limited".to_owned());
+    }
+    steps.extend(device_rules(layout, plan, resources)?);
+    steps.extend(unified(layout, plan, needed, resources)?);
+    Ok(steps)
+}
+
+/// No hierarchy has the controller: fine unless something asks for it. v1's translators know every property.
+fn refuse_homeless(controller: &Controller, resources: &Resources<'_>) -> Result<()> {
+    let Some((name, translate)) = controller.v1 else { return Ok(()) };
+    let mut asked = Sheet::new(Path::new(""));
+    translate(resources, &mut asked)?;
+    match asked.first_property() {
+        Some(property) => bail!("{property}: no cgroup hierarchy here has the {name} controller"),
+        None => Ok(()),
+    }
+}
+
+fn device_rules(layout: &Layout, plan: &Cgroups, resources: &Resources<'_>) -> Result<Vec<Outside>> {
+    let rules = devices::rules(&resources.devices)?;
+    let trees = || layout.hierarchies.iter().zip(&plan.dirs);
+    if let Some((_, dir)) = trees().find(|(t, _)| t.controllers.iter().any(|c| c == "devices")) {
+        return devices::v1(&rules, dir);
+    }
+    // v2 needs no controller for it: the program hangs on the directory.
+    if let Some((_, dir)) = trees().find(|(t, _)| t.version == Version::V2) {
+        let limit = |program| Outside::LimitDevices { dir: dir.clone(), program, rules: rules.len() };
+        return Ok(devices::program(&rules)?.map(limit).into_iter().collect());
+    }
+    if !resources.devices.is_empty() {
+        bail!("linux.resources.devices: no cgroup hierarchy here has the devices controller");
+    }
+    Ok(Vec::new())
+}
+
+fn unified(
+    layout: &Layout,
+    plan: &Cgroups,
+    needed: &mut [Vec<String>],
+    resources: &Resources<'_>,
+) -> Result<Vec<Outside>> {
+    let mut steps = Vec::new();
+    for (file, value) in &resources.unified.0 {
+        let property = format!("unified[\"{file}\"]");
+        let whole = || format!("linux.resources.{property}");
+        let Some((controller, _)) =
+            file.split_once('.').filter(|(c, _)| !c.is_empty() && !file.contains('/'))
+        else {
+            bail!("{}: expected the name of a file, CONTROLLER.PARAMETER", whole());
+        };
+        let i = layout.hierarchies.iter().position(|t| t.version == Version::V2);
+        let i = i.with_context(|| format!("{}: no cgroup v2 hierarchy here", whole()))?;
+        if controller != "cgroup" {
+            if !layout.hierarchies[i].controllers.iter().any(|c| c == controller) {
+                bail!("{}: the cgroup v2 hierarchy here has no {controller} controller", whole());
+            }
+            needed[i].push(controller.to_owned());
+        }
+        let mut sheet = Sheet::new(&plan.dirs[i]);
+        sheet.write_or(&property, file, value.lines().map(str::to_owned).collect(), IfMissing::Fail);
+        steps.append(&mut sheet.steps);
+    }
+    Ok(steps)
+}
+
+/// The container's directory in one hierarchy. A path with a leading `/` begins at the mount; another, and the
+/// default, at the runtime's own cgroup, or on v2 beside it: a v2 cgroup with processes can't give controllers to
+/// its children, so below our own one nothing could be limited (cgroup-v2.rst, "no internal process constraint").
+fn dir(tree: &Hierarchy, cgroups_path: &str, id: &str) -> Result<PathBuf> {
+    let mut parts: Vec<&str> = Vec::new();
+    if !cgroups_path.starts_with('/') {
+        extend_clean(&mut parts, &tree.own);
+        if tree.version == Version::V2 {
+            parts.pop();
+        }
+    }
+    let base = parts.len();
+    let mut below: Vec<&str> = Vec::new();
+    extend_clean(&mut below, if cgroups_path.is_empty() { id } else { cgroups_path });
+    parts.append(&mut below);
+    if parts.len() == base {
+        bail!("linux.cgroupsPath: {cgroups_path:?} leaves no name for the container's own cgroup");
+    }
+    Ok(parts.iter().fold(tree.mount.clone(), |dir, part| dir.join(part)))
+}
+
+fn extend_clean<'p>(parts: &mut Vec<&'p str>, path: &'p str) {
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            name => parts.push(name),
+        }
+    }
+}
+
+/// From the mount down to the directory that holds `dir`.
+fn parents(tree: &Hierarchy, dir: &Path) -> Vec<PathBuf> {
+    let mut above: Vec<PathBuf> =
+        dir.ancestors().skip(1).take_while(|a| a.starts_with(&tree.mount)).map(Path::to_owned).collect();
+    above.reverse();
+    above
+}
+
+#[cfg(test)]
+mod tests;

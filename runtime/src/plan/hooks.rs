@@ -1,0 +1,84 @@
+//! The document's hooks, and where in a container's life they stand (config.md#lifecycle).
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use super::Draft;
+use super::step::{Hook, HookKind, Inside, Mark, Outside};
+use crate::spec::{self, Spec};
+
+/// Reads the hooks of one kind.
+///
+/// # Errors
+/// The JSON path of a hook without an absolute path, or whose timeout (seconds) is not positive.
+pub fn of(spec: &Spec<'_>, kind: HookKind) -> Result<Vec<Hook>> {
+    let list = match kind {
+        HookKind::Prestart => &spec.hooks.prestart,
+        HookKind::CreateRuntime => &spec.hooks.create_runtime,
+        HookKind::CreateContainer => &spec.hooks.create_container,
+        HookKind::StartContainer => &spec.hooks.start_container,
+        HookKind::Poststart => &spec.hooks.poststart,
+        HookKind::Poststop => &spec.hooks.poststop,
+    };
+    list.iter().enumerate().map(|(n, hook)| read(hook, &format!("hooks.{kind}[{n}]"))).collect()
+}
+
+fn read(hook: &spec::Hook<'_>, at: &str) -> Result<Hook> {
+    if !hook.path.starts_with('/') {
+        bail!("{at}.path: {:?}, expected an absolute path", &*hook.path);
+    }
+    let timeout = match hook.timeout {
+        None => None,
+        Some(seconds @ 1..) => Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
+        Some(seconds) => bail!("{at}.timeout: {seconds}, expected at least 1 second"),
+    };
+    let text = |all: &[spec::Str<'_>]| all.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+    Ok(Hook { path: PathBuf::from(&*hook.path), args: text(&hook.args), env: text(&hook.env), timeout })
+}
+
+fn host(spec: &Spec<'_>) -> Result<Vec<(HookKind, Vec<Hook>)>> {
+    let mut all = Vec::new();
+    for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
+        let hooks = of(spec, kind)?;
+        if !hooks.is_empty() {
+            all.push((kind, hooks));
+        }
+    }
+    Ok(all)
+}
+
+/// Inside: wait for the host's hooks, then run the container's own, still on the host's tree.
+pub(super) fn before_pivot(draft: &mut Draft<'_>) -> Result<()> {
+    let (host, own) = (host(draft.spec)?, of(draft.spec, HookKind::CreateContainer)?);
+    let any_start = !draft.spec.hooks.start_container.is_empty();
+    if !host.is_empty() || !own.is_empty() || any_start {
+        draft.inside.push(Inside::Tell { mark: Mark::HooksDue });
+        draft.inside.push(Inside::Await { mark: Mark::HooksRan });
+    }
+    if !own.is_empty() {
+        draft.inside.push(Inside::RunHooks { kind: HookKind::CreateContainer, hooks: own });
+    }
+    Ok(())
+}
+
+/// On the host: the other side of `before_pivot`.
+pub(super) fn beside(draft: &mut Draft<'_>) -> Result<()> {
+    if draft.inside.contains(&(Inside::Tell { mark: Mark::HooksDue })) {
+        draft.after.push(Outside::Hear { mark: Mark::HooksDue });
+        draft
+            .after
+            .extend(host(draft.spec)?.into_iter().map(|(kind, hooks)| Outside::RunHooks { kind, hooks }));
+        draft.after.push(Outside::Tell { mark: Mark::HooksRan });
+    }
+    Ok(())
+}
+
+/// Inside, behind the gate.
+pub(super) fn inside(draft: &mut Draft<'_>) -> Result<()> {
+    let hooks = of(draft.spec, HookKind::StartContainer)?;
+    if !hooks.is_empty() {
+        draft.inside.push(Inside::RunHooks { kind: HookKind::StartContainer, hooks });
+    }
+    Ok(())
+}

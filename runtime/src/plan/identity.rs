@@ -1,0 +1,262 @@
+//! Who the process is: limits, ids, capabilities, environment, working directory (config.md#process).
+
+use std::fmt;
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+use super::Draft;
+use super::path::ContainerPath;
+use super::step::Inside;
+use crate::spec::{Capabilities, NamespaceKind, Process, Str};
+
+/// The five sets of capabilities(7), a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the kernel's own names")]
+pub struct CapabilitySets {
+    pub bounding: u64,
+    pub effective: u64,
+    pub permitted: u64,
+    pub inheritable: u64,
+    pub ambient: u64,
+}
+
+/// Everything that is given up or taken on in one go before exec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the spec's own names")]
+pub struct Credentials {
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+    pub capabilities: CapabilitySets,
+}
+
+/// Names by number, linux/capability.h up to Linux 5.9.
+pub const CAPABILITIES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+/// Names by number, bits/resource.h.
+const RLIMITS: [&str; 16] = [
+    "CPU",
+    "FSIZE",
+    "DATA",
+    "STACK",
+    "CORE",
+    "RSS",
+    "NPROC",
+    "NOFILE",
+    "MEMLOCK",
+    "AS",
+    "LOCKS",
+    "SIGPENDING",
+    "MSGQUEUE",
+    "NICE",
+    "RTPRIO",
+    "RTTIME",
+];
+
+impl Serialize for CapabilitySets {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let sets = [
+            ("bounding", self.bounding),
+            ("effective", self.effective),
+            ("permitted", self.permitted),
+            ("inheritable", self.inheritable),
+            ("ambient", self.ambient),
+        ];
+        s.collect_map(sets.iter().map(|(name, mask)| (name, names(*mask))))
+    }
+}
+
+fn names(mask: u64) -> Vec<String> {
+    CAPABILITIES
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| mask & (1 << n) != 0)
+        .map(|(_, name)| format!("CAP_{name}"))
+        .collect()
+}
+
+/// `CAP_KILL,CAP_SYS_ADMIN`, `none` or `all`.
+pub(super) struct Named(pub(super) u64);
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const ALL: u64 = (1 << CAPABILITIES.len()) - 1;
+        match self.0 {
+            0 => f.write_str("none"),
+            ALL => f.write_str("all"),
+            mask => f.write_str(&names(mask).join(",")),
+        }
+    }
+}
+
+/// Reads the five sets. A capability that nobody here knows or holds is a warning, as config.md#linux-process says.
+fn capabilities(draft: &mut Draft<'_>, given: &Capabilities<'_>) -> CapabilitySets {
+    // In a user namespace of its own the child is born with all of them.
+    let held = if draft.namespaces.has_user() { u64::MAX } else { draft.facts.capabilities };
+    let mut read = |name: &str, list: &[Str<'_>]| {
+        let mut mask = 0;
+        for cap in list {
+            let upper = cap.to_ascii_uppercase();
+            let number = CAPABILITIES.iter().position(|c| upper.strip_prefix("CAP_") == Some(c));
+            match number {
+                Some(n) if held & (1 << n) != 0 => mask |= 1 << n,
+                Some(_) => draft.warn(format!(
+                    "process.capabilities.{name}: the runtime does not hold {cap} itself: left out"
+                )),
+                None => draft
+                    .warn(format!("process.capabilities.{name}: no such capability as {cap:?}: left out")),
+            }
+        }
+        mask
+    };
+    CapabilitySets {
+        bounding: read("bounding", &given.bounding),
+        effective: read("effective", &given.effective),
+        permitted: read("permitted", &given.permitted),
+        inheritable: read("inheritable", &given.inheritable),
+        ambient: read("ambient", &given.ambient),
+    }
+}
+
+/// config.md#linux-process: how likely the kernel ends it when memory runs out.
+pub(super) fn oom_score(process: &Process<'_>) -> Result<Option<Inside>> {
+    match process.oom_score_adj {
+        Some(value) if !(-1000..=1000).contains(&value) => {
+            bail!("process.oomScoreAdj: {value}, expected -1000 to 1000")
+        }
+        value => Ok(value.map(|value| Inside::OomScore { value })),
+    }
+}
+
+/// Resource limits.
+pub(super) fn limits(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
+    let mut seen = 0u32;
+    for (n, limit) in process.rlimits.iter().enumerate() {
+        let at = format!("process.rlimits[{n}]");
+        let number = RLIMITS.iter().position(|r| limit.kind.strip_prefix("RLIMIT_") == Some(r));
+        let Some(number) = number else {
+            bail!(
+                "{at}.type: no such limit as {:?}; expected RLIMIT_NOFILE or another of getrlimit(2)",
+                &*limit.kind
+            )
+        };
+        if seen & (1 << number) != 0 {
+            bail!("{at}.type: {} is there twice", limit.kind);
+        }
+        seen |= 1 << number;
+        if limit.soft > limit.hard {
+            bail!("{at}.soft: {} is above the hard limit, {}", limit.soft, limit.hard);
+        }
+        let (name, resource) = (limit.kind.to_string(), number as u32);
+        draft.inside.push(Inside::Rlimit { name, resource, soft: limit.soft, hard: limit.hard });
+    }
+    Ok(())
+}
+
+/// Ids, capabilities and what they can no longer do afterwards.
+pub(super) fn credentials(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
+    let user = &process.user;
+    if let Some(mask) = user.umask.filter(|m| *m > 0o777) {
+        bail!("process.user.umask: {mask:#o}, expected at most 0777");
+    }
+    // 0022 is what runc gives where the document is silent.
+    draft.inside.push(Inside::Umask { mask: user.umask.unwrap_or(0o022) });
+    draft.inside.push(Inside::WorkingDirectory { path: ContainerPath::new(&process.cwd) });
+    if process.no_new_privileges {
+        draft.inside.push(Inside::NoNewPrivileges);
+    }
+    if draft.namespaces.makes(NamespaceKind::User) {
+        for (name, id, ranges) in
+            [("uid", user.uid, &draft.namespaces.uids), ("gid", user.gid, &draft.namespaces.gids)]
+        {
+            if super::Namespaces::outside(ranges, id).is_none() {
+                bail!("process.user.{name}: {id} is not mapped by linux.{name}Mappings");
+            }
+        }
+    }
+    let capabilities = match &process.capabilities {
+        Some(given) => capabilities(draft, given),
+        None => CapabilitySets::default(),
+    };
+    let groups = user.additional_gids.clone();
+    draft.inside.push(Inside::Credentials(Credentials {
+        uid: user.uid,
+        gid: user.gid,
+        groups,
+        capabilities,
+    }));
+    Ok(())
+}
+
+/// The program and its environment.
+pub(super) fn program(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
+    let mut env: Vec<String> = Vec::with_capacity(process.env.len() + 3);
+    for (n, pair) in process.env.iter().enumerate() {
+        match pair.split_once('=') {
+            Some((name, _)) if !name.is_empty() && !pair.contains('\0') => env.push(pair.to_string()),
+            _ => bail!("process.env[{n}]: {:?}, expected NAME=value", &**pair),
+        }
+    }
+    if let Some(n) = process.args.iter().position(|a| a.contains('\0')) {
+        bail!("process.args[{n}]: contains a NUL byte");
+    }
+    let Some(name) = process.args.first().filter(|name| !name.is_empty()) else {
+        bail!("process.args: empty, expected the program to run");
+    };
+    if !env.iter().any(|pair| pair.starts_with("HOME=")) {
+        draft.inside.push(Inside::Home { uid: process.user.uid });
+    }
+    let passed = draft.options.preserve_fds + draft.options.listen_fds;
+    if draft.options.listen_fds > 0 {
+        // sd_listen_fds(3); the executor fills in the payload's own pid.
+        env.push(format!("LISTEN_FDS={}", draft.options.listen_fds));
+        env.push("LISTEN_PID=".to_owned());
+    }
+    draft.inside.push(Inside::CloseOnExec { from: 3 + passed });
+    draft.inside.push(Inside::FindProgram { name: name.to_string() });
+    draft.exec = Some(Inside::Exec { args: process.args.iter().map(|a| a.to_string()).collect(), env });
+    Ok(())
+}

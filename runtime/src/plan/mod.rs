@@ -1,0 +1,260 @@
+//! PURE: from config.json and the host's facts to the list of steps that make the container.
+//!
+//! Nothing in this room touches the world: no system call, no file, no process. That is what makes `ampoule plan`
+//! a dry run that needs no root, and its output a unit test. Start reading at [`order`].
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+mod attributes;
+mod cgroup;
+mod devices;
+pub mod hooks;
+mod identity;
+mod mounts;
+pub(crate) mod namespaces;
+mod order;
+pub mod path;
+mod rootfs;
+pub mod step;
+mod text;
+
+pub use attributes::{Attributes, Change};
+pub use identity::{CAPABILITIES, CapabilitySets, Credentials};
+
+use crate::facts::Facts;
+use crate::spec::{NamespaceKind, Process, Spec};
+use namespaces::Namespaces;
+use path::ContainerPath;
+use step::{Inside, Mark, Outside, Slot, Spawn};
+
+/// Where the container's terminal goes, if it has one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Console {
+    /// Nobody would be there to hold it.
+    #[default]
+    None,
+    /// The runtime stays in the foreground and copies.
+    Foreground,
+    /// The master end is sent to this unix socket.
+    Socket(PathBuf),
+}
+
+/// What the command line adds to the document.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs, reason = "runc's own flags")]
+pub struct Options {
+    pub console: Console,
+    pub no_pivot: bool,
+    pub no_new_keyring: bool,
+    /// Descriptors after stderr that the payload inherits, besides those of socket activation.
+    pub preserve_fds: u32,
+    /// Descriptors of socket activation (sd_listen_fds(3)).
+    pub listen_fds: u32,
+}
+
+/// The whole of what `create` does, in order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Plan {
+    /// On the host, before the clone.
+    pub before: Vec<Outside>,
+    /// The clone.
+    pub spawn: Spawn,
+    /// On the host, while the new process plays `inside`.
+    pub after: Vec<Outside>,
+    /// In the new process; ends in exec.
+    pub inside: Vec<Inside>,
+    /// The container's cgroup in every hierarchy, for the record: `delete` removes them.
+    pub cgroups: Vec<PathBuf>,
+    /// What was left out because the spec says to warn rather than to fail.
+    pub warnings: Vec<String>,
+    /// How many handles the steps share.
+    pub slots: usize,
+}
+
+/// What there is to plan from.
+#[allow(missing_docs, reason = "each is described by its type")]
+pub struct Request<'a> {
+    pub id: &'a str,
+    /// The bundle's directory, absolute.
+    pub bundle: &'a Path,
+    pub spec: &'a Spec<'a>,
+    pub facts: &'a Facts,
+    pub options: &'a Options,
+}
+
+/// A plan in the making.
+struct Draft<'a> {
+    id: &'a str,
+    bundle: &'a Path,
+    rootfs: PathBuf,
+    spec: &'a Spec<'a>,
+    facts: &'a Facts,
+    options: &'a Options,
+    namespaces: Namespaces,
+    cgroup_dirs: Vec<PathBuf>,
+    before: Vec<Outside>,
+    spawn: Spawn,
+    after: Vec<Outside>,
+    inside: Vec<Inside>,
+    /// Mount changes that have to wait until /dev is filled.
+    after_nodes: Vec<Inside>,
+    exec: Option<Inside>,
+    pid_namespace: Option<Slot>,
+    bound_dev: bool,
+    slots: usize,
+    warnings: Vec<String>,
+}
+
+/// Plans `create`.
+///
+/// # Errors
+/// The JSON path, the value and what was expected, of the first thing that can't be.
+pub fn create(request: &Request<'_>) -> Result<Plan> {
+    let spec = request.spec;
+    refuse_what_is_missing_here(spec)?;
+    let Some(process) = &spec.process else { bail!("process: missing") };
+    let Some(root) = spec.root.as_ref().filter(|r| !r.path.is_empty()) else { bail!("root.path: missing") };
+    let mut draft = Draft {
+        id: request.id,
+        bundle: request.bundle,
+        rootfs: request.bundle.join(&*root.path),
+        spec,
+        facts: request.facts,
+        options: request.options,
+        namespaces: namespaces::namespaces(spec)?,
+        cgroup_dirs: Vec::new(),
+        before: Vec::new(),
+        spawn: Spawn::default(),
+        after: Vec::new(),
+        inside: Vec::with_capacity(64),
+        after_nodes: Vec::new(),
+        exec: None,
+        pid_namespace: None,
+        bound_dev: false,
+        slots: 0,
+        warnings: Vec::new(),
+    };
+    order::check(&draft, process)?;
+    order::create(&mut draft, process)?;
+    Ok(Plan {
+        before: draft.before,
+        spawn: draft.spawn,
+        after: draft.after,
+        inside: draft.inside,
+        cgroups: draft.cgroup_dirs,
+        warnings: draft.warnings,
+        slots: draft.slots,
+    })
+}
+
+/// Properties that this version knows and cannot carry out. Leaving one out silently would be a container that is
+/// less confined, or runs otherwise, than its author asked for.
+fn refuse_what_is_missing_here(spec: &Spec<'_>) -> Result<()> {
+    let process = spec.process.as_ref();
+    let linux = &spec.linux;
+    let text = |value: &str| !value.is_empty();
+    for (name, given) in [
+        ("process.apparmorProfile", process.is_some_and(|p| text(&p.apparmor_profile))),
+        ("process.selinuxLabel", process.is_some_and(|p| text(&p.selinux_label))),
+        ("process.scheduler", process.is_some_and(|p| p.scheduler.is_some())),
+        ("process.ioPriority", process.is_some_and(|p| p.io_priority.is_some())),
+        ("linux.mountLabel", text(&linux.mount_label)),
+        ("linux.seccomp", linux.seccomp.is_some()),
+        ("linux.netDevices", linux.net_devices.is_some()),
+        ("linux.intelRdt", linux.intel_rdt.is_some()),
+        ("linux.memoryPolicy", linux.memory_policy.is_some()),
+        ("linux.personality", linux.personality.is_some()),
+    ] {
+        if given {
+            bail!("{name}: not part of this version; take it out of config.json to run without it");
+        }
+    }
+    Ok(())
+}
+
+impl Draft<'_> {
+    fn slot(&mut self) -> Slot {
+        self.slots += 1;
+        Slot(self.slots - 1)
+    }
+
+    fn warn(&mut self, text: String) {
+        self.warnings.push(text);
+    }
+
+    fn await_mark(&mut self, mark: Mark) {
+        self.inside.push(Inside::Await { mark });
+    }
+
+    /// config-linux.md#cgroup-ownership: v2, a new cgroup namespace and a writable mount of it.
+    fn own_cgroup(&mut self) {
+        let writable = self.spec.mounts.iter().any(|m| {
+            &*m.destination == "/sys/fs/cgroup"
+                && matches!(&*m.kind, "cgroup" | "cgroup2")
+                && !m.options.iter().any(|o| &**o == "ro")
+        });
+        if !writable
+            || !self.namespaces.makes(NamespaceKind::Cgroup)
+            || !self.namespaces.makes(NamespaceKind::User)
+        {
+            return;
+        }
+        let id = |ranges| Namespaces::outside(ranges, 0);
+        let (Some(uid), Some(gid)) = (id(&self.namespaces.uids), id(&self.namespaces.gids)) else { return };
+        let v2 = self.facts.cgroups.hierarchies.iter().zip(&self.cgroup_dirs);
+        let v2 = v2.filter(|(h, _)| h.version == crate::facts::Version::V2).map(|(_, dir)| dir.clone());
+        self.before.extend(v2.map(|dir| Outside::OwnCgroup { dir, uid, gid }));
+    }
+
+    fn open_namespaces(&mut self) {
+        for (kind, path) in self.namespaces.joined.clone() {
+            let slot = self.slot();
+            self.before.push(Outside::OpenNamespace { kind, path, slot });
+            match kind {
+                NamespaceKind::User => self.spawn.via = Some(slot),
+                NamespaceKind::Pid => self.pid_namespace = Some(slot),
+                _ => {}
+            }
+        }
+    }
+
+    /// The user namespace is joined by the process in the middle (its line stands here to be read, and to name a
+    /// failure there), the pid namespace by birth.
+    fn join_namespaces(&mut self) {
+        for (n, (kind, _)) in self.namespaces.joined.iter().enumerate() {
+            if *kind != NamespaceKind::Pid {
+                self.inside.push(Inside::Join { kind: *kind, slot: Slot(n) });
+            }
+        }
+    }
+
+    fn enter_pid_namespace(&mut self) -> bool {
+        self.before.extend(self.pid_namespace.map(|slot| Outside::EnterPidNamespace { slot }));
+        self.pid_namespace.is_some()
+    }
+
+    fn names(&mut self) {
+        let text = |name: &Option<crate::spec::Str<'_>>| {
+            name.as_ref().map(|n| n.to_string()).filter(|n| !n.is_empty())
+        };
+        self.inside.extend(text(&self.spec.hostname).map(|name| Inside::Hostname { name }));
+        self.inside.extend(text(&self.spec.domainname).map(|name| Inside::Domainname { name }));
+    }
+
+    fn console(&mut self, process: &Process<'_>) {
+        let size = process.console_size.as_ref().map(|s| (s.height, s.width));
+        let node = self.namespaces.makes(NamespaceKind::Mount);
+        self.inside.push(Inside::Console { size, node });
+    }
+
+    fn make_working_directory(&mut self, process: &Process<'_>) -> Result<()> {
+        let path = ContainerPath::new(&process.cwd);
+        if path.as_str() != "/" {
+            self.inside.push(Inside::MakeDirectory { path, property: "process.cwd".to_owned() });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,253 @@
+//! The `mounts` of config.json (config.md#mounts) as steps.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use super::Draft;
+use super::attributes::{Attributes, Propagation};
+use super::path::ContainerPath;
+use super::step::{Inside, Outside, Parameter, Slot};
+use crate::facts::{Hierarchy, Version};
+use crate::spec::Mount;
+
+/// What the options of one mount mean together.
+#[derive(Default)]
+struct Options {
+    attributes: Attributes,
+    /// Some(recursive) for `bind` and `rbind`.
+    bind: Option<bool>,
+    remount: bool,
+    copy_up: bool,
+    parameters: Vec<Parameter>,
+}
+
+/// Flags of the filesystem rather than of the mount, as fsconfig(2) spells them, and those that say nothing there:
+/// `silent` and `loud` only tune the kernel's log, `iversion` became the filesystem's own affair.
+const SUPERBLOCK: &[&str] = &["sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand"];
+const SAYS_NOTHING: &[&str] = &["defaults", "silent", "loud", "iversion", "noiversion"];
+
+/// Filesystems whose superblock is the kernel's own or is shared between mounts: read-only is the mount's affair.
+const PSEUDO: &[&str] = &["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"];
+
+fn options(mount: &Mount<'_>, at: &str) -> Result<Options> {
+    let mut o = Options::default();
+    for (n, option) in mount.options.iter().enumerate() {
+        match &**option {
+            "bind" => o.bind = Some(false),
+            "rbind" => o.bind = Some(true),
+            "remount" => o.remount = true,
+            "tmpcopyup" => o.copy_up = true,
+            "idmap" | "ridmap" => bail!("{at}.options[{n}]: id-mapped mounts are not part of this version"),
+            word if SAYS_NOTHING.contains(&word) => {}
+            word if SUPERBLOCK.contains(&word) => o.parameters.push(Parameter::Flag(word.to_owned())),
+            word if o.attributes.take(word) => {}
+            word => o.parameters.push(match word.split_once('=') {
+                Some((key, value)) => Parameter::Value(key.to_owned(), value.to_owned()),
+                None => Parameter::Flag(word.to_owned()),
+            }),
+        }
+    }
+    if &*mount.kind == "bind" && o.bind.is_none() {
+        o.bind = Some(false);
+    }
+    if o.copy_up && &*mount.kind != "tmpfs" {
+        bail!("{at}.options: tmpcopyup works on a tmpfs only, and this is {:?}", &*mount.kind);
+    }
+    Ok(o)
+}
+
+/// Adds the steps of every mount. Sources of bind mounts are cloned by the parent: inside a user namespace the
+/// child may not be able to reach them.
+pub(super) fn mounts(draft: &mut Draft<'_>) -> Result<()> {
+    for (n, mount) in draft.spec.mounts.iter().enumerate() {
+        let at = format!("mounts[{n}]");
+        if mount.destination.is_empty() {
+            bail!("{at}.destination: missing");
+        }
+        if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+            bail!("{at}.uidMappings: id-mapped mounts are not part of this version");
+        }
+        let options = options(mount, &at)?;
+        let target = ContainerPath::new(&mount.destination);
+        if target.as_str() == "/" && !options.remount {
+            bail!("{at}.destination: \"/\" would hide root.path; use root.path for the root filesystem");
+        }
+        match (&*mount.kind, options.bind) {
+            _ if options.remount => draft.inside.push(Inside::SetAttributes {
+                target,
+                attributes: options.attributes,
+                property: at,
+            }),
+            (_, Some(recursive)) => bind(draft, mount, target, options.attributes, recursive, at)?,
+            ("cgroup" | "cgroup2", None) => cgroup(draft, target, options)?,
+            ("", None) => bail!("{at}.type: missing; without it, options must contain bind or rbind"),
+            _ => filesystem(draft, mount, target, options, at),
+        }
+    }
+    Ok(())
+}
+
+fn filesystem(
+    draft: &mut Draft<'_>,
+    mount: &Mount<'_>,
+    target: ContainerPath,
+    mut options: Options,
+    at: String,
+) {
+    // A read-only /dev must first get its nodes (runc does the same), and a copied-up tmpfs its copy.
+    let late = (target.as_str() == "/dev" || options.copy_up) && options.attributes.take_readonly();
+    if options.attributes.own.set & libc::MOUNT_ATTR_RDONLY != 0 && !PSEUDO.contains(&&*mount.kind) {
+        options.parameters.push(Parameter::Flag("ro".to_owned()));
+    }
+    if late && target.as_str() == "/dev" {
+        draft.after_nodes.push(Inside::SetAttributes {
+            target: target.clone(),
+            attributes: Attributes::readonly(false),
+            property: at.clone(),
+        });
+    } else if late {
+        options.attributes.take("ro");
+    }
+    draft.inside.push(Inside::Mount {
+        kind: mount.kind.to_string(),
+        source: mount.source.to_string(),
+        parameters: options.parameters,
+        attributes: options.attributes,
+        target,
+        copy_up: options.copy_up,
+        property: at,
+    });
+}
+
+fn bind(
+    draft: &mut Draft<'_>,
+    mount: &Mount<'_>,
+    target: ContainerPath,
+    mut attributes: Attributes,
+    recursive: bool,
+    at: String,
+) -> Result<()> {
+    if mount.source.is_empty() {
+        bail!("{at}.source: missing; a bind mount needs one");
+    }
+    if target.as_str() == "/dev" {
+        draft.bound_dev = true;
+    }
+    let source = draft.bundle.join(&*mount.source);
+    let slot = clone_tree(draft, &source, recursive, &mut attributes, format!("{at}.source"));
+    draft.inside.push(Inside::Bind { slot, source, target, property: at });
+    Ok(())
+}
+
+fn clone_tree(
+    draft: &mut Draft<'_>,
+    source: &Path,
+    recursive: bool,
+    attributes: &mut Attributes,
+    property: String,
+) -> Slot {
+    // The copy is made in the host's mount namespace, so it would stay a peer of a shared source. As a slave it
+    // hears of the host's mounts and tells nothing back, unless the document asks for more.
+    if attributes.propagation.is_empty() {
+        attributes.propagation.push((Propagation::Slave, true));
+    }
+    let slot = draft.slot();
+    let attributes = attributes.clone();
+    draft.before.push(Outside::CloneTree {
+        source: source.to_owned(),
+        recursive,
+        attributes,
+        slot,
+        property,
+    });
+    slot
+}
+
+/// `cgroup` shows the container's own cgroups: one v2 mount, or a tmpfs with one mount a hierarchy, as on the host.
+fn cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut options: Options) -> Result<()> {
+    let all: Vec<(Hierarchy, PathBuf)> =
+        draft.facts.cgroups.hierarchies.iter().cloned().zip(draft.cgroup_dirs.iter().cloned()).collect();
+    options.parameters.clear();
+    if let [(only, dir)] = &all[..]
+        && only.version == Version::V2
+    {
+        own_cgroup(draft, only, dir, target, &options.attributes);
+        return Ok(());
+    }
+    let readonly = options.attributes.take_readonly();
+    draft.inside.push(Inside::Mount {
+        kind: "tmpfs".to_owned(),
+        source: "tmpfs".to_owned(),
+        parameters: vec![Parameter::Value("mode".to_owned(), "755".to_owned())],
+        attributes: options.attributes.clone(),
+        target: target.clone(),
+        copy_up: false,
+        property: String::new(),
+    });
+    if readonly {
+        options.attributes.take("ro");
+    }
+    for (hierarchy, dir) in &all {
+        let name = hierarchy.mount.file_name().and_then(|n| n.to_str()).unwrap_or("cgroup");
+        let below = ContainerPath::new(&format!("{target}/{name}"));
+        own_cgroup(draft, hierarchy, dir, below, &options.attributes);
+        for controller in
+            hierarchy.controllers.iter().filter(|c| hierarchy.version == Version::V1 && c.as_str() != name)
+        {
+            if !controller.contains('=') {
+                let path = ContainerPath::new(&format!("{target}/{controller}"));
+                draft.inside.push(Inside::Symlink { path, to: name.to_owned() });
+            }
+        }
+    }
+    if readonly {
+        let attributes = Attributes::readonly(false);
+        draft.inside.push(Inside::SetAttributes { target, attributes, property: String::new() });
+    }
+    Ok(())
+}
+
+fn own_cgroup(
+    draft: &mut Draft<'_>,
+    hierarchy: &Hierarchy,
+    dir: &Path,
+    target: ContainerPath,
+    attributes: &Attributes,
+) {
+    let v2 = hierarchy.version == Version::V2;
+    let whole = draft.namespaces.makes_cgroup() || (v2 && !draft.namespaces.has_user());
+    if !whole {
+        // Without a cgroup namespace the root of a fresh mount would be the host's: bind the container's own group.
+        // So would v2's, but there runc and crun show the host's tree, and engines rely on it.
+        let mut attributes = attributes.clone();
+        let slot = clone_tree(draft, dir, true, &mut attributes, String::new());
+        draft.inside.push(Inside::Bind { slot, source: dir.to_owned(), target, property: String::new() });
+        return;
+    }
+    let parameters = match v2 {
+        true => Vec::new(),
+        false => hierarchy
+            .controllers
+            .iter()
+            .flat_map(|c| match c.split_once('=') {
+                Some((key, value)) => {
+                    vec![
+                        Parameter::Flag("none".to_owned()),
+                        Parameter::Value(key.to_owned(), value.to_owned()),
+                    ]
+                }
+                None => vec![Parameter::Flag(c.clone())],
+            })
+            .collect(),
+    };
+    draft.inside.push(Inside::Mount {
+        kind: if v2 { "cgroup2" } else { "cgroup" }.to_owned(),
+        source: "cgroup".to_owned(),
+        parameters,
+        attributes: attributes.clone(),
+        target,
+        copy_up: false,
+        property: String::new(),
+    });
+}

@@ -1,0 +1,211 @@
+//! Namespaces: which are new, which are joined, how ids map (config-linux.md#namespaces).
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use super::step::IdRange;
+use crate::spec::{IdMapping, Linux, NamespaceKind, Spec};
+
+/// The container's namespaces after validation. A kind that is in neither list is the host's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Namespaces {
+    pub(super) new: Vec<NamespaceKind>,
+    pub(super) joined: Vec<(NamespaceKind, PathBuf)>,
+    pub(super) uids: Vec<IdRange>,
+    pub(super) gids: Vec<IdRange>,
+}
+
+impl Namespaces {
+    pub(super) fn makes(&self, kind: NamespaceKind) -> bool {
+        self.new.contains(&kind)
+    }
+
+    pub(super) fn makes_cgroup(&self) -> bool {
+        self.makes(NamespaceKind::Cgroup)
+    }
+
+    /// New or joined: not the runtime's own.
+    pub(super) fn has(&self, kind: NamespaceKind) -> bool {
+        self.makes(kind) || self.joined.iter().any(|(k, _)| *k == kind)
+    }
+
+    pub(super) fn has_user(&self) -> bool {
+        self.has(NamespaceKind::User)
+    }
+
+    /// Whether both ids 0 exist inside, so that the child can become root there.
+    pub(super) fn maps_root(&self) -> bool {
+        let zero = |ranges: &[IdRange]| ranges.iter().any(|r| r.inside == 0 && r.size > 0);
+        !self.makes(NamespaceKind::User) || (zero(&self.uids) && zero(&self.gids))
+    }
+
+    /// The host's id of an id inside; None when it has none.
+    pub(super) fn outside(ranges: &[IdRange], id: u32) -> Option<u32> {
+        ranges.iter().find_map(|r| {
+            let offset = id.checked_sub(r.inside).filter(|offset| *offset < r.size)?;
+            r.outside.checked_add(offset)
+        })
+    }
+}
+
+fn ranges(mappings: &[IdMapping<'_>]) -> Vec<IdRange> {
+    mappings.iter().map(|m| IdRange { inside: m.container_id, outside: m.host_id, size: m.size }).collect()
+}
+
+fn kinds(linux: &Linux<'_>) -> Result<Namespaces> {
+    let mut found = Namespaces::default();
+    for (n, namespace) in linux.namespaces.iter().enumerate() {
+        let Some(kind) = namespace.kind else { bail!("linux.namespaces[{n}].type: missing") };
+        if found.has(kind) {
+            bail!("linux.namespaces[{n}].type: {kind:?} is there twice");
+        }
+        match &*namespace.path {
+            "" => found.new.push(kind),
+            path if path.starts_with('/') => found.joined.push((kind, PathBuf::from(path))),
+            path => bail!("linux.namespaces[{n}].path: {path:?} must be absolute"),
+        }
+    }
+    // Their order in the document means nothing; the user namespace owns the others, the mount namespace changes
+    // what paths mean, so they go first and last.
+    found.joined.sort_by_key(|(kind, _)| match kind {
+        NamespaceKind::User => 0,
+        NamespaceKind::Mount => 2,
+        _ => 1,
+    });
+    Ok(found)
+}
+
+/// Reads the namespaces and checks what needs one of them.
+///
+/// # Errors
+/// The JSON path and what is missing or contradicts.
+pub(super) fn namespaces(spec: &Spec<'_>) -> Result<Namespaces> {
+    use NamespaceKind::{Mount, Time, User, Uts};
+    let linux = &spec.linux;
+    let mut found = kinds(linux)?;
+    found.uids = ranges(&linux.uid_mappings);
+    found.gids = ranges(&linux.gid_mappings);
+    for (name, ranges) in [("uidMappings", &found.uids), ("gidMappings", &found.gids)] {
+        if !found.has_user() && !ranges.is_empty() {
+            bail!("linux.{name}: given, but linux.namespaces has no user namespace");
+        }
+        if found.makes(User) && ranges.is_empty() {
+            bail!("linux.{name}: missing; a new user namespace needs a mapping");
+        }
+        // user_namespaces(7): at most 340 lines since Linux 4.15.
+        if ranges.len() > 340 {
+            bail!("linux.{name}: {} ranges, and the kernel takes at most 340", ranges.len());
+        }
+        if let Some(n) = ranges.iter().position(|r| r.size == 0) {
+            bail!("linux.{name}[{n}].size: 0, expected at least 1");
+        }
+    }
+    if !found.has(Uts) {
+        for (name, value) in [("hostname", &spec.hostname), ("domainname", &spec.domainname)] {
+            if value.as_ref().is_some_and(|v| !v.is_empty()) {
+                bail!("{name}: needs a uts namespace in linux.namespaces, or it would rename the host");
+            }
+        }
+    }
+    if !linux.time_offsets.0.is_empty() && !found.makes(Time) {
+        bail!("linux.timeOffsets: needs a new time namespace in linux.namespaces");
+    }
+    if !found.makes(Mount) {
+        for (name, any) in [
+            ("mounts", !spec.mounts.is_empty()),
+            ("linux.maskedPaths", !linux.masked_paths.is_empty()),
+            ("linux.readonlyPaths", !linux.readonly_paths.is_empty()),
+            ("linux.devices", !linux.devices.is_empty()),
+            ("linux.rootfsPropagation", !linux.rootfs_propagation.is_empty()),
+            ("root.readonly", spec.root.as_ref().is_some_and(|r| r.readonly)),
+        ] {
+            if any {
+                bail!(
+                    "{name}: needs a new mount namespace in linux.namespaces, or it would change the host's mounts"
+                );
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The clocks' offsets: `monotonic` and `boottime`, seconds and nanoseconds (time_namespaces(7)).
+pub(super) fn offsets(linux: &Linux<'_>) -> Result<Vec<(String, i64, u32)>> {
+    let mut all = Vec::new();
+    for (clock, offset) in &linux.time_offsets.0 {
+        if !matches!(&**clock, "monotonic" | "boottime") {
+            bail!("linux.timeOffsets.{clock}: no such clock; expected monotonic or boottime");
+        }
+        if offset.nanosecs > 999_999_999 {
+            bail!("linux.timeOffsets.{clock}.nanosecs: {} is more than 999999999", offset.nanosecs);
+        }
+        all.push((clock.to_string(), offset.secs, offset.nanosecs));
+    }
+    Ok(all)
+}
+
+/// The kernel parameters, `a.b.c` or `a/b/c` (sysctl(8)), as paths below /proc/sys. Only those that belong to one
+/// of the container's own namespaces: any other would change the host.
+pub(super) fn sysctls(spec: &Spec<'_>, namespaces: &Namespaces) -> Result<Vec<(String, String)>> {
+    let mut all = Vec::new();
+    for (key, value) in &spec.linux.sysctl.0 {
+        let separator = key.find(['.', '/']).map(|i| key.as_bytes()[i]);
+        let path: String = key
+            .chars()
+            .map(|c| match (separator, c) {
+                (Some(b'.'), '.') => '/',
+                (Some(b'.'), '/') => '.',
+                (_, c) => c,
+            })
+            .collect();
+        let refuse = |why: &str| bail!("linux.sysctl[{:?}]: {why}", &**key);
+        if path.split('/').any(|part| matches!(part, "" | "." | "..")) || path.contains('\0') {
+            return refuse("not the name of a kernel parameter");
+        }
+        let needs = match &*path {
+            "kernel/hostname" => return refuse("use the property hostname"),
+            "kernel/domainname" => NamespaceKind::Uts,
+            "kernel/msgmax"
+            | "kernel/msgmnb"
+            | "kernel/msgmni"
+            | "kernel/sem"
+            | "kernel/shmall"
+            | "kernel/shmmax"
+            | "kernel/shmmni"
+            | "kernel/shm_rmid_forced" => NamespaceKind::Ipc,
+            p if p.starts_with("fs/mqueue/") => NamespaceKind::Ipc,
+            p if p.starts_with("net/") => NamespaceKind::Network,
+            p if p.starts_with("user/") && namespaces.has_user() => NamespaceKind::User,
+            _ => return refuse("belongs to no namespace: it would change the host"),
+        };
+        if !namespaces.has(needs) {
+            return refuse(&format!("needs a {} namespace, or it would change the host", name(needs)));
+        }
+        all.push((path, value.to_string()));
+    }
+    Ok(all)
+}
+
+/// A namespace as config.json spells it.
+pub(crate) fn name(kind: NamespaceKind) -> &'static str {
+    match kind {
+        NamespaceKind::User => "user",
+        NamespaceKind::Pid => "pid",
+        NamespaceKind::Network => "network",
+        NamespaceKind::Mount => "mount",
+        NamespaceKind::Ipc => "ipc",
+        NamespaceKind::Uts => "uts",
+        NamespaceKind::Cgroup => "cgroup",
+        NamespaceKind::Time => "time",
+    }
+}
+
+/// A namespace as /proc/PID/ns spells it.
+pub(crate) fn proc_name(kind: NamespaceKind) -> &'static str {
+    match kind {
+        NamespaceKind::Network => "net",
+        NamespaceKind::Mount => "mnt",
+        other => name(other),
+    }
+}

@@ -1,0 +1,136 @@
+//! THE order: the life of a container from nothing to its program, top to bottom.
+//!
+//! Each line is one step or one small group of them. What comes before what, and why, is decided here only.
+
+use anyhow::{Result, bail};
+
+use super::step::{Inside, Mark, Outside};
+use super::{Console, Draft, cgroup, hooks, identity, mounts, namespaces, rootfs};
+use crate::spec::NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Time, User};
+use crate::spec::Process;
+
+pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
+    // ── On the host, before there is a process ──────────────────────────────────────────────────────────────
+    let offsets = namespaces::offsets(&d.spec.linux)?;
+    let sysctls = namespaces::sysctls(d.spec, &d.namespaces)?;
+    let cgroups =
+        cgroup::cgroups(&d.facts.cgroups, &d.spec.linux.cgroups_path, d.id, &d.spec.linux.resources)?;
+    d.cgroup_dirs = cgroups.dirs;
+    d.before.extend(cgroups.before);
+    d.warnings.extend(cgroups.warnings);
+    d.own_cgroup(); //                                     so that a user namespace's root may divide its own group
+    d.open_namespaces(); //                                while their paths still mean what the caller meant
+
+    // ── Inside, from the first instruction ──────────────────────────────────────────────────────────────────
+    if d.namespaces.makes(User) {
+        d.await_mark(Mark::IdsMapped); //                  before it the child is nobody, and may do nothing
+    }
+    d.join_namespaces(); //                                the others' before anything is made in them
+    if d.namespaces.has(User) && d.namespaces.maps_root() {
+        d.inside.push(Inside::BecomeRoot); //              of the user namespace
+    }
+    d.inside.push(Inside::NewSession); //                  no controlling terminal of the caller's
+    if !d.options.no_new_keyring {
+        d.inside.push(Inside::SessionKeyring { name: format!("_ses.{}", d.id) });
+    }
+    if d.namespaces.makes(Network) {
+        d.inside.push(Inside::LoopbackUp); //              as every runtime does: programs count on localhost
+    }
+    d.names(); //                                          hostname and domainname
+    d.inside.extend(sysctls.into_iter().map(|(key, value)| Inside::Sysctl { key, value }));
+    d.inside.extend(identity::oom_score(process)?); //     written through /proc, which must still be the host's
+    let v1 = !cgroups.attach.is_empty();
+    if d.namespaces.makes(Cgroup) {
+        if v1 {
+            d.await_mark(Mark::Attached); //               its root is where the child is when it is made
+        }
+        d.inside.push(Inside::NewCgroupNamespace);
+    }
+
+    // ── The tree of mounts, still beside the host's ─────────────────────────────────────────────────────────
+    if d.namespaces.makes(Mount) {
+        d.inside.push(Inside::Isolate); //                 first: nothing below may reach the host
+    }
+    rootfs::attach(d);
+    mounts::mounts(d)?;
+    if d.namespaces.makes(Mount) {
+        rootfs::devices(d)?; //                            after mounts: /dev is one of them
+    }
+    if process.terminal {
+        d.console(process); //                             needs /dev/pts and makes /dev/console
+    }
+    hooks::before_pivot(d)?; //                            prestart, createRuntime, createContainer (config.md#lifecycle)
+    d.make_working_directory(process)?; //                 while the root can still be written to
+    rootfs::restrictions(d)?; //                           after hooks, which may need what is hidden here
+    if v1 && !d.namespaces.makes(Cgroup) {
+        d.await_mark(Mark::Attached); //                   attaching waits for RCU on v1; the mounts hid that
+    }
+    rootfs::enter(d)?; //                                  from here on the host's tree is out of reach
+
+    // ── Who it is: limits, then ids and capabilities, each the last moment that may set it ──────────────────
+    identity::limits(d, process)?;
+    identity::credentials(d, process)?;
+    identity::program(d, process)?; //                     found as the user who will run it
+    d.inside.push(Inside::Tell { mark: Mark::Ready });
+    d.inside.push(Inside::Gate);
+    hooks::inside(d)?; //                                  startContainer
+    d.inside.extend(d.exec.take());
+
+    // ── The clone, and the host's side of the conversation ──────────────────────────────────────────────────
+    d.spawn.into = cgroups.into;
+    d.spawn.new = d.namespaces.new.clone();
+    // Cgroup: made by the child once it is in its group. Time: offsets are set before anyone is born into it.
+    d.spawn.new.retain(|kind| *kind != Cgroup && (*kind != Time || offsets.is_empty()));
+    let mut borrowed = Vec::new();
+    if !offsets.is_empty() {
+        d.before.push(Outside::OffsetClocks { offsets });
+        borrowed.push(Time);
+    }
+    if d.enter_pid_namespace() {
+        borrowed.push(Pid);
+    }
+    if !borrowed.is_empty() {
+        d.after.push(Outside::LeaveNamespaces { kinds: borrowed });
+    }
+    if d.namespaces.makes(User) {
+        let (uids, gids) = (d.namespaces.uids.clone(), d.namespaces.gids.clone());
+        d.after.push(Outside::MapIds { uids, gids });
+        d.after.push(Outside::Tell { mark: Mark::IdsMapped });
+    }
+    d.after.extend(cgroups.attach.into_iter().map(|dir| Outside::Attach { dir }));
+    if v1 {
+        d.after.push(Outside::Tell { mark: Mark::Attached });
+    }
+    if process.terminal {
+        d.after.push(Outside::Hear { mark: Mark::Console });
+        if let Console::Socket(socket) = &d.options.console {
+            d.after.push(Outside::PassConsole { socket: socket.clone() });
+        }
+    }
+    hooks::beside(d)?; //                                  prestart and createRuntime run here
+    d.after.push(Outside::Hear { mark: Mark::Ready });
+    Ok(())
+}
+
+/// What contradicts before anything is planned.
+pub(super) fn check(d: &Draft<'_>, process: &Process<'_>) -> Result<()> {
+    if !process.cwd.starts_with('/') {
+        bail!("process.cwd: {:?}, expected an absolute path", &*process.cwd);
+    }
+    match (&d.options.console, process.terminal) {
+        (Console::Socket(_), false) => {
+            bail!("process.terminal: false, so --console-socket has nothing to receive")
+        }
+        (Console::None, true) => {
+            bail!("process.terminal: true needs --console-socket when nobody stays in the foreground")
+        }
+        _ => {}
+    }
+    if d.namespaces.makes(User)
+        && !d.namespaces.makes(Ipc)
+        && d.spec.mounts.iter().any(|m| &*m.kind == "mqueue")
+    {
+        bail!("mounts: mqueue in a new user namespace needs a new ipc namespace in linux.namespaces");
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! The root filesystem: device nodes, links, masked and read-only paths, and the way in.
+
+use anyhow::{Result, bail};
+
+use super::Draft;
+use super::attributes::{Attributes, Propagation};
+use super::path::ContainerPath;
+use super::step::{Entry, Inside, Node, NodeKind, Outside};
+use crate::spec::{Device, NamespaceKind};
+
+/// config-linux.md#default-devices: name, major, minor; all character devices of mode 0666.
+const DEFAULT_DEVICES: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// config-linux.md#dev-symbolic-links, and ptmx as config.md asks where devpts is mounted.
+const LINKS: [(&str, &str); 5] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+    ("/dev/ptmx", "pts/ptmx"),
+];
+
+/// A detached copy of the root directory's mount, made where its path can be reached.
+pub(super) fn attach(draft: &mut Draft<'_>) {
+    let slot = draft.slot();
+    let source = draft.rootfs.clone();
+    if !draft.namespaces.makes(NamespaceKind::Mount) {
+        draft.before.push(Outside::OpenRoot { path: source, slot });
+        draft.inside.push(Inside::UseRoot { slot });
+        return;
+    }
+    draft.before.push(Outside::CloneTree {
+        source: source.clone(),
+        recursive: true,
+        // As a slave it sees what the host mounts below it, and tells nothing back.
+        attributes: Attributes::propagating(Propagation::Slave, true),
+        slot,
+        property: "root.path".to_owned(),
+    });
+    draft.inside.push(Inside::AttachRoot { slot, source });
+}
+
+/// Default and configured devices, and the links that programs expect in /dev.
+pub(super) fn devices(draft: &mut Draft<'_>) -> Result<()> {
+    let mut nodes: Vec<(ContainerPath, Node, String)> = Vec::new();
+    // A /dev that is bound from elsewhere is somebody else's to fill (runc leaves it alone, too).
+    if !draft.bound_dev {
+        for (name, major, minor) in DEFAULT_DEVICES {
+            let node = Node { kind: NodeKind::Character, major, minor, mode: 0o666, uid: 0, gid: 0 };
+            nodes.push((ContainerPath::new(&format!("/dev/{name}")), node, String::new()));
+        }
+        for (n, device) in draft.spec.linux.devices.iter().enumerate() {
+            let at = format!("linux.devices[{n}]");
+            if !device.path.starts_with('/') {
+                bail!("{at}.path: {:?} must be absolute", &*device.path);
+            }
+            let path = ContainerPath::new(&device.path);
+            let node = node(device, &at)?;
+            // A configured device replaces the default one of its path.
+            nodes.retain(|(p, _, _)| *p != path);
+            nodes.push((path, node, at));
+        }
+    }
+    // mknod(2) of a device is refused in a user namespace: there the host's own node is bound.
+    let user = draft.namespaces.has_user();
+    for (path, node, property) in nodes {
+        draft.inside.push(match user && node.kind != NodeKind::Fifo {
+            true => Inside::BindNode { path, node, property },
+            false => Inside::MakeNode { path, node, property },
+        });
+    }
+    if !draft.bound_dev {
+        for (path, to) in LINKS {
+            draft.inside.push(Inside::Symlink { path: ContainerPath::new(path), to: to.to_owned() });
+        }
+    }
+    let after = std::mem::take(&mut draft.after_nodes);
+    draft.inside.extend(after);
+    Ok(())
+}
+
+fn node(device: &Device<'_>, at: &str) -> Result<Node> {
+    let kind = match &*device.kind {
+        "c" | "u" => NodeKind::Character,
+        "b" => NodeKind::Block,
+        "p" => NodeKind::Fifo,
+        other => bail!("{at}.type: {other:?}, expected c, b, u or p"),
+    };
+    let number = |name: &str, value: Option<i64>| match value {
+        None if kind == NodeKind::Fifo => Ok(0),
+        None => bail!("{at}.{name}: missing; a device needs it"),
+        Some(v) => match u32::try_from(v) {
+            Ok(v) => Ok(v),
+            Err(_) => bail!("{at}.{name}: {v}, expected a device number"),
+        },
+    };
+    Ok(Node {
+        kind,
+        major: number("major", device.major)?,
+        minor: number("minor", device.minor)?,
+        // Some engines send the whole st_mode.
+        mode: device.file_mode.unwrap_or(0o666) & 0o7777,
+        uid: device.uid.unwrap_or(0),
+        gid: device.gid.unwrap_or(0),
+    })
+}
+
+/// linux.readonlyPaths and linux.maskedPaths; those that the root does not have are left out at run time.
+pub(super) fn restrictions(draft: &mut Draft<'_>) -> Result<()> {
+    let linux = &draft.spec.linux;
+    for (name, paths) in [("readonlyPaths", &linux.readonly_paths), ("maskedPaths", &linux.masked_paths)] {
+        for (n, path) in paths.iter().enumerate() {
+            if !path.starts_with('/') {
+                bail!("linux.{name}[{n}]: {:?} must be absolute", &**path);
+            }
+            let path = ContainerPath::new(path);
+            draft.inside.push(match name {
+                "readonlyPaths" => Inside::ReadonlyPath { path },
+                _ => Inside::MaskPath { path },
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Pivot, and what can be said about the root mount only once it is the root.
+pub(super) fn enter(draft: &mut Draft<'_>) -> Result<()> {
+    let how = match (draft.namespaces.makes(NamespaceKind::Mount), draft.options.no_pivot) {
+        (false, _) => Entry::Chroot,
+        (true, true) => Entry::Move,
+        (true, false) => Entry::Pivot,
+    };
+    draft.inside.push(Inside::Enter { how });
+    let wanted = &*draft.spec.linux.rootfs_propagation;
+    if !wanted.is_empty() {
+        let Some((kind, recursive)) = Propagation::parse(wanted) else {
+            bail!(
+                "linux.rootfsPropagation: {wanted:?}, expected shared, slave, private or unbindable (or with an r before it)"
+            );
+        };
+        draft.inside.push(Inside::RootPropagation { attributes: Attributes::propagating(kind, recursive) });
+    }
+    if draft.spec.root.as_ref().is_some_and(|r| r.readonly) {
+        draft.inside.push(Inside::ReadonlyRoot);
+    }
+    Ok(())
+}

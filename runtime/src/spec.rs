@@ -1,0 +1,392 @@
+//! config.json as typed structs that borrow from the file's bytes.
+//!
+//! The field list is runtime-spec 1.3.0 (config.md, config-linux.md). Unknown properties are ignored, as the spec
+//! asks; wrong types are errors. A slice that Go wrote as `null` reads as empty. Nothing here judges a value: that
+//! is the planner's work, which knows what to do with it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
+
+use serde::de::{Deserialize as De, Deserializer, IgnoredAny, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// A string of the document: borrowed when it had no escapes, owned otherwise.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Str<'a>(pub Cow<'a, str>);
+
+impl Deref for Str<'_> {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Str<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for Str<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Str<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
+
+impl<'de: 'a, 'a> De<'de> for Str<'a> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        // serde's own `Cow` borrows only as a direct field, never inside a `Vec` or a map.
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = Str<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, v: &'de str) -> Result<Self::Value, E> {
+                Ok(Str(Cow::Borrowed(v)))
+            }
+            fn visit_str<E>(self, v: &str) -> Result<Self::Value, E> {
+                Ok(Str(Cow::Owned(v.to_owned())))
+            }
+        }
+        d.deserialize_str(V)
+    }
+}
+
+/// Go writes an empty slice or map without `omitempty` as `null`.
+fn null_is_empty<'de, D: Deserializer<'de>, T: De<'de> + Default>(d: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
+}
+
+/// An object with its keys in the order of the document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Map<'a, V>(pub Vec<(Str<'a>, V)>);
+
+impl<V> Default for Map<'_, V> {
+    fn default() -> Self {
+        Map(Vec::new())
+    }
+}
+
+impl<'a, V> Map<'a, V> {
+    /// The value under `key`; the last one wins when a document repeats a key.
+    pub fn get(&self, key: &str) -> Option<&V> {
+        self.0.iter().rev().find(|(k, _)| &**k == key).map(|(_, v)| v)
+    }
+}
+
+impl<V: Serialize> Serialize for Map<'_, V> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_map(self.0.iter().map(|(k, v)| (k, v)))
+    }
+}
+
+impl<'de: 'a, 'a, V: De<'de>> De<'de> for Map<'a, V> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct M<V>(std::marker::PhantomData<V>);
+        impl<'de, V: De<'de>> Visitor<'de> for M<V> {
+            type Value = Map<'de, V>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut a: A) -> Result<Self::Value, A::Error> {
+                let mut all = Vec::new();
+                while let Some(pair) = a.next_entry()? {
+                    all.push(pair);
+                }
+                Ok(Map(all))
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Map::default())
+            }
+        }
+        d.deserialize_any(M(std::marker::PhantomData))
+    }
+}
+
+/// Declares structs of the document: every field may be missing or `null`, borrows, and is spelt in camelCase.
+macro_rules! document {
+    ($( $(#[$meta:meta])* $name:ident { $( $(#[$fmeta:meta])* $field:ident : $ty:ty ),* $(,)? } )*) => { $(
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+        #[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+        #[allow(missing_docs, reason = "the spec documents each property under the same name")]
+        pub struct $name<'a> {
+            $( $(#[$fmeta])* #[serde(default, deserialize_with = "null_is_empty")] pub $field: $ty, )*
+            #[serde(skip)]
+            pub(crate) _borrows: std::marker::PhantomData<&'a ()>,
+        }
+    )* };
+}
+
+/// A property that this version does not carry out: its presence is known, its contents are not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Present(pub bool);
+
+impl<'de> De<'de> for Present {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(d).map(|_| Present(true))
+    }
+}
+
+document! {
+    /// The whole document (config.md).
+    Spec {
+        oci_version: Str<'a>,
+        process: Option<Process<'a>>,
+        root: Option<Root<'a>>,
+        hostname: Option<Str<'a>>,
+        domainname: Option<Str<'a>>,
+        mounts: Vec<Mount<'a>>,
+        hooks: Hooks<'a>,
+        annotations: Map<'a, Str<'a>>,
+        linux: Linux<'a>,
+    }
+
+    Root { path: Str<'a>, readonly: bool }
+
+    /// config.md#process
+    Process {
+        terminal: bool,
+        console_size: Option<ConsoleSize<'a>>,
+        cwd: Str<'a>,
+        env: Vec<Str<'a>>,
+        args: Vec<Str<'a>>,
+        user: User<'a>,
+        rlimits: Vec<Rlimit<'a>>,
+        no_new_privileges: bool,
+        capabilities: Option<Capabilities<'a>>,
+        apparmor_profile: Str<'a>,
+        selinux_label: Str<'a>,
+        oom_score_adj: Option<i32>,
+        scheduler: Option<Present>,
+        io_priority: Option<Present>,
+        #[serde(rename = "execCPUAffinity")]
+        exec_cpu_affinity: Option<Present>,
+    }
+
+    ConsoleSize { height: u16, width: u16 }
+
+    User { uid: u32, gid: u32, umask: Option<u32>, additional_gids: Vec<u32> }
+
+    Rlimit { #[serde(rename = "type")] kind: Str<'a>, soft: u64, hard: u64 }
+
+    Capabilities {
+        bounding: Vec<Str<'a>>,
+        effective: Vec<Str<'a>>,
+        inheritable: Vec<Str<'a>>,
+        permitted: Vec<Str<'a>>,
+        ambient: Vec<Str<'a>>,
+    }
+
+    /// config.md#mounts
+    Mount {
+        destination: Str<'a>,
+        #[serde(rename = "type")]
+        kind: Str<'a>,
+        source: Str<'a>,
+        options: Vec<Str<'a>>,
+        uid_mappings: Vec<IdMapping<'a>>,
+        gid_mappings: Vec<IdMapping<'a>>,
+    }
+
+    /// config.md#posix-platform-hooks
+    Hooks {
+        prestart: Vec<Hook<'a>>,
+        create_runtime: Vec<Hook<'a>>,
+        create_container: Vec<Hook<'a>>,
+        start_container: Vec<Hook<'a>>,
+        poststart: Vec<Hook<'a>>,
+        poststop: Vec<Hook<'a>>,
+    }
+
+    Hook { path: Str<'a>, args: Vec<Str<'a>>, env: Vec<Str<'a>>, timeout: Option<i64> }
+
+    /// config-linux.md
+    Linux {
+        namespaces: Vec<Namespace<'a>>,
+        uid_mappings: Vec<IdMapping<'a>>,
+        gid_mappings: Vec<IdMapping<'a>>,
+        time_offsets: Map<'a, TimeOffset<'a>>,
+        devices: Vec<Device<'a>>,
+        net_devices: Option<Present>,
+        cgroups_path: Str<'a>,
+        resources: Resources<'a>,
+        sysctl: Map<'a, Str<'a>>,
+        seccomp: Option<Present>,
+        rootfs_propagation: Str<'a>,
+        masked_paths: Vec<Str<'a>>,
+        readonly_paths: Vec<Str<'a>>,
+        mount_label: Str<'a>,
+        intel_rdt: Option<Present>,
+        memory_policy: Option<Present>,
+        personality: Option<Present>,
+    }
+
+    Namespace { #[serde(rename = "type")] kind: Option<NamespaceKind>, path: Str<'a> }
+
+    IdMapping {
+        #[serde(rename = "containerID")]
+        container_id: u32,
+        #[serde(rename = "hostID")]
+        host_id: u32,
+        size: u32,
+    }
+
+    TimeOffset { secs: i64, nanosecs: u32 }
+
+    Device {
+        #[serde(rename = "type")]
+        kind: Str<'a>,
+        path: Str<'a>,
+        major: Option<i64>,
+        minor: Option<i64>,
+        file_mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+    }
+
+    /// config-linux.md#control-groups
+    Resources {
+        devices: Vec<DeviceRule<'a>>,
+        memory: Memory<'a>,
+        cpu: Cpu<'a>,
+        pids: Pids<'a>,
+        #[serde(rename = "blockIO")]
+        block_io: BlockIo<'a>,
+        hugepage_limits: Vec<HugepageLimit<'a>>,
+        network: Network<'a>,
+        rdma: Map<'a, Rdma<'a>>,
+        unified: Map<'a, Str<'a>>,
+    }
+
+    DeviceRule {
+        allow: bool,
+        #[serde(rename = "type")]
+        kind: Str<'a>,
+        major: Option<i64>,
+        minor: Option<i64>,
+        access: Str<'a>,
+    }
+
+    /// All sizes in bytes; -1 is "no limit".
+    Memory {
+        limit: Option<i64>,
+        reservation: Option<i64>,
+        swap: Option<i64>,
+        kernel: Option<i64>,
+        #[serde(rename = "kernelTCP")]
+        kernel_tcp: Option<i64>,
+        swappiness: Option<i64>,
+        #[serde(rename = "disableOOMKiller")]
+        disable_oom_killer: bool,
+        use_hierarchy: Option<bool>,
+        check_before_update: bool,
+    }
+
+    /// Quota, period and burst in microseconds.
+    Cpu {
+        shares: Option<u64>,
+        quota: Option<i64>,
+        burst: Option<u64>,
+        period: Option<u64>,
+        realtime_runtime: Option<i64>,
+        realtime_period: Option<u64>,
+        cpus: Str<'a>,
+        mems: Str<'a>,
+        idle: Option<i64>,
+    }
+
+    Pids { limit: Option<i64> }
+
+    BlockIo {
+        weight: Option<u16>,
+        leaf_weight: Option<u16>,
+        weight_device: Vec<WeightDevice<'a>>,
+        throttle_read_bps_device: Vec<ThrottleDevice<'a>>,
+        throttle_write_bps_device: Vec<ThrottleDevice<'a>>,
+        #[serde(rename = "throttleReadIOPSDevice")]
+        throttle_read_iops_device: Vec<ThrottleDevice<'a>>,
+        #[serde(rename = "throttleWriteIOPSDevice")]
+        throttle_write_iops_device: Vec<ThrottleDevice<'a>>,
+    }
+
+    WeightDevice { major: i64, minor: i64, weight: Option<u16>, leaf_weight: Option<u16> }
+
+    ThrottleDevice { major: i64, minor: i64, rate: u64 }
+
+    HugepageLimit { page_size: Str<'a>, limit: u64 }
+
+    Network { #[serde(rename = "classID")] class_id: Option<u32>, priorities: Vec<NetworkPriority<'a>> }
+
+    NetworkPriority { name: Str<'a>, priority: u32 }
+
+    Rdma { hca_handles: Option<u32>, hca_objects: Option<u32> }
+}
+
+/// config-linux.md#namespaces
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the kernel's eight kinds, namespaces(7)")]
+pub enum NamespaceKind {
+    User,
+    Pid,
+    Network,
+    Mount,
+    Ipc,
+    Uts,
+    Cgroup,
+    Time,
+}
+
+/// Reads the document.
+///
+/// # Errors
+/// The JSON path, what was found and what was expected, the line and the column.
+pub fn parse(bytes: &[u8]) -> Result<Spec<'_>, String> {
+    serde_json::from_slice(bytes).map_err(|plain| {
+        // The path costs a slower reader, so it is looked for only when there is something to say.
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        match serde_path_to_error::deserialize::<_, Spec<'_>>(&mut json) {
+            Err(e) if e.path().iter().next().is_some() => format!("{}: {}", e.path(), e.inner()),
+            _ => plain.to_string(),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_type_names_its_path_and_what_was_expected() {
+        let e = parse(br#"{"process":{"user":{"uid":"abc"}}}"#).unwrap_err();
+        assert!(e.starts_with("process.user.uid: invalid type: string \"abc\", expected u32"), "{e}");
+        let e = parse(br#"{"linux":{"namespaces":[{"type":"pid"},{"type":"moon"}]}}"#).unwrap_err();
+        assert!(e.starts_with("linux.namespaces[1].type: unknown variant `moon`, expected one of"), "{e}");
+    }
+
+    #[test]
+    fn null_and_missing_read_alike_and_unknown_properties_are_ignored() {
+        let a = parse(
+            br#"{"mounts":null,"process":{"args":null,"new":1},"annotations":null,"linux":null,"x":{}}"#,
+        );
+        let b = parse(br#"{"process":{}}"#);
+        assert_eq!(a.unwrap(), b.unwrap());
+    }
+
+    #[test]
+    fn strings_borrow_unless_they_had_escapes() {
+        let spec = parse(br#"{"process":{"args":["plain","esc\n"]}}"#).unwrap();
+        let args = spec.process.unwrap().args;
+        assert!(matches!(args[0].0, Cow::Borrowed("plain")));
+        assert!(matches!(&args[1].0, Cow::Owned(s) if s == "esc\n"));
+    }
+}

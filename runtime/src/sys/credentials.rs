@@ -1,0 +1,93 @@
+//! Ids and capabilities by raw system calls: a libc's wrappers tell every thread, and there is only one.
+
+use nix::errno::Errno;
+
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Data {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+fn prctl(option: libc::c_int, a: u64, b: u64) -> Result<libc::c_int, Errno> {
+    // SAFETY: the options used in this file take integers only.
+    Errno::result(unsafe { libc::prctl(option, a as libc::c_ulong, b as libc::c_ulong, 0, 0) })
+}
+
+/// Real, effective and saved ids: groups first, since they need the user's capabilities.
+///
+/// # Errors
+/// Those of setgroups(2), setresgid(2), setresuid(2).
+pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errno> {
+    // SAFETY: pointer and length describe `groups`; the kernel only reads.
+    unsafe {
+        // A user namespace may forbid setgroups; where there is nothing to change that is no loss.
+        if !(groups.is_empty() && libc::getgroups(0, std::ptr::null_mut()) == 0) {
+            Errno::result(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()))?;
+        }
+        Errno::result(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
+        Errno::result(libc::syscall(libc::SYS_setresuid, uid, uid, uid))?;
+    }
+    Ok(())
+}
+
+/// Whether permitted capabilities survive giving up uid 0 (PR_SET_KEEPCAPS).
+pub fn keep_capabilities(keep: bool) -> Result<(), Errno> {
+    prctl(libc::PR_SET_KEEPCAPS, keep.into(), 0).map(drop)
+}
+
+/// Drops every capability from the bounding set that `keep` lacks.
+///
+/// # Errors
+/// EPERM without CAP_SETPCAP, unless there was nothing to drop.
+pub fn limit_bounding(keep: u64) -> Result<(), Errno> {
+    for cap in (0..64).filter(|cap| keep & (1 << cap) == 0) {
+        match prctl(libc::PR_CAPBSET_DROP, cap, 0) {
+            Ok(_) => {}
+            Err(Errno::EINVAL) => break, // past the last one that this kernel knows
+            Err(e) if prctl(libc::PR_CAPBSET_READ, cap, 0)? == 1 => return Err(e),
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Sets the three classic sets of this process, capset(2).
+pub fn set_capabilities(effective: u64, permitted: u64, inheritable: u64) -> Result<(), Errno> {
+    let header = Header { version: CAPABILITY_VERSION_3, pid: 0 };
+    let half = |shift: u32| Data {
+        effective: (effective >> shift) as u32,
+        permitted: (permitted >> shift) as u32,
+        inheritable: (inheritable >> shift) as u32,
+    };
+    let data = [half(0), half(32)];
+    // SAFETY: version 3 reads two `Data`; both structs live across the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
+}
+
+/// The permitted set of this process, capget(2).
+pub fn permitted() -> Result<u64, Errno> {
+    let header = Header { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut data = [Data::default(); 2];
+    // SAFETY: version 3 writes two `Data`; both structs live across the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) })?;
+    Ok(u64::from(data[0].permitted) | u64::from(data[1].permitted) << 32)
+}
+
+/// Clears the ambient set and raises `mask` in it (Linux 4.3). Each must be permitted and inheritable.
+pub fn set_ambient(mask: u64) -> Result<(), Errno> {
+    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0)?;
+    for cap in (0..64).filter(|cap| mask & (1 << cap) != 0) {
+        prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, cap)?;
+    }
+    Ok(())
+}

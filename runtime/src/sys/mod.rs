@@ -1,0 +1,20 @@
+//! The only room where `unsafe` is allowed: system calls that neither std nor nix offers, each behind a safe face.
+//!
+//! Every file covers one topic of the kernel's manual. Errors are the kernel's own numbers; saying what was being
+//! done, and to what, is the caller's part. Everything opened here is close-on-exec.
+
+#![allow(unsafe_code)]
+
+pub mod alloc;
+pub mod bpf;
+pub mod clone;
+pub mod credentials;
+pub mod keyring;
+pub mod mount;
+pub mod net;
+pub mod path;
+pub mod pidfd;
+pub mod probe;
+pub mod process;
+pub mod socket;
+pub mod tty;

@@ -1,0 +1,57 @@
+//! openat2(2): paths that cannot leave the directory that they start in.
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::NixPath;
+use nix::errno::Errno;
+
+pub use libc::{
+    RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV,
+};
+
+/// Hands `path` over as a C string. EINVAL when it holds a NUL byte.
+pub(super) fn with_path<P, T>(path: &P, call: impl FnOnce(&CStr) -> Result<T, Errno>) -> Result<T, Errno>
+where
+    P: NixPath + ?Sized,
+{
+    path.with_nix_path(call)?
+}
+
+/// Opens `path` starting at `dir`, resolving it as RESOLVE_* `resolve` says; `mode` is for O_CREAT. Linux 5.6.
+///
+/// # Errors
+/// Those of openat2(2). EAGAIN, which a race with a rename gives, is tried again.
+pub fn openat2<P: NixPath + ?Sized>(
+    dir: BorrowedFd<'_>,
+    path: &P,
+    flags: libc::c_int,
+    mode: u32,
+    resolve: u64,
+) -> Result<OwnedFd, Errno> {
+    // SAFETY: all zero is a valid open_how.
+    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+    how.flags = (flags | libc::O_CLOEXEC) as u64;
+    how.mode = mode.into();
+    how.resolve = resolve;
+    with_path(path, |path| {
+        for _ in 0..128 {
+            // SAFETY: a C string, and a struct of the size that is told; both outlive the call.
+            let fd = unsafe {
+                libc::syscall(
+                    libc::SYS_openat2,
+                    dir.as_raw_fd(),
+                    path.as_ptr(),
+                    &raw const how,
+                    size_of_val(&how),
+                )
+            };
+            match Errno::result(fd) {
+                Err(Errno::EAGAIN) => {}
+                // SAFETY: the kernel returned a fresh descriptor that only we know.
+                other => return other.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) }),
+            }
+        }
+        Err(Errno::EAGAIN)
+    })
+}

@@ -1,0 +1,61 @@
+//! What a process changes about itself.
+
+use std::ffi::{CStr, CString};
+
+use nix::errno::Errno;
+
+/// Replaces the program; returns only to say why not.
+pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> Errno {
+    let pointers = |all: &[CString]| -> Vec<*const libc::c_char> {
+        all.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (args, env) = (pointers(args), pointers(env));
+    // SAFETY: two null-terminated arrays of C strings that live across the call.
+    unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    Errno::last()
+}
+
+/// Ends this process at once: no destructor, no flush, nothing that belongs to the parent's copy.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: never returns, touches no memory.
+    unsafe { libc::_exit(code) }
+}
+
+/// Sets a resource limit of this process by number, prlimit(2).
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: reads one rlimit64; the old value is not asked for.
+    let done = unsafe {
+        libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, std::ptr::null::<libc::rlimit64>())
+    };
+    Errno::result(done).map(drop)
+}
+
+/// Marks every descriptor from `first` on close-on-exec, close_range(2), Linux 5.11.
+pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    Errno::result(done).map(drop)
+}
+
+/// Sets the NIS domain name of the current uts namespace.
+pub fn set_domainname(name: &str) -> Result<(), Errno> {
+    // SAFETY: pointer and length describe `name`; the kernel only reads.
+    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
+}
+
+/// The kernel's own word on the working directory: it begins with "(unreachable)" outside the root, where a libc's
+/// getcwd(3) only fails.
+pub fn working_directory() -> Result<Vec<u8>, Errno> {
+    let mut path = vec![0u8; libc::PATH_MAX as usize];
+    // SAFETY: pointer and length describe `path`.
+    let n = Errno::result(unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) })?;
+    path.truncate((n as usize).saturating_sub(1));
+    Ok(path)
+}
+
+/// Rust's start-up ignores SIGPIPE, and exec would hand that down to the payload.
+pub fn default_sigpipe() {
+    // SAFETY: SIG_DFL is no handler, so nothing runs in signal context.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}

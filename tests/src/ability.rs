@@ -1,0 +1,80 @@
+//! What a machine or a runtime may lack. A test that cannot say anything says so loudly.
+
+use std::io::Write;
+
+/// Ends the test as skipped unless the condition holds.
+///
+/// ```ignore
+/// require!(has_cgroup_v1("memory"), "the v1 memory controller");
+/// require!(can_raise_limits(), "CAP_SYS_RESOURCE", named "containers as CI machines rarely have it");
+/// require!(Engine::get().is_ampoule(), "time namespaces", named "runc 1.1 knows none");
+/// ```
+///
+/// A skip goes to stderr and to the file that `SKIPS` names. With `STRICT=1` it is a failure, unless the
+/// test names why the machine cannot.
+#[macro_export]
+macro_rules! require {
+    ($condition:expr, $ability:expr) => {
+        if !$crate::met($condition, $ability, None) {
+            return;
+        }
+    };
+    ($condition:expr, $ability:expr, named $why:expr) => {
+        if !$crate::met($condition, $ability, Some($why)) {
+            return;
+        }
+    };
+}
+
+/// Ends the test as skipped for every runtime but ours, because of `why` (which must be a fact about them).
+#[macro_export]
+macro_rules! ampoule_only {
+    ($why:expr) => {
+        if !$crate::met($crate::Engine::get().is_ampoule(), "ampoule", Some($why)) {
+            return;
+        }
+    };
+}
+
+/// What [`require!`] does: `true` when the condition holds, a recorded skip or a panic when not.
+pub fn met(condition: bool, ability: &str, named: Option<&str>) -> bool {
+    if condition {
+        return true;
+    }
+    let strict = std::env::var("STRICT").is_ok_and(|v| v == "1");
+    assert!(
+        !strict || named.is_some(),
+        "STRICT: this test needs {ability}, and does not name why it may lack"
+    );
+    let test = std::env::var("NEXTEST_TEST_NAME")
+        .unwrap_or_else(|_| std::thread::current().name().unwrap_or("a test").to_owned());
+    let why = named.map(|why| format!(": {why}")).unwrap_or_default();
+    let line = format!("SKIP {test}: needs {ability}{why}\n");
+    eprint!("{line}");
+    if let Ok(path) = std::env::var("SKIPS") {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+        file.and_then(|mut f| f.write_all(line.as_bytes()))
+            .unwrap_or_else(|e| panic!("record the skip in {path}: {e}"));
+    }
+    false
+}
+
+/// Whether hard limits may be raised and scores lowered: CAP_SYS_RESOURCE (24) is effective.
+pub fn can_raise_limits() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").expect("read own status");
+    u64::from_str_radix(&crate::field(&status, "CapEff"), 16).expect("CapEff is hex") & (1 << 24) != 0
+}
+
+/// Whether a v1 hierarchy with this controller is mounted.
+pub fn has_cgroup_v1(controller: &str) -> bool {
+    crate::mountinfo().iter().any(|m| m.kind == "cgroup" && m.super_options.contains(controller))
+}
+
+/// Whether the v2 hierarchy has this controller to give.
+pub fn has_cgroup_v2_controller(controller: &str) -> bool {
+    let v2 = crate::mountinfo().into_iter().find(|m| m.kind == "cgroup2");
+    v2.is_some_and(|m| {
+        let list = std::fs::read_to_string(format!("{}/cgroup.controllers", m.target)).unwrap_or_default();
+        list.split_whitespace().any(|c| c == controller)
+    })
+}

@@ -1,0 +1,164 @@
+//! A bundle to describe: config.json as a value, and a root file system with the probe in it.
+
+use crate::{Scratch, engine};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// A bundle in a scratch directory of its own.
+#[derive(Debug)]
+pub struct Bundle {
+    scratch: Scratch,
+    /// What will be written as config.json when a container is made.
+    pub config: Value,
+}
+
+impl Bundle {
+    /// A bundle with `runc spec`'s config whose process asks the probe: `Bundle::asking(&["cwd", ",", "env"])`.
+    pub fn asking(questions: &[&str]) -> Self {
+        let scratch = Scratch::new();
+        let bundle = Self { scratch, config: default_spec() };
+        for dir in ["bin", "dev", "etc", "proc", "sys", "tmp"] {
+            fs::create_dir_all(bundle.rootfs().join(dir)).expect("make the rootfs");
+        }
+        let (from, to) = (engine::probe(), bundle.rootfs().join("bin/probe"));
+        fs::hard_link(from, &to).or_else(|_| fs::copy(from, &to).map(drop)).expect("install the probe");
+        let mut args = vec!["/bin/probe"];
+        args.extend(questions);
+        bundle.with(|c| c["process"]["args"] = json!(args))
+    }
+
+    /// A bundle whose process sleeps until it is killed.
+    pub fn sleeping() -> Self {
+        Self::asking(&["sleep", "1000"])
+    }
+
+    /// Changes the config.
+    #[must_use]
+    pub fn with(mut self, edit: impl FnOnce(&mut Value)) -> Self {
+        edit(&mut self.config);
+        self
+    }
+
+    /// Adds to the list at a JSON pointer, making the list when it is missing.
+    #[must_use]
+    pub fn adding(self, pointer: &str, value: Value) -> Self {
+        let (parent, key) = pointer.rsplit_once('/').expect("a JSON pointer");
+        self.with(|config| {
+            let list = &mut config.pointer_mut(parent).expect("the parent exists")[key];
+            match list {
+                Value::Array(list) => list.push(value),
+                _ => *list = json!([value]),
+            }
+        })
+    }
+
+    /// Adds a new namespace.
+    #[must_use]
+    pub fn with_namespace(self, kind: &str) -> Self {
+        self.adding("/linux/namespaces", json!({ "type": kind }))
+    }
+
+    /// Removes a namespace, so that the runtime's own is kept.
+    #[must_use]
+    pub fn without_namespace(self, kind: &str) -> Self {
+        self.with(|c| {
+            c["linux"]["namespaces"].as_array_mut().expect("a list").retain(|n| n["type"] != kind);
+        })
+    }
+
+    /// Makes the root file system writable.
+    #[must_use]
+    pub fn writable(self) -> Self {
+        self.with(|c| c["root"]["readonly"] = json!(false))
+    }
+
+    /// The directory for `--bundle`.
+    pub fn path(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// The root file system's directory.
+    pub fn rootfs(&self) -> PathBuf {
+        self.path().join("rootfs")
+    }
+
+    /// A file on the host, beside the root file system.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// Puts a file into the root file system.
+    #[must_use]
+    pub fn with_file(self, path: &str, content: &str, mode: u32) -> Self {
+        let path = self.rootfs().join(path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().expect("not the root")).expect("make the file's directory");
+        fs::write(&path, content).expect("write the file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("set the file's mode");
+        self
+    }
+
+    /// Puts a directory into the root file system.
+    #[must_use]
+    pub fn with_dir(self, path: &str) -> Self {
+        fs::create_dir_all(self.rootfs().join(path.trim_start_matches('/'))).expect("make the directory");
+        self
+    }
+
+    /// Writes config.json as it is now.
+    pub fn write(&self) {
+        fs::write(self.beside("config.json"), self.config.to_string()).expect("write config.json");
+    }
+}
+
+/// What `runc spec` prints, but without a terminal.
+pub fn default_spec() -> Value {
+    let caps = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
+    json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false,
+            "user": { "uid": 0, "gid": 0 },
+            "args": ["sh"],
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
+            "cwd": "/",
+            "capabilities": { "bounding": caps, "effective": caps, "permitted": caps, "ambient": caps },
+            "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024 }],
+            "noNewPrivileges": true,
+        },
+        "root": { "path": "rootfs", "readonly": true },
+        "hostname": "runc",
+        "mounts": default_mounts(),
+        "linux": {
+            "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
+            "namespaces": [
+                { "type": "pid" }, { "type": "network" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" },
+            ],
+            "maskedPaths": [
+                "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+                "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi",
+            ],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+        },
+    })
+}
+
+fn default_mounts() -> Value {
+    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
+    let quiet = ["nosuid", "noexec", "nodev"];
+    json!([
+        mount("/proc", "proc", "proc", &[]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
+        ),
+        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount("/dev/mqueue", "mqueue", "mqueue", &quiet),
+        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
+    ])
+}

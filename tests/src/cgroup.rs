@@ -1,0 +1,103 @@
+//! The host's view of a container's cgroups.
+
+use crate::wait_for;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The cgroup directories of one process, by controller (v2 under the empty name).
+#[derive(Debug)]
+pub struct Cgroups(BTreeMap<String, PathBuf>);
+
+impl Cgroups {
+    /// Reads where a process is, and finds it below the host's mounts.
+    pub fn of(pid: i32) -> Self {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("read the process's cgroup");
+        let mut found = BTreeMap::new();
+        for line in text.lines() {
+            let mut parts = line.splitn(3, ':');
+            let (_, controllers, path) = (parts.next(), parts.next().unwrap(), parts.next().unwrap());
+            for controller in controllers.split(',') {
+                if let Some(mount) = mount_of(controller) {
+                    found.insert(controller.to_owned(), mount.join(path.trim_start_matches('/')));
+                }
+            }
+        }
+        Self(found)
+    }
+
+    /// The directory of a controller (`""` for v2); panics when the host has no such hierarchy.
+    pub fn dir(&self, controller: &str) -> &Path {
+        self.0.get(controller).unwrap_or_else(|| panic!("no {controller:?} hierarchy on this host"))
+    }
+
+    /// A file's content, without the last newline.
+    pub fn read(&self, controller: &str, file: &str) -> String {
+        let path = self.dir(controller).join(file);
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("read {}: {e}", path.display()));
+        text.trim_end().to_owned()
+    }
+
+    /// Writes a file.
+    pub fn write(&self, controller: &str, file: &str, value: &str) {
+        let path = self.dir(controller).join(file);
+        std::fs::write(&path, value).unwrap_or_else(|e| panic!("write {value} to {}: {e}", path.display()));
+    }
+
+    /// Every directory, one for each hierarchy.
+    pub fn dirs(&self) -> impl Iterator<Item = &PathBuf> {
+        self.0.values()
+    }
+}
+
+/// Where a controller's hierarchy is mounted.
+fn mount_of(controller: &str) -> Option<PathBuf> {
+    let mounts = crate::mountinfo();
+    let found = mounts.iter().find(|m| match controller {
+        "" => m.kind == "cgroup2",
+        _ => m.kind == "cgroup" && m.super_options.contains(controller),
+    });
+    found.map(|m| PathBuf::from(&m.target))
+}
+
+/// Every cgroup, in any hierarchy, with `name` in its directory's name; parents before children.
+pub fn cgroups_named(name: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let roots = crate::mountinfo().into_iter().filter(|m| m.kind.starts_with("cgroup"));
+    let mut todo: Vec<PathBuf> = roots.map(|m| m.target.into()).collect();
+    while let Some(dir) = todo.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                if entry.path().to_string_lossy().contains(name) {
+                    found.push(entry.path());
+                }
+                todo.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The processes in a cgroup, without those of its children.
+pub fn pids_in(dir: &Path) -> Vec<i32> {
+    let text = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|l| l.parse().ok()).collect()
+}
+
+/// Thaws a cgroup, kills all in it and removes it: for what a runtime left behind, and for tests' own.
+pub fn remove_cgroup(dir: &Path) {
+    let _ = std::fs::write(dir.join("freezer.state"), "THAWED");
+    let _ = std::fs::write(dir.join("cgroup.freeze"), "0");
+    wait_for("the cgroup's processes to end", || {
+        let pids = pids_in(dir);
+        for pid in &pids {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(*pid), nix::sys::signal::Signal::SIGKILL);
+        }
+        pids.is_empty()
+    });
+    wait_for("the cgroup to be removable", || match std::fs::remove_dir(dir) {
+        Err(e) => e.kind() != std::io::ErrorKind::ResourceBusy,
+        Ok(()) => true,
+    });
+}

@@ -1,0 +1,297 @@
+//! A container under test: calls of the runtime, and the promise that nothing is left behind.
+
+use crate::{Bundle, Engine, Outcome, Terminal, cgroup, patience, pids_mentioning, scratch, wait_for};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What the runtime finds at /sys/fs/cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// The host's own.
+    Host,
+    /// A pure v2 hierarchy, in a mount namespace of the call's own.
+    PureV2,
+}
+
+/// A container that is force-deleted on drop, after which nothing of it may be left.
+#[derive(Debug)]
+pub struct Container {
+    /// The container's id, unique among everything that runs at the same time.
+    pub id: String,
+    /// Its bundle.
+    pub bundle: Bundle,
+    layout: Layout,
+}
+
+impl Container {
+    /// A container of this bundle; nothing is made yet.
+    pub fn of(bundle: Bundle) -> Self {
+        Self::on(Layout::Host, bundle)
+    }
+
+    /// A container on a host with this cgroup layout.
+    pub fn on(layout: Layout, bundle: Bundle) -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "the integration tests make containers: run them as root");
+        // Here, where a panic finds no container to clean up.
+        Engine::get();
+        fs::create_dir(bundle.beside("state")).expect("make the runtime's state directory");
+        Self { id: scratch::unique_name(), bundle, layout }
+    }
+
+    /// The runtime's `--root`, which only this container uses.
+    pub fn state_root(&self) -> PathBuf {
+        self.bundle.beside("state")
+    }
+
+    /// A call of the runtime, not started: `command(&["kill", "--all"])`. The id is not added.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let program = Engine::get().program();
+        let mut command = match self.layout {
+            Layout::Host => Command::new(program),
+            Layout::PureV2 => {
+                let mut command = Command::new("unshare");
+                let script = "mount -t cgroup2 none /sys/fs/cgroup && exec \"$0\" \"$@\"";
+                command.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(program);
+                command
+            }
+        };
+        command.arg("--root").arg(self.state_root()).args(args).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts a call with stdout and stderr in files: a pipe would stay open as long as the container
+    /// does.
+    pub fn spawn(&self, mut command: Command, name: &str) -> Call {
+        let file =
+            |end: &str| File::create(self.bundle.beside(&format!("{name}.{end}"))).expect("make a file");
+        let child = command.stdout(file("stdout")).stderr(file("stderr")).spawn();
+        let child = child.unwrap_or_else(|e| panic!("start {:?}: {e}", command.get_program()));
+        Call { child, text: format!("{command:?}"), files: Some(self.bundle.beside(name)) }
+    }
+
+    /// Makes a call and waits for its end.
+    pub fn call(&self, args: &[&str]) -> Outcome {
+        let name = args.iter().find(|a| !a.starts_with('-')).copied().unwrap_or("call");
+        self.spawn(self.command(args), name).finish()
+    }
+
+    /// `create`, with the bundle written out.
+    pub fn create(&self) -> Outcome {
+        self.create_with(&[])
+    }
+
+    /// `create` with flags.
+    pub fn create_with(&self, flags: &[&str]) -> Outcome {
+        self.call(&self.making("create", flags))
+    }
+
+    /// `run` in the foreground, to its end.
+    pub fn run(&self) -> Outcome {
+        self.run_with(&[])
+    }
+
+    /// `run` with flags.
+    pub fn run_with(&self, flags: &[&str]) -> Outcome {
+        self.call(&self.making("run", flags))
+    }
+
+    /// `run` in the foreground, not waited for.
+    pub fn run_along(&self) -> Call {
+        self.spawn(self.command(&self.making("run", &[])), "run")
+    }
+
+    /// `run` in the foreground of a terminal, not waited for.
+    pub fn run_in(&self, terminal: &Terminal) -> Call {
+        let mut command = self.command(&self.making("run", &[]));
+        terminal.attach(&mut command);
+        let child = command.spawn().expect("start the runtime");
+        Call { child, text: format!("{command:?}"), files: None }
+    }
+
+    /// The arguments of a verb that makes a container, with config.json written.
+    pub fn making<'a>(&'a self, verb: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
+        self.bundle.write();
+        let mut args = vec![verb, "--bundle", self.bundle.path().to_str().expect("a UTF-8 path")];
+        args.extend(flags);
+        args.push(&self.id);
+        args
+    }
+
+    /// `start`.
+    pub fn start(&self) -> Outcome {
+        self.call(&["start", &self.id])
+    }
+
+    /// `create`, then `start`.
+    #[track_caller]
+    pub fn launch(&self) {
+        self.create().ok();
+        self.start().ok();
+    }
+
+    /// `kill`.
+    pub fn kill(&self, signal: &str) -> Outcome {
+        self.call(&["kill", &self.id, signal])
+    }
+
+    /// `delete`.
+    pub fn delete(&self) -> Outcome {
+        self.call(&["delete", &self.id])
+    }
+
+    /// `delete --force`.
+    pub fn delete_force(&self) -> Outcome {
+        self.call(&["delete", "--force", &self.id])
+    }
+
+    /// `state`, parsed.
+    #[track_caller]
+    pub fn state(&self) -> Value {
+        let outcome = self.call(&["state", &self.id]).ok();
+        serde_json::from_str(&outcome.stdout).unwrap_or_else(|e| panic!("not JSON ({e}): {outcome}"))
+    }
+
+    /// The status that `state` tells; `none` when there is no container.
+    pub fn status(&self) -> String {
+        let outcome = self.call(&["state", &self.id]);
+        let state: Value = serde_json::from_str(&outcome.stdout).unwrap_or_default();
+        state["status"].as_str().unwrap_or("none").to_owned()
+    }
+
+    /// The host's pid of the container's first process.
+    #[track_caller]
+    pub fn pid(&self) -> i32 {
+        let state = self.state();
+        state["pid"].as_i64().filter(|p| *p > 0).unwrap_or_else(|| panic!("no pid in {state}")) as i32
+    }
+
+    /// The cgroups of the container's first process.
+    #[track_caller]
+    pub fn cgroups(&self) -> cgroup::Cgroups {
+        cgroup::Cgroups::of(self.pid())
+    }
+
+    /// Waits for a status.
+    #[track_caller]
+    pub fn wait_status(&self, status: &str) {
+        wait_for(&format!("status {status}"), || self.status() == status);
+    }
+
+    /// What the container has printed since `create` or detached `run`, as an outcome to ask for answers.
+    pub fn output(&self) -> Outcome {
+        let name = if self.bundle.beside("create.stdout").exists() { "create" } else { "run" };
+        let read = |end| fs::read_to_string(self.bundle.beside(&format!("{name}.{end}"))).unwrap_or_default();
+        Outcome {
+            code: 0,
+            stdout: read("stdout"),
+            stderr: read("stderr"),
+            call: format!("output of {}", self.id),
+        }
+    }
+
+    /// Waits until the container has printed this.
+    #[track_caller]
+    pub fn wait_output(&self, text: &str) {
+        wait_for(&format!("{text:?} in the output"), || self.output().stdout.contains(text));
+    }
+
+    /// Everything of the container that the host still has: processes, cgroups, mounts, state.
+    pub fn leftovers(&self) -> Vec<String> {
+        let pids = pids_mentioning(&self.id).into_iter().map(|p| format!("process {p}"));
+        let cgroups = cgroup::cgroups_named(&self.id).into_iter().map(|c| format!("cgroup {}", c.display()));
+        let bundle = self.bundle.path().to_str().expect("a UTF-8 path");
+        let mounts = crate::mountinfo().into_iter().filter(|m| m.target.starts_with(bundle));
+        let state = fs::read_dir(self.state_root()).into_iter().flatten().flatten();
+        let state = state.map(|e| format!("state {}", e.path().display()));
+        pids.chain(cgroups).chain(mounts.map(|m| format!("mount {}", m.target))).chain(state).collect()
+    }
+
+    fn clean_up(&self) {
+        for pid in pids_mentioning(&self.id) {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+        cgroup::cgroups_named(&self.id).iter().rev().for_each(|dir| cgroup::remove_cgroup(dir));
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let mut delete = self.command(&["delete", "--force", &self.id]);
+        let deleted = delete.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let _ = deleted.map(|child| Call { child, text: "delete --force".into(), files: None }.wait());
+        let left = self.leftovers();
+        if !left.is_empty() {
+            self.clean_up();
+            assert!(std::thread::panicking(), "`delete --force {}` left {left:#?}", self.id);
+        }
+    }
+}
+
+/// A call of the runtime that may still go on. Killed on drop.
+#[derive(Debug)]
+pub struct Call {
+    child: Child,
+    text: String,
+    files: Option<PathBuf>,
+}
+
+impl Call {
+    /// The runtime's pid.
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// Sends the runtime a signal.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("signal the runtime");
+    }
+
+    /// Waits for the end; panics, with what was printed, when patience ends first.
+    #[track_caller]
+    pub fn finish(mut self) -> Outcome {
+        let code = self.wait();
+        let read = |end: &str| match &self.files {
+            Some(files) => {
+                let bytes = fs::read(format!("{}.{end}", files.display())).unwrap_or_default();
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+            None => String::new(),
+        };
+        let outcome = Outcome {
+            code: code.unwrap_or(-1),
+            stdout: read("stdout"),
+            stderr: read("stderr"),
+            call: self.text.clone(),
+        };
+        assert!(code.is_some(), "not finished after {:?}: {outcome}", patience());
+        outcome
+    }
+
+    /// The exit code (128 + signal), or `None` when patience ended first; then the runtime is killed.
+    fn wait(&mut self) -> Option<i32> {
+        let end = Instant::now() + patience();
+        while Instant::now() < end {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        None
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}

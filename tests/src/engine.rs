@@ -1,0 +1,81 @@
+//! The runtime under test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// A runtime with runc's command line, chosen by the environment variable `RUNTIME`: a name on PATH or a
+/// path; `target/bin/ampoule` of this workspace when unset.
+#[derive(Debug)]
+pub struct Engine {
+    program: PathBuf,
+    name: String,
+    version: String,
+}
+
+impl Engine {
+    /// The engine of this run. Panics with the way out when it cannot be run.
+    pub fn get() -> &'static Self {
+        static ENGINE: OnceLock<Engine> = OnceLock::new();
+        ENGINE.get_or_init(Self::find)
+    }
+
+    fn find() -> Self {
+        let wanted = std::env::var("RUNTIME").unwrap_or_else(|_| "target/bin/ampoule".into());
+        // A bare name is looked up on PATH; a relative path means the workspace, wherever tests are run.
+        let program = if wanted.contains('/') { workspace().join(&wanted) } else { wanted.into() };
+        let output = Command::new(&program).arg("--version").output().unwrap_or_else(|e| {
+            panic!("run {} --version: {e}; build it with `make build`, or set RUNTIME", program.display())
+        });
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut words = text.split_whitespace();
+        let name =
+            words.next().unwrap_or_else(|| panic!("{} --version says nothing", program.display())).to_owned();
+        let version = words.find(|w| *w != "version").unwrap_or("").to_owned();
+        Self { program, name, version }
+    }
+
+    /// The program's path, or its name on PATH.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// What the program calls itself: `ampoule`, `runc`, `crun`, `youki`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its version, as it prints it.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Whether this is our own runtime, held to every promise; others are held to what they support.
+    pub fn is_ampoule(&self) -> bool {
+        self.name == "ampoule"
+    }
+}
+
+/// The top of the source tree.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live inside the workspace")
+}
+
+/// The static probe program: `PROBE`, or where cargo puts it for musl (under `CARGO_TARGET_DIR` or
+/// `target`).
+pub(crate) fn probe() -> &'static Path {
+    static PROBE: OnceLock<PathBuf> = OnceLock::new();
+    PROBE.get_or_init(|| {
+        let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
+        let built =
+            |profile| workspace().join(&target).join("x86_64-unknown-linux-musl").join(profile).join("probe");
+        let mut places = vec![built("release"), built("debug")];
+        places.splice(0..0, std::env::var("PROBE").ok().map(PathBuf::from));
+        places.iter().find(|p| p.exists()).cloned().unwrap_or_else(|| {
+            panic!(
+                "no probe program at {places:?}; build it with \
+                 `cargo build --release --target x86_64-unknown-linux-musl -p ampoule-tests --bins`"
+            )
+        })
+    })
+}

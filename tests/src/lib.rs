@@ -1,0 +1,29 @@
+//! What the integration tests are written in: a [`Bundle`] to describe, a [`Container`] to live and be
+//! cleaned up after, the [`Engine`] under test, and [`require!`] for what a machine may lack.
+//!
+//! The tests know the built programs only, never the runtime's crate, and run against any runtime with
+//! runc's command line: `RUNTIME=runc cargo nextest run -p ampoule-tests`. They need root. Inside the
+//! containers the program `probe` (see `bin/probe`) answers questions, so no image is downloaded.
+
+mod ability;
+mod bundle;
+mod cgroup;
+mod console;
+mod container;
+mod engine;
+mod outcome;
+mod proc;
+mod scratch;
+mod sys;
+mod wait;
+
+pub use ability::{can_raise_limits, has_cgroup_v1, has_cgroup_v2_controller, met};
+pub use bundle::{Bundle, default_spec};
+pub use cgroup::{Cgroups, cgroups_named, pids_in, remove_cgroup};
+pub use console::{ConsoleSocket, Terminal};
+pub use container::{Call, Container, Layout};
+pub use engine::Engine;
+pub use outcome::Outcome;
+pub use proc::{Mount, field, mountinfo, pids_mentioning};
+pub use scratch::Scratch;
+pub use wait::{patience, wait_for};

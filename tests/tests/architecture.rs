@@ -1,0 +1,139 @@
+//! The walls of the house: who may know whom, checked by reading the runtime's sources.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live inside the workspace")
+}
+
+/// Every Rust file below a folder, with its text.
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut todo = vec![top().join(folder)];
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() && entry.file_name() != "target" {
+                todo.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = fs::read_to_string(&path).expect("read a source file");
+                found.push((path.strip_prefix(top()).expect("below the top").to_owned(), text));
+            }
+        }
+    }
+    found
+}
+
+/// The sources of a module, whether `name.rs`, a folder `name/`, or both. Never empty: a renamed module must
+/// not make its rule pass by vanishing.
+fn module(name: &str) -> Vec<(PathBuf, String)> {
+    let (file, folder) = (format!("runtime/src/{name}.rs"), format!("runtime/src/{name}/"));
+    let is_part = |path: &Path| path == Path::new(&file) || path.to_string_lossy().starts_with(&folder);
+    let found: Vec<_> = sources("runtime/src").into_iter().filter(|(path, _)| is_part(path)).collect();
+    assert!(!found.is_empty(), "the runtime has no module {name}: has a wall moved?");
+    found
+}
+
+/// A line without its comment. (No string of the runtime's own holds `//` and a forbidden name.)
+fn code(line: &str) -> &str {
+    line.split("//").next().unwrap_or_default()
+}
+
+/// Lines of a module, outside of its unit tests, that mention one of these.
+fn mentions(module: Vec<(PathBuf, String)>, names: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in module {
+        let body = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in body.lines().enumerate() {
+            if names.iter().any(|name| has_word(code(line), name)) {
+                found.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+/// Whether `name` stands in `text` as words of its own.
+fn has_word(text: &str, name: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(name).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + name.len()..].chars().next();
+        !before.is_some_and(part) && (name.ends_with(':') || !after.is_some_and(part))
+    })
+}
+
+#[test]
+fn plan_never_touches_the_world() {
+    let world = [
+        "crate::sys",
+        "super::sys",
+        "crate::launch",
+        "std::fs",
+        "std::process",
+        "std::os",
+        "std::env",
+        "std::net",
+        "nix",
+    ];
+    assert_eq!(mentions(module("plan"), &world), [""; 0]);
+}
+
+#[test]
+fn plan_knows_neither_containers_nor_the_command_line() {
+    assert_eq!(mentions(module("plan"), &["crate::container", "crate::cli", "crate::report"]), [""; 0]);
+}
+
+#[test]
+fn launch_never_reads_the_spec() {
+    // A step may carry one of the spec's words, such as a namespace's kind; never the document.
+    assert_eq!(
+        mentions(module("launch"), &["Spec", "spec::parse", "spec::Process", "crate::bundle"]),
+        [""; 0]
+    );
+}
+
+#[test]
+fn spec_knows_nobody() {
+    assert_eq!(mentions(module("spec"), &["crate::", "super::super::"]), [""; 0]);
+}
+
+#[test]
+fn sys_knows_nobody_above_it() {
+    let above = ["cli", "container", "launch", "plan", "spec", "bundle", "facts", "report"];
+    let names: Vec<_> = above.iter().map(|m| format!("crate::{m}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    assert_eq!(mentions(module("sys"), &names), [""; 0]);
+}
+
+#[test]
+fn unsafe_is_only_in_sys() {
+    for folder in ["runtime", "tests", "shim", "pause", "bundles"] {
+        for (path, text) in sources(folder) {
+            let in_sys = path.components().any(|c| c.as_os_str() == "sys")
+                || path.file_name().is_some_and(|n| n == "sys.rs");
+            let marked = text.lines().any(|l| has_word(code(l), concat!("un", "safe")) && !l.contains('"'));
+            assert!(in_sys || !marked, "{} has code that the compiler cannot check", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_400_lines() {
+    let all = ["runtime", "tests", "shim", "pause", "bundles"].into_iter().flat_map(sources);
+    let long: Vec<_> =
+        all.map(|(path, text)| (path, text.lines().count())).filter(|(_, lines)| *lines > 400).collect();
+    assert_eq!(long, [], "split them by meaning");
+}
+
+#[test]
+fn nothing_is_called_utils_common_or_helpers() {
+    for (path, _) in ["runtime", "tests", "shim", "pause", "bundles"].into_iter().flat_map(sources) {
+        let names = ["utils", "util", "common", "helpers", "helper", "misc"];
+        let bad = path
+            .components()
+            .any(|c| names.contains(&c.as_os_str().to_string_lossy().trim_end_matches(".rs")));
+        assert!(!bad, "{}: name it by what it means", path.display());
+    }
+}

@@ -1,0 +1,159 @@
+//! A deleted container has no cgroup, whatever was in it.
+
+use ampoule_tests::{
+    Bundle, Cgroups, Container, Engine, Layout, ampoule_only, cgroups_named, has_cgroup_v1, met, pids_in,
+};
+use ampoule_tests::{require, wait_for};
+use serde_json::json;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+const LAYOUTS: [Layout; 2] = [Layout::Host, Layout::PureV2];
+
+fn launched(layout: Layout, bundle: Bundle) -> (Container, Cgroups) {
+    let container = Container::on(layout, bundle);
+    container.launch();
+    container.wait_output("sleeping");
+    let cgroups = container.cgroups();
+    (container, cgroups)
+}
+
+fn gone(container: &Container) {
+    assert_eq!(cgroups_named(&container.id), Vec::<PathBuf>::new());
+    assert_eq!(container.leftovers(), [""; 0]);
+}
+
+#[test]
+fn delete_removes_every_cgroup() {
+    for layout in LAYOUTS {
+        let (container, _) = launched(layout, Bundle::sleeping());
+        assert!(!cgroups_named(&container.id).is_empty());
+        container.kill("KILL").ok();
+        container.wait_status("stopped");
+        container.delete().ok();
+        gone(&container);
+    }
+}
+
+#[test]
+fn forced_delete_ends_processes_that_have_lost_their_parent() {
+    for layout in LAYOUTS {
+        let why = "runc 1.1 kills through the cgroup only while its init lives on v2";
+        if layout == Layout::PureV2 && !met(Engine::get().is_ampoule(), "the orphans' end", Some(why)) {
+            continue;
+        }
+        // In the host's pid namespace they survive their init.
+        let bundle = Bundle::asking(&["spawn", "3", ",", "sleep", "1000"]).without_namespace("pid");
+        let (container, cgroups) = launched(layout, bundle);
+        let dir = cgroups.dir(if layout == Layout::Host { "pids" } else { "" }).to_owned();
+        assert_eq!(pids_in(&dir).len(), 4);
+        let init = nix::unistd::Pid::from_raw(container.pid());
+        nix::sys::signal::kill(init, nix::sys::signal::Signal::SIGKILL).unwrap();
+        container.wait_status("stopped");
+        assert_eq!(pids_in(&dir).len(), 3);
+        container.delete_force().ok();
+        gone(&container);
+    }
+}
+
+#[test]
+fn forced_delete_ends_a_foreign_process_in_the_cgroup() {
+    ampoule_only!("runc 1.1 kills only init when the container has a pid namespace");
+    for layout in LAYOUTS {
+        let (container, cgroups) = launched(layout, Bundle::sleeping());
+        let mut foreign = Command::new("sleep").arg("1000").stdout(Stdio::null()).spawn().unwrap();
+        for dir in cgroups.dirs().filter(|dir| dir.to_string_lossy().contains(&container.id)) {
+            fs::write(dir.join("cgroup.procs"), foreign.id().to_string()).unwrap();
+        }
+        let deleted = container.delete_force();
+        let _ = foreign.kill();
+        let _ = foreign.wait();
+        deleted.ok();
+        gone(&container);
+    }
+}
+
+#[test]
+fn forced_delete_works_on_a_frozen_container_on_v1() {
+    require!(has_cgroup_v1("freezer"), "the v1 freezer");
+    let (container, cgroups) = launched(Layout::Host, Bundle::sleeping());
+    cgroups.write("freezer", "freezer.state", "FROZEN");
+    wait_for("the freeze", || cgroups.read("freezer", "freezer.state") == "FROZEN");
+    container.delete_force().ok();
+    gone(&container);
+}
+
+#[test]
+fn forced_delete_works_on_a_frozen_container_on_v2() {
+    let (container, cgroups) = launched(Layout::PureV2, Bundle::sleeping());
+    cgroups.write("", "cgroup.freeze", "1");
+    wait_for("the freeze", || cgroups.read("", "cgroup.events").contains("frozen 1"));
+    assert_eq!(container.status(), "paused");
+    container.delete_force().ok();
+    gone(&container);
+}
+
+#[test]
+fn forced_delete_removes_nested_groups_with_processes_inside() {
+    for layout in LAYOUTS {
+        let bundle = Bundle::asking(&["spawn", "2", ",", "sleep", "1000"]);
+        let (container, cgroups) = launched(layout, bundle);
+        let all: Vec<_> =
+            cgroups.dirs().filter(|d| d.to_string_lossy().contains(&container.id)).cloned().collect();
+        assert!(!all.is_empty());
+        for dir in all {
+            let deep = dir.join("nested/deeper");
+            fs::create_dir_all(&deep).unwrap();
+            fs::create_dir(dir.join("empty")).unwrap();
+            let child = pids_in(&dir).into_iter().find(|p| *p != container.pid()).unwrap();
+            if dir.starts_with("/sys/fs/cgroup/cpuset") {
+                for file in ["cpuset.cpus", "cpuset.mems"] {
+                    let value = fs::read_to_string(dir.join(file)).unwrap();
+                    fs::write(dir.join("nested").join(file), &value).unwrap();
+                    fs::write(deep.join(file), &value).unwrap();
+                }
+            }
+            fs::write(deep.join("cgroup.procs"), child.to_string()).unwrap();
+        }
+        container.delete_force().ok();
+        gone(&container);
+    }
+}
+
+#[test]
+fn a_frozen_nested_group_is_thawed_and_removed() {
+    ampoule_only!("runc 1.1 thaws the top group only, and then waits in vain");
+    require!(has_cgroup_v1("freezer"), "the v1 freezer");
+    let (container, cgroups) = launched(Layout::Host, Bundle::asking(&["spawn", "1", ",", "sleep", "1000"]));
+    let nested = cgroups.dir("freezer").join("nested");
+    fs::create_dir(&nested).unwrap();
+    let child = pids_in(cgroups.dir("freezer")).into_iter().find(|p| *p != container.pid()).unwrap();
+    fs::write(nested.join("cgroup.procs"), child.to_string()).unwrap();
+    fs::write(nested.join("freezer.state"), "FROZEN").unwrap();
+    let outcome = container.delete_force();
+    // For the clean-up, whatever comes of the test: a frozen process cannot be killed on v1.
+    let _ = fs::write(nested.join("freezer.state"), "THAWED");
+    outcome.ok();
+    gone(&container);
+}
+
+#[test]
+fn a_failed_create_leaves_no_cgroup() {
+    for layout in LAYOUTS {
+        let bundle = Bundle::sleeping()
+            .adding("/mounts", json!({ "destination": "/x", "type": "nosuchfs", "source": "x" }));
+        let container = Container::on(layout, bundle);
+        container.create().fails();
+        gone(&container);
+    }
+}
+
+#[test]
+fn run_leaves_no_cgroup() {
+    for layout in LAYOUTS {
+        let container = Container::on(layout, Bundle::asking(&["cwd"]));
+        container.run().ok();
+        gone(&container);
+    }
+}

@@ -1,0 +1,141 @@
+//! The v2 hierarchy, seen by the runtime alone in a mount namespace of its own.
+
+use ampoule_tests::{Bundle, Container, Layout, ampoule_only, has_cgroup_v2_controller, require};
+use serde_json::json;
+
+fn on_v2(bundle: Bundle) -> Container {
+    Container::on(Layout::PureV2, bundle)
+}
+
+#[test]
+fn the_container_is_in_a_cgroup_of_its_own() {
+    let container = on_v2(Bundle::sleeping());
+    container.create().ok();
+    let dir = container.cgroups().dir("").to_owned();
+    assert!(dir.ends_with(&container.id), "{}", dir.display());
+    assert_eq!(ampoule_tests::pids_in(&dir), [container.pid()]);
+}
+
+#[test]
+fn a_cgroup_namespace_has_the_containers_cgroup_as_its_root() {
+    let bundle =
+        Bundle::asking(&["cat", "/proc/self/cgroup", ",", "ls", "/sys/fs/cgroup"]).with_namespace("cgroup");
+    let answers = on_v2(bundle).run().ok().answers();
+    let line = answers[0].as_str().unwrap().lines().find(|l| l.starts_with("0:")).unwrap().to_owned();
+    assert_eq!(line, "0::/");
+    // A root cgroup of the host has no cgroup.events; the container's own has.
+    assert!(answers[1].as_array().unwrap().contains(&json!("cgroup.events")), "{answers:?}");
+}
+
+#[test]
+fn the_cgroup_mount_cannot_be_written() {
+    let bundle = Bundle::asking(&["mkdir", "/sys/fs/cgroup/child"]).with_namespace("cgroup");
+    assert_eq!(on_v2(bundle).run().ok().answer(), json!({ "error": "EROFS" }));
+}
+
+#[test]
+fn the_status_verbs_work_as_on_v1() {
+    let container = on_v2(Bundle::sleeping());
+    container.create().ok();
+    assert_eq!(container.status(), "created");
+    container.start().ok();
+    assert_eq!(container.status(), "running");
+    let cgroups = container.cgroups();
+    cgroups.write("", "cgroup.freeze", "1");
+    container.wait_status("paused");
+    cgroups.write("", "cgroup.freeze", "0");
+    container.wait_status("running");
+    container.kill("KILL").ok();
+    container.wait_status("stopped");
+    container.delete().ok();
+}
+
+#[test]
+fn unified_values_are_written_as_they_are() {
+    let bundle = Bundle::sleeping().with(|c| {
+        c["linux"]["resources"]["unified"] =
+            json!({ "cgroup.max.depth": "7", "cgroup.max.descendants": "9" });
+    });
+    let container = on_v2(bundle);
+    container.create().ok();
+    let cgroups = container.cgroups();
+    assert_eq!(cgroups.read("", "cgroup.max.depth"), "7");
+    assert_eq!(cgroups.read("", "cgroup.max.descendants"), "9");
+}
+
+#[test]
+fn a_unified_key_that_does_not_exist_is_an_error() {
+    let bundle =
+        Bundle::sleeping().with(|c| c["linux"]["resources"]["unified"] = json!({ "memory.nonsense": "1" }));
+    let container = on_v2(bundle);
+    container.create().fails().saying("memory.nonsense");
+    assert_eq!(container.leftovers(), [""; 0]);
+}
+
+#[test]
+fn a_unified_key_cannot_be_a_path() {
+    for key in ["../cgroup.max.depth", "a/b", "/etc/passwd"] {
+        let bundle = Bundle::sleeping().with(|c| c["linux"]["resources"]["unified"] = json!({ key: "1" }));
+        on_v2(bundle).create().fails();
+    }
+}
+
+#[test]
+fn hugepage_limits_are_written() {
+    require!(has_cgroup_v2_controller("hugetlb"), "the v2 hugetlb controller");
+    let bundle = Bundle::sleeping().with(|c| {
+        c["linux"]["resources"]["hugepageLimits"] = json!([{ "pageSize": "2MB", "limit": 4 << 20 }]);
+    });
+    let container = on_v2(bundle);
+    container.create().ok();
+    assert_eq!(container.cgroups().read("", "hugetlb.2MB.max"), (4 << 20).to_string());
+}
+
+#[test]
+fn reserved_hugepages_are_limited_too() {
+    ampoule_only!("runc writes hugetlb.*.rsvd.max since 1.2");
+    require!(has_cgroup_v2_controller("hugetlb"), "the v2 hugetlb controller");
+    let bundle = Bundle::sleeping().with(|c| {
+        c["linux"]["resources"]["hugepageLimits"] = json!([{ "pageSize": "2MB", "limit": 4 << 20 }]);
+    });
+    let container = on_v2(bundle);
+    container.create().ok();
+    assert_eq!(container.cgroups().read("", "hugetlb.2MB.rsvd.max"), (4 << 20).to_string());
+}
+
+#[test]
+fn a_hugepage_size_that_does_not_exist_is_an_error() {
+    let bundle = Bundle::sleeping().with(|c| {
+        c["linux"]["resources"]["hugepageLimits"] = json!([{ "pageSize": "3MB", "limit": 1 }]);
+    });
+    on_v2(bundle).create().fails();
+}
+
+#[test]
+fn a_limit_whose_controller_is_missing_is_an_error() {
+    require!(!has_cgroup_v2_controller("pids"), "a v2 hierarchy without pids", named "on a host with it the limit works");
+    let bundle = Bundle::sleeping().with(|c| c["linux"]["resources"]["pids"] = json!({ "limit": 5 }));
+    let container = on_v2(bundle);
+    container.create().fails().saying("pids");
+    assert_eq!(container.leftovers(), [""; 0]);
+}
+
+#[test]
+fn limits_of_a_full_v2_host_are_written() {
+    let all = ["memory", "cpu", "pids"].iter().all(|c| has_cgroup_v2_controller(c));
+    require!(all, "v2 memory, cpu and pids", named "a hybrid host gives them to v1");
+    let bundle = Bundle::sleeping().with(|c| {
+        c["linux"]["resources"]["memory"] =
+            json!({ "limit": 64 << 20, "swap": 96 << 20, "reservation": 32 << 20 });
+        c["linux"]["resources"]["cpu"] = json!({ "quota": 50_000, "period": 200_000 });
+        c["linux"]["resources"]["pids"] = json!({ "limit": 17 });
+    });
+    let container = on_v2(bundle);
+    container.create().ok();
+    let cgroups = container.cgroups();
+    assert_eq!(cgroups.read("", "memory.max"), (64 << 20).to_string());
+    assert_eq!(cgroups.read("", "memory.low"), (32 << 20).to_string());
+    assert_eq!(cgroups.read("", "memory.swap.max"), (32 << 20).to_string());
+    assert_eq!(cgroups.read("", "cpu.max"), "50000 200000");
+    assert_eq!(cgroups.read("", "pids.max"), "17");
+}

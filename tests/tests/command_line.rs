@@ -1,0 +1,84 @@
+//! What the verbs that only tell print: list, ps, spec, the log.
+
+use ampoule_tests::{Bundle, Container, Engine, field};
+use serde_json::{Value, json};
+use std::fs;
+
+#[test]
+fn list_shows_the_container_as_table_as_json_and_as_id() {
+    let container = Container::of(Bundle::sleeping());
+    assert_eq!(container.call(&["list", "-q"]).ok().stdout, "");
+    container.launch();
+    let table = container.call(&["list"]).ok().stdout;
+    let heading: Vec<_> = table.lines().next().unwrap_or_default().split_whitespace().collect();
+    assert_eq!(heading, ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
+    assert!(table.contains(&container.id) && table.contains("running"), "{table}");
+    assert_eq!(container.call(&["list", "-q"]).ok().stdout.trim(), container.id);
+    let list: Value = serde_json::from_str(&container.call(&["list", "-f", "json"]).ok().stdout).unwrap();
+    assert_eq!(list[0]["id"], json!(container.id));
+    assert_eq!(list[0]["status"], "running");
+    assert_eq!(list[0]["pid"], json!(container.pid()));
+    assert_eq!(list[0]["owner"], "root");
+}
+
+#[test]
+fn ps_shows_the_containers_processes_and_no_other() {
+    let container = Container::of(Bundle::asking(&["spawn", "2", ",", "sleep", "1000"]));
+    container.launch();
+    container.wait_output("sleeping");
+    let pids: Value =
+        serde_json::from_str(&container.call(&["ps", "-f", "json", &container.id]).ok().stdout).unwrap();
+    let mut wanted = ampoule_tests::pids_in(container.cgroups().dir("pids"));
+    let mut pids: Vec<i32> = pids.as_array().unwrap().iter().map(|p| p.as_i64().unwrap() as i32).collect();
+    pids.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(pids, wanted);
+    let table = container.call(&["ps", &container.id]).ok().stdout;
+    assert_eq!(table.lines().count(), 4, "{table}");
+    assert!(table.starts_with("UID") && table.contains("sleep 1000"), "{table}");
+    let table = container.call(&["ps", &container.id, "-o", "pid"]).ok().stdout;
+    assert_eq!(table.split_whitespace().count(), 4, "{table}");
+}
+
+#[test]
+fn the_log_file_tells_the_error_as_a_json_line() {
+    let container =
+        Container::of(Bundle::asking(&[]).with(|c| c["process"]["args"] = json!(["/bin/missing"])));
+    let log = container.bundle.beside("log");
+    let path = log.to_str().unwrap().to_owned();
+    let making = container.making("run", &[]);
+    let mut args = vec!["--log", &path, "--log-format", "json"];
+    args.extend(making);
+    container.spawn(container.command(&args), "run").finish().fails();
+    let text = fs::read_to_string(log).unwrap();
+    let line: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(line["level"], "error");
+    assert!(line["msg"].as_str().unwrap().to_lowercase().contains("no such file or directory"), "{line}");
+    assert!(line["time"].as_str().unwrap().contains('T'), "{line}");
+}
+
+#[test]
+fn every_verb_tells_the_version_and_the_engine_its_name() {
+    let engine = Engine::get();
+    assert!(
+        !engine.name().is_empty() && engine.version().starts_with(|c: char| c.is_ascii_digit()),
+        "{engine:?}"
+    );
+}
+
+#[test]
+fn spec_writes_a_config_that_runs() {
+    let container = Container::of(Bundle::asking(&[]));
+    let config = container.bundle.beside("config.json");
+    container.call(&["spec", "--bundle", container.bundle.path().to_str().unwrap()]).ok();
+    let mut spec: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
+    assert_eq!((&spec["process"]["terminal"], &spec["process"]["args"]), (&json!(true), &json!(["sh"])));
+    let again = container.call(&["spec", "--bundle", container.bundle.path().to_str().unwrap()]);
+    again.fails().saying("exists");
+    spec["process"]["terminal"] = json!(false);
+    spec["process"]["args"] = json!(["/bin/probe", "cat", "/proc/self/status"]);
+    let mut container = container;
+    container.bundle.config = spec;
+    let status = container.run().ok().text();
+    assert_eq!(field(&status, "NoNewPrivs"), "1");
+}

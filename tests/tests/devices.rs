@@ -1,0 +1,165 @@
+//! Devices: the ones that every container has, and configured ones.
+
+use ampoule_tests::{Bundle, Container};
+use serde_json::{Value, json};
+
+/// Answers of one container to these questions, each a list of words.
+fn ask(bundle: impl FnOnce(Bundle) -> Bundle, questions: &[&[&str]]) -> Vec<Value> {
+    let words = questions.join(&",");
+    Container::of(bundle(Bundle::asking(&words))).run().ok().answers()
+}
+
+#[test]
+fn the_default_devices_exist_and_can_be_used() {
+    let devices = [
+        ("null", "1:3"),
+        ("zero", "1:5"),
+        ("full", "1:7"),
+        ("random", "1:8"),
+        ("urandom", "1:9"),
+        ("tty", "5:0"),
+    ];
+    for (name, number) in devices {
+        let path = format!("/dev/{name}");
+        let answers = ask(|b| b, &[&["stat", &path], &["open", &path, "rw"]]);
+        let stat = &answers[0];
+        assert_eq!(
+            (&stat["type"], &stat["rdev"], &stat["mode"]),
+            (&json!("char"), &json!(number), &json!("666"))
+        );
+        assert_eq!((&stat["uid"], &stat["gid"]), (&json!(0), &json!(0)));
+        // There is no terminal to open here: ENXIO, and not a refusal.
+        let wanted = if name == "tty" { json!({ "error": "ENXIO" }) } else { json!("ok") };
+        assert_eq!(answers[1], wanted, "{name}");
+    }
+}
+
+#[test]
+fn the_links_of_dev_are_there() {
+    let links = [
+        ("/dev/fd", "/proc/self/fd"),
+        ("/dev/stdin", "/proc/self/fd/0"),
+        ("/dev/stdout", "/proc/self/fd/1"),
+        ("/dev/stderr", "/proc/self/fd/2"),
+        ("/dev/ptmx", "pts/ptmx"),
+    ];
+    for (link, target) in links {
+        assert_eq!(ask(|b| b, &[&["readlink", link]]), [target], "{link}");
+    }
+}
+
+#[test]
+fn dev_has_nothing_else() {
+    let names = ask(|b| b, &[&["ls", "/dev"]]).remove(0);
+    let known = [
+        "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty",
+        "urandom", "zero", // runc links /dev/core to /proc/kcore where that exists.
+        "core",
+    ];
+    for name in names.as_array().unwrap() {
+        assert!(known.contains(&name.as_str().unwrap()), "{name} in {names}");
+    }
+}
+
+#[test]
+fn a_configured_device_is_made_with_its_mode_and_owner() {
+    let device = json!([
+        { "path": "/dev/mine", "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 7, "gid": 8 },
+        { "path": "/dev/deep/disk", "type": "b", "major": 7, "minor": 200, "fileMode": 0o600, "uid": 0, "gid": 0 },
+        { "path": "/dev/pipe", "type": "p", "fileMode": 0o622, "uid": 0, "gid": 0 },
+        { "path": "/dev/unbuffered", "type": "u", "major": 1, "minor": 5, "fileMode": 0o666, "uid": 0, "gid": 0 },
+    ]);
+    let answers = ask(
+        |b| b.with(|c| c["linux"]["devices"] = device),
+        &[
+            &["stat", "/dev/mine"],
+            &["stat", "/dev/deep/disk"],
+            &["stat", "/dev/pipe"],
+            &["stat", "/dev/unbuffered"],
+        ],
+    );
+    let is = |i: usize, kind: &str, rdev: &str, mode: &str| {
+        let got = &answers[i];
+        assert_eq!(
+            (&got["type"], &got["rdev"], &got["mode"]),
+            (&json!(kind), &json!(rdev), &json!(mode)),
+            "{got}"
+        );
+    };
+    is(0, "char", "1:3", "640");
+    assert_eq!((&answers[0]["uid"], &answers[0]["gid"]), (&json!(7), &json!(8)));
+    is(1, "block", "7:200", "600");
+    is(2, "fifo", "0:0", "622");
+    is(3, "char", "1:5", "666");
+}
+
+#[test]
+fn a_device_without_a_mode_is_readable_and_writable_by_everyone() {
+    let device = json!([{ "path": "/dev/mine", "type": "c", "major": 1, "minor": 3 }]);
+    let answers = ask(|b| b.with(|c| c["linux"]["devices"] = device), &[&["stat", "/dev/mine"]]);
+    assert_eq!(answers[0]["mode"], "666");
+}
+
+#[test]
+fn the_umask_of_the_process_does_not_change_a_devices_mode() {
+    let device = json!([{ "path": "/dev/mine", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666, "uid": 0, "gid": 0 }]);
+    let answers = ask(
+        |b| {
+            b.with(|c| {
+                c["linux"]["devices"] = device;
+                c["process"]["user"]["umask"] = json!(0o77);
+            })
+        },
+        &[&["stat", "/dev/mine"], &["stat", "/dev/null"]],
+    );
+    assert_eq!((&answers[0]["mode"], &answers[1]["mode"]), (&json!("666"), &json!("666")));
+}
+
+#[test]
+fn a_configured_default_device_takes_the_configured_form() {
+    let device = json!([{ "path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o644, "uid": 3, "gid": 4 }]);
+    // Whoever configures a default device answers for its access too, says runc.
+    let rule = json!({ "allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm" });
+    let configured =
+        |b: Bundle| b.with(|c| c["linux"]["devices"] = device).adding("/linux/resources/devices", rule);
+    let answers = ask(configured, &[&["stat", "/dev/null"]]);
+    assert_eq!(answers[0]["rdev"], "1:3");
+    let got = (&answers[0]["mode"], &answers[0]["uid"]);
+    assert_eq!(got, (&json!("644"), &json!(3)));
+}
+
+#[test]
+fn a_device_outside_of_dev_is_made_in_the_root() {
+    let device = json!([{ "path": "/opt/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666, "uid": 0, "gid": 0 }]);
+    let answers = ask(|b| b.writable().with(|c| c["linux"]["devices"] = device), &[&["stat", "/opt/null"]]);
+    assert_eq!(answers[0]["rdev"], "1:3");
+}
+
+#[test]
+fn an_unknown_device_type_is_refused() {
+    let device = json!([{ "path": "/dev/mine", "type": "x", "major": 1, "minor": 3 }]);
+    Container::of(Bundle::asking(&["cwd"]).with(|c| c["linux"]["devices"] = device)).run().fails();
+}
+
+#[test]
+fn dev_is_left_alone_when_it_is_the_hosts() {
+    let bundle = Bundle::asking(&["ls", "/dev"]).with(|c| {
+        let mounts = c["mounts"].as_array_mut().unwrap();
+        mounts.retain(|m| !m["destination"].as_str().unwrap().starts_with("/dev"));
+        mounts.push(json!({ "destination": "/dev", "type": "bind", "source": "/dev", "options": ["rbind"] }));
+    });
+    let before = std::fs::read_dir("/dev").unwrap().count();
+    let names = Container::of(bundle).run().ok().answer();
+    assert!(names.as_array().unwrap().contains(&json!("kmsg")), "{names}");
+    assert_eq!(std::fs::read_dir("/dev").unwrap().count(), before, "the host's /dev was changed");
+}
+
+#[test]
+fn a_tmpfs_dev_asked_to_be_read_only_is_read_only_after_its_devices_are_made() {
+    let bundle = Bundle::asking(&["stat", "/dev/null", ",", "write", "/dev/file", "x"]).with(|c| {
+        c["mounts"][1]["options"].as_array_mut().unwrap().push(json!("ro"));
+    });
+    let answers = Container::of(bundle).run().ok().answers();
+    assert_eq!(answers[0]["rdev"], "1:3");
+    assert_eq!(answers[1], json!({ "error": "EROFS" }));
+}

@@ -1,0 +1,98 @@
+//! A container's life by the command line: what create, start, run and delete leave to be read.
+
+use ampoule_tests::{Bundle, Container};
+use serde_json::json;
+use std::fs;
+
+#[test]
+fn state_tells_what_the_spec_asks_for() {
+    let bundle = Bundle::sleeping().with(|c| c["annotations"] = json!({ "org.example.key": "value" }));
+    let container = Container::of(bundle);
+    container.create().ok();
+    let state = container.state();
+    assert_eq!(state["id"], json!(container.id));
+    assert_eq!(state["status"], "created");
+    assert_eq!(state["bundle"], json!(container.bundle.path()));
+    assert_eq!(state["annotations"], json!({ "org.example.key": "value" }));
+    assert!(state["ociVersion"].as_str().unwrap().starts_with("1."), "{state}");
+    let pid = state["pid"].as_i64().unwrap();
+    assert!(fs::exists(format!("/proc/{pid}")).unwrap());
+    // As runc prints them, for the engines that read them.
+    assert!(state["created"].as_str().unwrap().starts_with("20"), "{state}");
+    assert_eq!(state["rootfs"], json!(container.bundle.rootfs()));
+    assert_eq!(state["owner"], "");
+}
+
+#[test]
+fn the_program_does_not_run_before_start() {
+    let container = Container::of(Bundle::asking(&["cwd"]));
+    container.create().ok();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!((container.status().as_str(), container.output().stdout.as_str()), ("created", ""));
+    container.start().ok();
+    container.wait_output("\"/\"");
+    container.wait_status("stopped");
+}
+
+#[test]
+fn the_pid_of_state_is_the_programs_own() {
+    let container = Container::of(Bundle::sleeping());
+    container.launch();
+    container.wait_output("sleeping");
+    let command = fs::read_to_string(format!("/proc/{}/cmdline", container.pid())).unwrap();
+    assert!(command.starts_with("/bin/probe\0sleep"), "{command:?}");
+}
+
+#[test]
+fn the_pid_file_has_the_pid_and_nothing_else() {
+    let container = Container::of(Bundle::sleeping());
+    let file = container.bundle.beside("pid");
+    container.create_with(&["--pid-file", file.to_str().unwrap()]).ok();
+    assert_eq!(fs::read_to_string(&file).unwrap(), container.pid().to_string());
+    container.delete_force().ok();
+    container.run_with(&["--detach", "--pid-file", file.to_str().unwrap()]).ok();
+    assert_eq!(fs::read_to_string(&file).unwrap(), container.pid().to_string());
+}
+
+#[test]
+fn a_pid_file_that_cannot_be_written_leaves_nothing() {
+    let container = Container::of(Bundle::sleeping());
+    container.create_with(&["--pid-file", "/nowhere/pid"]).fails().saying("/nowhere");
+    assert_eq!(container.leftovers(), [""; 0]);
+}
+
+#[test]
+fn run_detached_returns_while_the_program_lives() {
+    let container = Container::of(Bundle::sleeping());
+    container.run_with(&["--detach"]).ok();
+    assert_eq!(container.status(), "running");
+    container.kill("KILL").ok();
+    container.wait_status("stopped");
+    container.delete().ok();
+}
+
+#[test]
+fn run_deletes_the_container_at_its_end() {
+    let container = Container::of(Bundle::asking(&["exit", "3"]));
+    assert_eq!(container.run().code, 3);
+    assert_eq!(container.status(), "none");
+    assert_eq!(container.leftovers(), [""; 0]);
+}
+
+#[test]
+fn run_keeps_the_container_when_told_to() {
+    let container = Container::of(Bundle::asking(&["exit", "3"]));
+    assert_eq!(container.run_with(&["--keep"]).code, 3);
+    assert_eq!(container.status(), "stopped");
+    container.delete().ok();
+    assert_eq!(container.status(), "none");
+}
+
+#[test]
+fn the_bundle_is_the_working_directory_by_default() {
+    let container = Container::of(Bundle::asking(&["cwd"]));
+    container.bundle.write();
+    let mut command = container.command(&["run", &container.id]);
+    command.current_dir(container.bundle.path());
+    assert_eq!(container.spawn(command, "run").finish().ok().answer(), "/");
+}

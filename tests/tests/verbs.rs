@@ -1,0 +1,225 @@
+//! Which verb is allowed in which status: every pair.
+
+use ampoule_tests::{Bundle, Container, Engine, Outcome, has_cgroup_v1, require};
+
+/// What a verb gives in a status: success, or failure with these words.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Succeeds,
+    Fails(&'static str),
+}
+use Ending::{Fails, Succeeds};
+
+/// Brings a container into a status.
+fn container_that_is(status: &str) -> Container {
+    // The program of a stopped container ends by itself; any other sleeps.
+    let container =
+        Container::of(if status == "stopped" { Bundle::asking(&["cwd"]) } else { Bundle::sleeping() });
+    match status {
+        "none" => container.bundle.write(),
+        "created" => drop(container.create().ok()),
+        _ => container.launch(),
+    }
+    if status == "paused" {
+        container.cgroups().write("freezer", "freezer.state", "FROZEN");
+    }
+    if status != "none" {
+        container.wait_status(status);
+    }
+    container
+}
+
+fn call(container: &Container, verb: &str) -> Outcome {
+    match verb {
+        "create" => container.create(),
+        "run" => container.run_with(&["--detach"]),
+        "kill" => container.kill("USR1"),
+        "delete --force" => container.delete_force(),
+        verb => container.call(&[verb, &container.id]),
+    }
+}
+
+/// Checks one verb in every status, each in a fresh container; `Err` words are looked for in any case.
+fn check(verb: &str, endings: [(&str, Ending); 5]) {
+    for (status, ending) in endings {
+        if status == "paused" && !has_cgroup_v1("freezer") {
+            continue;
+        }
+        let container = container_that_is(status);
+        let outcome = call(&container, verb);
+        match ending {
+            Succeeds => assert_eq!(outcome.code, 0, "{verb} when {status}: {outcome}"),
+            Fails(words) => {
+                assert_eq!(outcome.code, 1, "{verb} when {status}: {outcome}");
+                if Engine::get().is_ampoule() {
+                    outcome.saying(words).saying(&format!("ampoule: {verb} {}: ", container.id));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn create_wants_a_free_id() {
+    let taken = Fails("already exists");
+    check(
+        "create",
+        [("none", Succeeds), ("created", taken), ("running", taken), ("paused", taken), ("stopped", taken)],
+    );
+}
+
+#[test]
+fn run_wants_a_free_id() {
+    let taken = Fails("already exists");
+    check(
+        "run",
+        [("none", Succeeds), ("created", taken), ("running", taken), ("paused", taken), ("stopped", taken)],
+    );
+}
+
+#[test]
+fn start_wants_a_created_container() {
+    check(
+        "start",
+        [
+            ("none", Fails("does not exist")),
+            ("created", Succeeds),
+            ("running", Fails("running")),
+            ("paused", Fails("paused")),
+            ("stopped", Fails("stopped")),
+        ],
+    );
+}
+
+#[test]
+fn state_wants_a_container() {
+    check(
+        "state",
+        [
+            ("none", Fails("does not exist")),
+            ("created", Succeeds),
+            ("running", Succeeds),
+            ("paused", Succeeds),
+            ("stopped", Succeeds),
+        ],
+    );
+}
+
+#[test]
+fn ps_wants_a_container() {
+    check(
+        "ps",
+        [
+            ("none", Fails("does not exist")),
+            ("created", Succeeds),
+            ("running", Succeeds),
+            ("paused", Succeeds),
+            ("stopped", Succeeds),
+        ],
+    );
+}
+
+#[test]
+fn kill_wants_a_live_container() {
+    check(
+        "kill",
+        [
+            ("none", Fails("does not exist")),
+            ("created", Succeeds),
+            ("running", Succeeds),
+            ("paused", Succeeds),
+            ("stopped", Fails("container not running")),
+        ],
+    );
+}
+
+#[test]
+fn delete_wants_a_stopped_container() {
+    // runc deletes a created one too: nothing of the user's has run yet.
+    check(
+        "delete",
+        [
+            ("none", Fails("does not exist")),
+            ("created", Succeeds),
+            ("running", Fails("running")),
+            ("paused", Fails("paused")),
+            ("stopped", Succeeds),
+        ],
+    );
+}
+
+#[test]
+fn forced_delete_works_always() {
+    check(
+        "delete --force",
+        [
+            ("none", Succeeds),
+            ("created", Succeeds),
+            ("running", Succeeds),
+            ("paused", Succeeds),
+            ("stopped", Succeeds),
+        ],
+    );
+}
+
+#[test]
+fn the_status_after_each_verb_is_the_next_one() {
+    let container = Container::of(Bundle::sleeping());
+    assert_eq!(container.status(), "none");
+    container.create().ok();
+    assert_eq!(container.status(), "created");
+    container.start().ok();
+    assert_eq!(container.status(), "running");
+    container.kill("KILL").ok();
+    container.wait_status("stopped");
+    container.delete().ok();
+    assert_eq!(container.status(), "none");
+}
+
+#[test]
+fn a_created_container_that_is_killed_is_stopped_and_can_be_deleted() {
+    let container = Container::of(Bundle::sleeping());
+    container.create().ok();
+    container.kill("KILL").ok();
+    container.wait_status("stopped");
+    container.start().fails();
+    container.delete().ok();
+    assert_eq!(container.leftovers(), [""; 0]);
+}
+
+#[test]
+fn a_frozen_container_is_paused() {
+    require!(has_cgroup_v1("freezer"), "the v1 freezer", named "v2 has its own test of this");
+    let container = container_that_is("paused");
+    container.cgroups().write("freezer", "freezer.state", "THAWED");
+    container.wait_status("running");
+}
+
+#[test]
+fn an_id_is_free_again_after_delete() {
+    let container = Container::of(Bundle::sleeping());
+    for _ in 0..3 {
+        container.launch();
+        container.delete_force().ok();
+    }
+}
+
+#[test]
+fn an_invalid_id_is_refused_by_every_verb() {
+    let container = Container::of(Bundle::sleeping());
+    container.bundle.write();
+    let bundle = container.bundle.path().to_str().unwrap().to_owned();
+    for id in ["", ".", "..", "../escape", "a/b", "a b", "ünï", "new\nline"] {
+        for args in [vec!["create", "--bundle", &bundle, id], vec!["run", "--bundle", &bundle, id]] {
+            let outcome = container.call(&args).fails();
+            if Engine::get().is_ampoule() {
+                outcome.saying("invalid");
+            }
+        }
+        for verb in ["state", "start", "kill", "delete"] {
+            let outcome = container.call(&[verb, id]);
+            assert_ne!(outcome.code, 0, "{outcome}");
+        }
+    }
+    assert_eq!(container.leftovers(), [""; 0]);
+}
