@@ -72,6 +72,10 @@ fn is_open(fd: u32) -> bool {
 }
 
 pub(super) fn run(context: &Context, args: Create) -> Result<ExitCode> {
+    create(context, &args).with_context(|| format!("create {}", args.id))
+}
+
+fn create(context: &Context, args: &Create) -> Result<ExitCode> {
     let id = Id::new(&args.id)?;
     let mut signals = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut signals)).context("sigprocmask")?;
@@ -84,6 +88,6 @@ pub(super) fn run(context: &Context, args: Create) -> Result<ExitCode> {
         gate: Gate::Shut,
         signals,
     };
-    lifecycle::create(&context.store, &context.log, wanted).with_context(|| args.id.clone())?;
+    lifecycle::create(&context.store, &context.log, wanted)?;
     Ok(ExitCode::SUCCESS)
 }

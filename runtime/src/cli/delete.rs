@@ -24,6 +24,6 @@ pub(super) fn run(context: &Context, args: Delete) -> Result<ExitCode> {
         Err(e) => Err(e),
         Ok(locked) => lifecycle::delete(locked, args.force, &context.log),
     };
-    done.context(args.id)?;
+    done.with_context(|| format!("delete {}", args.id))?;
     Ok(ExitCode::SUCCESS)
 }

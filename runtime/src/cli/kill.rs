@@ -49,7 +49,7 @@ fn signal(text: &str) -> Result<i32> {
 
 pub(super) fn run(context: &Context, args: Kill) -> Result<ExitCode> {
     let kill = || lifecycle::kill(&context.open(&args.id)?, signal(&args.signal)?, args.all);
-    kill().context(args.id.clone())?;
+    kill().with_context(|| format!("kill {}", args.id))?;
     Ok(ExitCode::SUCCESS)
 }
 

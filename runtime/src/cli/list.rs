@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use super::{Context, state};
+use crate::container::record::owner_name;
 
 #[derive(clap::Args)]
 pub(super) struct List {
@@ -32,8 +33,14 @@ pub(super) fn run(context: &Context, args: List) -> Result<ExitCode> {
         return super::print(&all.iter().map(|c| format!("{}\n", c.id)).collect::<String>());
     }
     // One that vanishes meanwhile, or that was never finished, has nothing to show.
-    let states: Vec<Value> =
-        all.iter().filter_map(|c| state::document(c).ok()).map(|(_, document)| document).collect();
+    let states: Vec<Value> = all
+        .iter()
+        .filter_map(|container| {
+            let (_, mut document) = state::document(container).ok()?;
+            document["owner"] = owner_name(container.record().ok()?.owner).into();
+            Some(document)
+        })
+        .collect();
     match args.format.as_str() {
         "table" => super::print(&table(&states)),
         // What runc prints for none.

@@ -158,7 +158,7 @@ fn dispatch(context: &Context, words: &[OsString]) -> Result<ExitCode> {
     }
 }
 
-/// Parses one verb's arguments and runs it; its errors begin with the verb.
+/// Parses one verb's arguments and runs it.
 fn verb<A: Args + FromArgMatches>(
     context: &Context,
     words: &[OsString],
@@ -174,7 +174,7 @@ fn verb<A: Args + FromArgMatches>(
         Ok(matches) => matches,
         Err(e) => return Ok(usage(e)),
     };
-    run(context, A::from_arg_matches(&matches)?).map_err(|e| e.context(*name))
+    run(context, A::from_arg_matches(&matches)?)
 }
 
 /// Prints a verb's answer. A reader that went away wants no more of it.

@@ -20,7 +20,7 @@ pub(super) struct Ps {
 }
 
 pub(super) fn run(context: &Context, args: Ps) -> Result<ExitCode> {
-    list(context, &args).context(args.id)
+    list(context, &args).with_context(|| format!("ps {}", args.id))
 }
 
 fn list(context: &Context, args: &Ps) -> Result<ExitCode> {

@@ -28,8 +28,8 @@ pub(super) struct Run {
 }
 
 pub(super) fn run(context: &Context, args: Run) -> Result<ExitCode> {
-    let id = Id::new(&args.create.id)?;
-    execute(context, &id, &args).with_context(|| id.to_string())
+    let run = || execute(context, &Id::new(&args.create.id)?, &args);
+    run().with_context(|| format!("run {}", args.create.id))
 }
 
 fn execute(context: &Context, id: &Id, args: &Run) -> Result<ExitCode> {
@@ -41,7 +41,8 @@ fn execute(context: &Context, id: &Id, args: &Run) -> Result<ExitCode> {
     if !args.detach && !args.no_subreaper {
         nix::sys::prctl::set_child_subreaper(true).context("PR_SET_CHILD_SUBREAPER")?;
     }
-    let console = if args.detach { Console::None } else { Console::Foreground };
+    let console =
+        if args.detach || !foreground::has_terminal() { Console::None } else { Console::Foreground };
     let wanted = lifecycle::Wanted {
         id,
         bundle: &args.create.bundle,

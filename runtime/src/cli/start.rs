@@ -15,6 +15,6 @@ pub(super) struct Start {
 
 pub(super) fn run(context: &Context, args: Start) -> Result<ExitCode> {
     let start = || lifecycle::start(&context.open(&args.id)?.lock()?);
-    start().context(args.id.clone())?;
+    start().with_context(|| format!("start {}", args.id))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -22,6 +22,7 @@ pub(super) fn document(container: &Container) -> Result<(Status, serde_json::Val
 }
 
 pub(super) fn run(context: &Context, args: State) -> Result<ExitCode> {
-    let (_, document) = context.open(&args.id).and_then(|c| document(&c)).context(args.id)?;
+    let (_, document) =
+        context.open(&args.id).and_then(|c| document(&c)).with_context(|| format!("state {}", args.id))?;
     super::print(&format!("{document:#}\n"))
 }

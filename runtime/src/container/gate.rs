@@ -103,7 +103,11 @@ pub fn connect(dir: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
 
 /// On the host: lets the init go.
 pub fn go(stream: impl AsFd) -> Result<()> {
-    send(stream, &[GO]).context("open the start gate")
+    match send(stream, &[GO]) {
+        // It is gone, and what it said before that is still to be heard.
+        Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+        other => other.context("open the start gate"),
+    }
 }
 
 /// On the host: waits until the program runs.
@@ -115,9 +119,10 @@ pub fn passed(stream: impl AsFd) -> Result<()> {
     let mut buffer = [0u8; MAX_REASON];
     loop {
         match socket::recv(stream.as_fd().as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-            Err(Errno::EINTR) => {}
-            Ok(0) | Err(Errno::ECONNRESET) if about => return Ok(()),
-            Ok(0) | Err(Errno::ECONNRESET) => {
+            // A reset is reported once, before what is still in the queue (see launch's channel).
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
+            Ok(0) if about => return Ok(()),
+            Ok(0) => {
                 bail!("the init process was killed before it could run its program")
             }
             Ok(1) if buffer[0] == ABOUT => about = true,

@@ -17,7 +17,7 @@ impl Id {
     /// What is wrong with the id, and what one may look like.
     pub fn new(id: &str) -> Result<Id> {
         if id.is_empty() {
-            bail!("container id cannot be empty");
+            bail!("invalid container id \"\": it cannot be empty");
         }
         if id.len() > MAX {
             bail!(

@@ -137,7 +137,7 @@ pub fn observe(container: &Container) -> Result<Observed> {
         if container.is_locked()? { Status::Creating } else { Status::Stopped }
     } else if container.gate_is_shut()? {
         Status::Created
-    } else if Cgroup::new(container.record()?.cgroups).is_frozen()? {
+    } else if container.record().is_ok_and(|r| Cgroup::new(r.cgroups).is_frozen().unwrap_or(false)) {
         Status::Paused
     } else {
         Status::Running

@@ -45,7 +45,7 @@ pub struct Container {
 pub struct Locked {
     /// The container.
     pub container: Container,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl Store {
@@ -141,7 +141,7 @@ impl Container {
         if lock.metadata()?.nlink() == 0 {
             bail!("container does not exist");
         }
-        Ok(Locked { container: self, _lock: lock })
+        Ok(Locked { container: self, lock })
     }
 
     /// Whether somebody is changing the container now.
@@ -192,6 +192,11 @@ impl Container {
 }
 
 impl Locked {
+    /// What holds the lock: a child must not inherit it.
+    pub fn lock_fd(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+
     /// Saves the record, before anything it describes exists.
     pub fn save(&self, record: &Record) -> Result<()> {
         let bytes = serde_json::to_vec(record)?;

@@ -8,7 +8,7 @@
 //!   attaches it to v1 cgroups   Attached      ──▶    meanwhile it mounts
 //!                           ◀── Console + master     (with a terminal)
 //!                           ◀── HooksDue             (with hooks)
-//!   runs hooks                  HooksRan, pid ──▶    runs its own hooks
+//!   runs hooks                  HooksRan      ──▶    runs its own hooks
 //!                           ◀── Ready                and parks at the gate
 //!
 //!   at any time             ◀── (step number, reason), then the process ends
@@ -30,7 +30,7 @@ use crate::sys::socket::{self, Received};
 
 /// A reason longer than this is cut.
 const MAX_MESSAGE: usize = 4096;
-/// mark or 0 for a failure, then the pid or the step's number.
+/// The mark, or 0 for a failure; then the failed step's number.
 const HEADER: usize = 5;
 
 /// One end.
@@ -42,7 +42,6 @@ pub struct Channel(OwnedFd);
 pub enum Message {
     Mark {
         mark: u8,
-        value: u32,
         fd: Option<OwnedFd>,
         sender: i32,
     },
@@ -68,9 +67,9 @@ impl Channel {
     }
 
     /// Says that a point is reached.
-    pub fn tell(&self, mark: Mark, value: u32, fd: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+    pub fn tell(&self, mark: Mark, fd: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
         let raw: Vec<RawFd> = fd.iter().map(|fd| fd.as_raw_fd()).collect();
-        self.send(mark as u8, value, b"", &raw)
+        self.send(mark as u8, 0, b"", &raw)
     }
 
     /// Says which step failed, and why.
@@ -92,10 +91,12 @@ impl Channel {
     /// Waits for the next message.
     pub fn receive(&self) -> Result<Message> {
         let mut bytes = [0u8; MAX_MESSAGE];
-        let Received { len: n, fd, sender } = match socket::receive(&self.0, &mut bytes) {
-            Ok(received) => received,
-            Err(Errno::ECONNRESET) => return Ok(Message::End),
-            Err(e) => return Err(e).context("receive from the new process"),
+        let Received { len: n, fd, sender } = loop {
+            match socket::receive(&self.0, &mut bytes) {
+                // It ended without reading our last word. The kernel says so once, before what it said itself.
+                Err(Errno::ECONNRESET) => {}
+                other => break other.context("receive from the new process")?,
+            }
         };
         if n == 0 {
             return Ok(Message::End);
@@ -106,7 +107,7 @@ impl Channel {
         let value = u32::from_ne_bytes([a, b, c, d]);
         Ok(match kind {
             0 => Message::Failed { step: value as usize, reason: String::from_utf8_lossy(text).into_owned() },
-            mark => Message::Mark { mark, value, fd, sender },
+            mark => Message::Mark { mark, fd, sender },
         })
     }
 }

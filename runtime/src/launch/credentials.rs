@@ -22,11 +22,7 @@ pub(super) fn take(wanted: &Credentials) -> Result<()> {
     sys::set_ids(wanted.uid, wanted.gid, &wanted.groups).context("setresuid")?;
     sys::keep_capabilities(false).context("PR_SET_KEEPCAPS")?;
     sys::set_capabilities(sets.effective, sets.permitted, sets.inheritable).context("capset")?;
-    match sys::set_ambient(sets.ambient) {
-        // Not permitted or not inheritable: runc lets such a capability go, too.
-        Err(Errno::EPERM) => Ok(()),
-        other => other.context("PR_CAP_AMBIENT_RAISE"),
-    }
+    sys::set_ambient(sets.ambient).context("PR_CAP_AMBIENT_RAISE")
 }
 
 /// /dev/stdout can be opened only by who owns what it leads to, so the payload's user gets its pipes and terminals.

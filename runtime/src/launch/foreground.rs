@@ -70,6 +70,12 @@ impl Drop for Raw {
     }
 }
 
+/// Whether there is a terminal here to stand in for the container's.
+pub fn has_terminal() -> bool {
+    use std::io::IsTerminal;
+    std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal()
+}
+
 /// Stays until the container's init has ended; returns its exit code, 128 + N for signal N.
 pub fn attend(launched: Launched, signals: &Signals) -> Result<i32> {
     let Some(master) = &launched.master else {

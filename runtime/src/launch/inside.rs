@@ -3,7 +3,7 @@
 //! It never logs. The first step that fails is told to the runtime, which knows the step's text, and the process ends.
 
 use std::fmt::Display;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, umount2};
@@ -30,6 +30,8 @@ pub(super) struct Init<'a> {
     pub(super) plan: &'a Plan,
     pub(super) record: &'a Record,
     pub(super) channel: Channel,
+    /// The runtime's own: kept open here, its end and its lock would outlive it.
+    pub(super) parents: Vec<BorrowedFd<'a>>,
     /// Where to park; without one the channel is the gate (`run`).
     pub(super) gate: Option<OwnedFd>,
     pub(super) handles: Vec<Option<OwnedFd>>,
@@ -41,8 +43,6 @@ pub(super) struct Init<'a> {
 #[derive(Default)]
 struct Found {
     heard: u16,
-    /// Its pid as the host knows it.
-    pid: i32,
     root: Option<Root>,
     procfs: Option<Procfs>,
     masks: Masks,
@@ -54,6 +54,7 @@ struct Found {
 
 /// Plays the plan's inside steps.
 pub(super) fn play(init: Init<'_>) -> ! {
+    sys::process::close_parents(&init.parents);
     // Exactly the modes that are asked for, until the plan sets the payload's own mask.
     umask(Mode::empty());
     let mut found = Found::default();
@@ -80,7 +81,7 @@ impl Init<'_> {
     fn step(&self, found: &mut Found, step: &Inside) -> Result<()> {
         match step {
             Inside::Await { mark } => self.hear(found, *mark),
-            Inside::Tell { mark } => self.channel.tell(*mark, 0, None).context("the runtime is gone"),
+            Inside::Tell { mark } => self.channel.tell(*mark, None).context("the runtime is gone"),
             Inside::BecomeRoot => sys::credentials::set_ids(0, 0, &[]).context("setresuid"),
             // The process in the middle did it, before this one was born.
             Inside::Join { kind: NamespaceKind::User, .. } => Ok(()),
@@ -97,11 +98,9 @@ impl Init<'_> {
                 found.procfs()?.write(&path, &value.to_string())
             }
             Inside::RunHooks { kind, hooks: all } => {
-                let (status, pid) = match kind {
-                    HookKind::CreateContainer => ("creating", found.pid),
-                    _ => ("created", getpid().as_raw()),
-                };
-                hooks::run(*kind, all, &self.record.hook_state(status, pid))
+                let status = if *kind == HookKind::CreateContainer { "creating" } else { "created" };
+                // Its own number, as these hooks see it from inside (runc's choice).
+                hooks::run(*kind, all, &self.record.hook_state(status, getpid().as_raw()))
             }
             Inside::Gate => self.wait_at_the_gate(found),
             Inside::Exec { args, env } => self.exec(found, args, env),
@@ -150,7 +149,7 @@ impl Init<'_> {
             }
             Inside::Console { size, node } => {
                 let master = terminal::open_console(found.root()?, *size, *node)?;
-                self.channel.tell(Mark::Console, 0, Some(master.as_fd())).context("send the terminal")
+                self.channel.tell(Mark::Console, Some(master.as_fd())).context("send the terminal")
             }
             Inside::Enter { how } => enter(found.root()?, *how),
             Inside::RootPropagation { attributes } => mounts::change(found.root()?.as_fd(), attributes),
@@ -191,7 +190,7 @@ impl Init<'_> {
         }
     }
 
-    fn handle(&self, slot: Slot) -> Result<std::os::fd::BorrowedFd<'_>> {
+    fn handle(&self, slot: Slot) -> Result<BorrowedFd<'_>> {
         Ok(self.owned(slot)?.as_fd())
     }
 
@@ -202,12 +201,7 @@ impl Init<'_> {
     fn hear(&self, found: &mut Found, mark: Mark) -> Result<()> {
         while found.heard & (1 << mark as u8) == 0 {
             match self.channel.receive()? {
-                Message::Mark { mark, value, .. } => {
-                    found.heard |= 1 << mark;
-                    if mark == Mark::HooksRan as u8 {
-                        found.pid = value as i32;
-                    }
-                }
+                Message::Mark { mark, .. } => found.heard |= 1 << mark,
                 _ => bail!("the runtime is gone"),
             }
         }

@@ -20,7 +20,7 @@ mod root;
 mod spawn;
 mod terminal;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::SigSet;
@@ -77,7 +77,8 @@ pub fn create(
         Gate::Open => None,
     };
     let handles = std::mem::take(&mut host.handles);
-    let init = inside::Init { plan, record, channel: theirs, gate: listener, handles, signals };
+    let parents = vec![ours.as_fd(), locked.lock_fd()];
+    let init = inside::Init { plan, record, channel: theirs, parents, gate: listener, handles, signals };
     let (pid, pidfd) = spawn::spawn(&plan.spawn, &ours, init).with_context(|| plan.spawn.to_string())?;
     // Before anything else: from here on there is a process to be found, by whoever comes after a crash.
     locked.save_init(Init::of(pid)?)?;

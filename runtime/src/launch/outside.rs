@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{OFlag, open};
 use nix::sched::{setns, unshare};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::unistd::Pid;
 
 use super::channel::{Channel, Message};
@@ -68,9 +68,14 @@ impl Host<'_> {
                 self.handles[slot.0] = Some(open(path, flags, Mode::empty()).context("open")?);
                 Ok(())
             }
-            Outside::OpenNamespace { path, slot, .. } => {
+            Outside::OpenNamespace { kind, path, slot } => {
                 let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-                self.handles[slot.0] = Some(open(path, flags, Mode::empty()).context("open")?);
+                let namespace = open(path, flags, Mode::empty()).context("open")?;
+                let own = || nix::sys::stat::stat("/proc/self/ns/mnt");
+                if *kind == NamespaceKind::Mount && same(&fstat(&namespace)?, &own()?) {
+                    bail!("is the host's own: its mounts would change");
+                }
+                self.handles[slot.0] = Some(namespace);
                 Ok(())
             }
             Outside::CloneTree { source, recursive, attributes, slot, .. } => {
@@ -97,7 +102,7 @@ impl Host<'_> {
             }
             Outside::Tell { mark } => {
                 let peer = there(peer)?;
-                let told = peer.channel.tell(*mark, peer.pid.as_raw() as u32, None);
+                let told = peer.channel.tell(*mark, None);
                 // When it is gone, it has said why, and the next step that listens will hear it.
                 told.or_else(|e| if e == nix::errno::Errno::EPIPE { Ok(()) } else { Err(e) }).context("send")
             }
@@ -130,6 +135,10 @@ impl Host<'_> {
 
 fn there<'p, 'c>(peer: Option<&'p Peer<'c>>) -> Result<&'p Peer<'c>> {
     peer.context("there is no process yet")
+}
+
+fn same(a: &FileStat, b: &FileStat) -> bool {
+    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 }
 
 /// time_namespaces(7): offsets can be written until the first process is in the namespace.

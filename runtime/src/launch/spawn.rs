@@ -50,14 +50,15 @@ pub(super) fn spawn(spawn: &Spawn, ours: &Channel, init: Init<'_>) -> Result<(Pi
     ours.learn_senders()?;
     match clone3(0, into).context("clone3")? {
         Fork::Child => {
+            process::close_parents(&init.parents);
             let joined =
                 init.handles.get(user.0).and_then(Option::as_ref).context("its handle was never opened");
             let joined = joined.and_then(|fd| setns(fd, CloneFlags::CLONE_NEWUSER).context("setns"));
             let born =
                 joined.and_then(|()| clone3(flags | libc::CLONE_PARENT as u64, None).context("clone3"));
             match born {
-                Ok(Fork::Child) => match init.channel.tell(Mark::Born, 0, None) {
-                    Ok(()) => inside::play(init),
+                Ok(Fork::Child) => match init.channel.tell(Mark::Born, None) {
+                    Ok(()) => inside::play(Init { parents: Vec::new(), ..init }),
                     Err(_) => process::exit_now(1),
                 },
                 Ok(Fork::Parent { .. }) => process::exit_now(0),

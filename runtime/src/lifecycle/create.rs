@@ -8,6 +8,7 @@ use nix::sys::signal::SigSet;
 
 use super::delete::destroy;
 use crate::bundle::Bundle;
+use crate::container::cgroup::Cgroup;
 use crate::container::id::Id;
 use crate::container::record::{OCI_VERSION, Record};
 use crate::container::store::{Locked, Store};
@@ -59,13 +60,17 @@ pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>) -> Result<Made> {
     let plan = plan::create(&request).with_context(|| bundle.config())?;
     let record = record(&wanted, &bundle, &spec, &plan, facts.euid).with_context(|| bundle.config())?;
     if !record.rootfs.is_dir() {
-        bail!("{}: root.path: {} is no directory", bundle.config(), record.rootfs.display());
+        bail!("{}: root.path: {} is not a directory", bundle.config(), record.rootfs.display());
     }
     for warning in &plan.warnings {
         log.line(Level::Warning, warning);
     }
     trace(log, &plan);
 
+    // Before it is on record: what a record names, delete kills and removes.
+    if let Some(pid) = Cgroup::new(plan.cgroups.clone()).processes()?.first() {
+        bail!("linux.cgroupsPath: the cgroup is not empty: process {pid} is in it");
+    }
     let locked = store.claim(wanted.id)?;
     let launched = locked.save(&record).and_then(|()| {
         let launched = launch::create(&plan, &locked, &record, wanted.gate, wanted.signals)?;

@@ -69,12 +69,20 @@ fn observe_locked(locked: &Locked) -> Result<Status> {
 /// not any more, is no error: this is how half-made ones go, too.
 pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
     let container = &locked.container;
-    // Without a record nothing was done yet: it is written first of all.
-    let Ok(record) = container.record() else { return locked.remove() };
+    let init = match container.init()? {
+        Some(init) => init.alive()?,
+        None => None,
+    };
+    let Ok(record) = container.record() else {
+        // It is written first of all: either nothing was done yet, or somebody destroyed it, and what it would name
+        // can't be known. The init can.
+        init.map(|fd| pidfd::signal(fd, libc::SIGKILL).or_else(gone))
+            .transpose()
+            .context("kill the init process")?;
+        return locked.remove();
+    };
     let group = Cgroup::new(record.cgroups.clone());
-    if let Some(init) = container.init()?
-        && let Some(fd) = init.alive()?
-    {
+    if let Some(fd) = init {
         end(&fd, &group, &record)?;
     }
     group.remove().context("remove its cgroups")?;
@@ -105,10 +113,10 @@ fn end(init: impl AsFd + Copy, group: &Cgroup, record: &Record) -> Result<()> {
     if dead(100)? {
         return Ok(());
     }
-    group.thaw()?;
+    group.kill(Signal::SIGKILL)?;
     if !dead(DEATH)? {
         bail!(
-            "the init process was killed {} s ago and still exists: what it waits for in the kernel?",
+            "the init process was killed {} s ago and still exists: it waits in the kernel (see /proc/PID/stack)",
             DEATH / 1000
         );
     }

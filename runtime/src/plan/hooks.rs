@@ -51,8 +51,7 @@ fn host(spec: &Spec<'_>) -> Result<Vec<(HookKind, Vec<Hook>)>> {
 /// Inside: wait for the host's hooks, then run the container's own, still on the host's tree.
 pub(super) fn before_pivot(draft: &mut Draft<'_>) -> Result<()> {
     let (host, own) = (host(draft.spec)?, of(draft.spec, HookKind::CreateContainer)?);
-    let any_start = !draft.spec.hooks.start_container.is_empty();
-    if !host.is_empty() || !own.is_empty() || any_start {
+    if !host.is_empty() {
         draft.inside.push(Inside::Tell { mark: Mark::HooksDue });
         draft.inside.push(Inside::Await { mark: Mark::HooksRan });
     }

@@ -246,7 +246,7 @@ impl Draft<'_> {
 
     fn console(&mut self, process: &Process<'_>) {
         let size = process.console_size.as_ref().map(|s| (s.height, s.width));
-        let node = self.namespaces.makes(NamespaceKind::Mount);
+        let node = self.namespaces.has(NamespaceKind::Mount);
         self.inside.push(Inside::Console { size, node });
     }
 

@@ -111,7 +111,7 @@ pub(super) fn namespaces(spec: &Spec<'_>) -> Result<Namespaces> {
     if !linux.time_offsets.0.is_empty() && !found.makes(Time) {
         bail!("linux.timeOffsets: needs a new time namespace in linux.namespaces");
     }
-    if !found.makes(Mount) {
+    if !found.has(Mount) {
         for (name, any) in [
             ("mounts", !spec.mounts.is_empty()),
             ("linux.maskedPaths", !linux.masked_paths.is_empty()),
@@ -122,7 +122,7 @@ pub(super) fn namespaces(spec: &Spec<'_>) -> Result<Namespaces> {
         ] {
             if any {
                 bail!(
-                    "{name}: needs a new mount namespace in linux.namespaces, or it would change the host's mounts"
+                    "{name}: needs a mount namespace in linux.namespaces, or it would change the host's mounts"
                 );
             }
         }

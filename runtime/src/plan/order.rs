@@ -48,12 +48,12 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     }
 
     // ── The tree of mounts, still beside the host's ─────────────────────────────────────────────────────────
-    if d.namespaces.makes(Mount) {
+    if d.namespaces.has(Mount) {
         d.inside.push(Inside::Isolate); //                 first: nothing below may reach the host
     }
     rootfs::attach(d);
     mounts::mounts(d)?;
-    if d.namespaces.makes(Mount) {
+    if d.namespaces.has(Mount) {
         rootfs::devices(d)?; //                            after mounts: /dev is one of them
     }
     if process.terminal {
@@ -122,7 +122,9 @@ pub(super) fn check(d: &Draft<'_>, process: &Process<'_>) -> Result<()> {
             bail!("process.terminal: false, so --console-socket has nothing to receive")
         }
         (Console::None, true) => {
-            bail!("process.terminal: true needs --console-socket when nobody stays in the foreground")
+            bail!(
+                "process.terminal: true needs a terminal to run in, or --console-socket when nobody stays in the foreground"
+            )
         }
         _ => {}
     }

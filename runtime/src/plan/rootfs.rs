@@ -25,7 +25,7 @@ const LINKS: [(&str, &str); 5] = [
 pub(super) fn attach(draft: &mut Draft<'_>) {
     let slot = draft.slot();
     let source = draft.rootfs.clone();
-    if !draft.namespaces.makes(NamespaceKind::Mount) {
+    if !draft.namespaces.has(NamespaceKind::Mount) {
         draft.before.push(Outside::OpenRoot { path: source, slot });
         draft.inside.push(Inside::UseRoot { slot });
         return;
@@ -126,7 +126,7 @@ pub(super) fn restrictions(draft: &mut Draft<'_>) -> Result<()> {
 
 /// Pivot, and what can be said about the root mount only once it is the root.
 pub(super) fn enter(draft: &mut Draft<'_>) -> Result<()> {
-    let how = match (draft.namespaces.makes(NamespaceKind::Mount), draft.options.no_pivot) {
+    let how = match (draft.namespaces.has(NamespaceKind::Mount), draft.options.no_pivot) {
         (false, _) => Entry::Chroot,
         (true, true) => Entry::Move,
         (true, false) => Entry::Pivot,

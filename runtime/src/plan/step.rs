@@ -29,7 +29,7 @@ pub enum Mark {
     Attached,
     /// Child to parent: the namespaces and mounts stand, the root is not yet pivoted.
     HooksDue,
-    /// Parent to child: the host's hooks ran; carries the init's pid for the hooks inside.
+    /// Parent to child: the host's hooks ran.
     HooksRan,
     /// Child to parent: carries the master end of the terminal.
     Console,

@@ -83,11 +83,15 @@ pub fn permitted() -> Result<u64, Errno> {
     Ok(u64::from(data[0].permitted) | u64::from(data[1].permitted) << 32)
 }
 
-/// Clears the ambient set and raises `mask` in it (Linux 4.3). Each must be permitted and inheritable.
+/// Clears the ambient set and raises those of `mask` in it that are permitted and inheritable (Linux 4.3); the others
+/// are left out, as runc does.
 pub fn set_ambient(mask: u64) -> Result<(), Errno> {
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0)?;
     for cap in (0..64).filter(|cap| mask & (1 << cap) != 0) {
-        prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, cap)?;
+        match prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, cap) {
+            Ok(_) | Err(Errno::EPERM) => {}
+            Err(e) => return Err(e),
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What a process changes about itself.
 
 use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 
@@ -13,6 +14,17 @@ pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> Errno {
     // SAFETY: two null-terminated arrays of C strings that live across the call.
     unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
     Errno::last()
+}
+
+/// In a fresh child: closes the parent's descriptors, so that they end with the parent.
+///
+/// Only for a child that never returns to code that owns them; it ends in exec or [`exit_now`].
+pub fn close_parents(fds: &[BorrowedFd<'_>]) {
+    for fd in fds {
+        // SAFETY: the owners live in stack frames of the parent's that this copy of the process never returns to,
+        // so nobody here uses or closes the number again.
+        unsafe { libc::close(fd.as_raw_fd()) };
+    }
 }
 
 /// Ends this process at once: no destructor, no flush, nothing that belongs to the parent's copy.
