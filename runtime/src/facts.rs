@@ -91,17 +91,24 @@ impl Hierarchy {
 pub fn gather() -> Facts {
     let held = caps::read(None, caps::CapSet::Permitted).unwrap_or_default();
     Facts {
-        cgroups: layout(),
+        cgroups: layout(&read("/proc/self/cgroup")),
         capabilities: held.iter().fold(0, |mask, cap| mask | cap.bitmask()),
         euid: nix::unistd::geteuid().as_raw(),
     }
 }
 
-fn layout() -> Layout {
+/// The directories of a process's cgroups, but only those of that name: any other is not the container's alone.
+pub fn cgroups_of(pid: i32, name: &str) -> Vec<PathBuf> {
+    let found = layout(&read(format!("/proc/{pid}/cgroup")));
+    let dirs = found.hierarchies.iter().map(|h| h.mount.join(h.own.trim_start_matches('/')));
+    dirs.filter(|dir| dir.file_name().is_some_and(|last| last == name)).collect()
+}
+
+/// The layout as seen from the process whose `/proc/PID/cgroup` reads `own`.
+fn layout(own: &str) -> Layout {
     let top = Path::new("/sys/fs/cgroup");
-    let own = read("/proc/self/cgroup");
     if statfs(top).is_ok_and(|s| s.filesystem_type() == CGROUP2_SUPER_MAGIC) {
-        let path = own_path(&own, &[]).unwrap_or("/");
+        let path = own_path(own, &[]).unwrap_or("/");
         // Only a mount that shows part of the tree needs mountinfo to translate, and there the path leads nowhere.
         if path == "/" || top.join(&path[1..]).exists() {
             let controllers = controllers_of(top);
@@ -109,7 +116,7 @@ fn layout() -> Layout {
             return Layout { hierarchies: vec![tree] };
         }
     }
-    parse(&read("/proc/self/mountinfo"), &own, controllers_of)
+    parse(&read("/proc/self/mountinfo"), own, controllers_of)
 }
 
 fn controllers_of(mount: &Path) -> Vec<String> {

@@ -332,7 +332,7 @@ document! {
 }
 
 /// config-linux.md#namespaces
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the kernel's eight kinds, namespaces(7)")]
 pub enum NamespaceKind {
@@ -344,6 +344,18 @@ pub enum NamespaceKind {
     Uts,
     Cgroup,
     Time,
+}
+
+impl<'de> De<'de> for NamespaceKind {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        // By hand, because serde's own reader of enums calls a number "expected value".
+        use NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Time, User, Uts};
+        const NAMES: [&str; 8] = ["pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"];
+        let name = Str::deserialize(d)?;
+        let found = NAMES.iter().position(|known| **known == *name);
+        let found = found.ok_or_else(|| serde::de::Error::unknown_variant(&name, &NAMES))?;
+        Ok([Pid, Network, Mount, Ipc, Uts, User, Cgroup, Time][found])
+    }
 }
 
 /// Reads the document.

@@ -56,6 +56,9 @@ impl Cgroup {
             self.thaw()?;
         }
         sent?;
+        if signal == Signal::SIGKILL {
+            self.thaw_v1()?;
+        }
         if frozen || signal != Signal::SIGKILL { Ok(()) } else { self.kill_until_empty(dir) }
     }
 

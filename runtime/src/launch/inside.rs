@@ -93,10 +93,6 @@ impl Init<'_> {
             Inside::Domainname { name } => sys::process::set_domainname(name).context("setdomainname"),
             Inside::LoopbackUp => sys::net::loopback_up().context("SIOCSIFFLAGS"),
             Inside::Sysctl { key, value } => found.procfs()?.write(&format!("sys/{key}"), value),
-            Inside::OomScore { value } => {
-                let path = format!("{}/oom_score_adj", getpid());
-                found.procfs()?.write(&path, &value.to_string())
-            }
             Inside::RunHooks { kind, hooks: all } => {
                 let status = if *kind == HookKind::CreateContainer { "creating" } else { "created" };
                 // Its own number, as these hooks see it from inside (runc's choice).

@@ -66,7 +66,7 @@ fn detached(wanted: &Wanted<'_>) -> Result<OwnedFd> {
     let kind = wanted.kind;
     let fs = match Filesystem::open(&c(kind)?) {
         Err(Errno::ENODEV) => {
-            bail!("fsopen: ENODEV: this kernel has no filesystem {kind}; is its module loaded?")
+            bail!("fsopen: {}: this kernel has no filesystem {kind}; is its module loaded?", Errno::ENODEV)
         }
         other => other.context("fsopen")?,
     };

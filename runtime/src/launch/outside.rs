@@ -12,6 +12,7 @@ use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::unistd::Pid;
 
 use super::channel::{Channel, Message};
+use super::procfs::Procfs;
 use super::spawn::flag;
 use super::{cgroup, hooks, inside, mounts, passing};
 use crate::container::record::Record;
@@ -94,6 +95,10 @@ impl Host<'_> {
                 let own = File::open(&path).with_context(|| format!("open {path}"))?;
                 setns(own, flag(*kind)).context("setns")
             }),
+            Outside::OomScore { value } => {
+                let path = format!("{}/oom_score_adj", there(peer)?.pid);
+                Procfs::open()?.write(&path, &value.to_string())
+            }
             Outside::MapIds { uids, gids } => map_ids(there(peer)?.pid, uids, gids),
             Outside::RunHooks { kind, hooks: all } => {
                 // runtime.md#lifecycle: the namespaces stand, the program does not run yet.

@@ -67,12 +67,8 @@ pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>) -> Result<Made> {
     }
     trace(log, &plan);
 
-    // Before it is on record: what a record names, delete kills and removes.
-    if let Some(pid) = Cgroup::new(plan.cgroups.clone()).processes()?.first() {
-        bail!("linux.cgroupsPath: the cgroup is not empty: process {pid} is in it");
-    }
     let locked = store.claim(wanted.id)?;
-    let launched = locked.save(&record).and_then(|()| {
+    let launched = unoccupied(&plan).and_then(|()| locked.save(&record)).and_then(|()| {
         let launched = launch::create(&plan, &locked, &record, wanted.gate, wanted.signals)?;
         hand_out(&wanted, &launched).map(|()| launched)
     });
@@ -104,6 +100,14 @@ fn record(wanted: &Wanted<'_>, bundle: &Bundle, spec: &Spec<'_>, plan: &Plan, ow
         poststart: plan::hooks::of(spec, HookKind::Poststart)?,
         poststop: plan::hooks::of(spec, HookKind::Poststop)?,
     })
+}
+
+/// Asked before the cgroups are on record: what a record names, delete kills and removes.
+fn unoccupied(plan: &Plan) -> Result<()> {
+    match Cgroup::new(plan.cgroups.clone()).processes()?.first() {
+        Some(pid) => bail!("linux.cgroupsPath: the cgroup is not empty: process {pid} is in it"),
+        None => Ok(()),
+    }
 }
 
 /// `--debug` shows the whole plan: inside steps can't speak for themselves.

@@ -12,6 +12,7 @@ use crate::container::cgroup::Cgroup;
 use crate::container::record::Record;
 use crate::container::status::{Status, Verb, allowed, observe};
 use crate::container::store::{Container, Locked};
+use crate::facts;
 use crate::launch::hooks;
 use crate::plan::step::HookKind;
 use crate::report::{Level, Log};
@@ -74,11 +75,13 @@ pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
         None => None,
     };
     let Ok(record) = container.record() else {
-        // It is written first of all: either nothing was done yet, or somebody destroyed it, and what it would name
-        // can't be known. The init can.
-        init.map(|fd| pidfd::signal(fd, libc::SIGKILL).or_else(gone))
-            .transpose()
-            .context("kill the init process")?;
+        // It is written first of all: either nothing was done yet, or somebody destroyed it. Then a live init still
+        // knows its cgroups.
+        if let (Some(fd), Some(init)) = (init, container.init()?) {
+            let group = Cgroup::new(facts::cgroups_of(init.pid.as_raw(), container.id.as_str()));
+            pidfd::signal(fd, libc::SIGKILL).or_else(gone).context("kill the init process")?;
+            group.remove().context("remove its cgroups")?;
+        }
         return locked.remove();
     };
     let group = Cgroup::new(record.cgroups.clone());

@@ -25,6 +25,7 @@ pub fn start(locked: &Locked) -> Result<()> {
         match seen.status {
             Status::Stopped => bail!("cannot start a container that has stopped"),
             Status::Creating => bail!("cannot start a container that is still being created"),
+            Status::Paused => bail!("cannot start an already running container; it is paused"),
             _ => bail!("cannot start an already running container"),
         }
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Draft;
 use super::path::ContainerPath;
-use super::step::Inside;
+use super::step::{Inside, Outside};
 use crate::spec::{Capabilities, NamespaceKind, Process, Str};
 
 /// The five sets of capabilities(7), a bit each.
@@ -162,12 +162,12 @@ fn capabilities(draft: &mut Draft<'_>, given: &Capabilities<'_>) -> CapabilitySe
 }
 
 /// config.md#linux-process: how likely the kernel ends it when memory runs out.
-pub(super) fn oom_score(process: &Process<'_>) -> Result<Option<Inside>> {
+pub(super) fn oom_score(process: &Process<'_>) -> Result<Option<Outside>> {
     match process.oom_score_adj {
         Some(value) if !(-1000..=1000).contains(&value) => {
             bail!("process.oomScoreAdj: {value}, expected -1000 to 1000")
         }
-        value => Ok(value.map(|value| Inside::OomScore { value })),
+        value => Ok(value.map(|value| Outside::OomScore { value })),
     }
 }
 

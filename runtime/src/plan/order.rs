@@ -38,7 +38,6 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     }
     d.names(); //                                          hostname and domainname
     d.inside.extend(sysctls.into_iter().map(|(key, value)| Inside::Sysctl { key, value }));
-    d.inside.extend(identity::oom_score(process)?); //     written through /proc, which must still be the host's
     let v1 = !cgroups.attach.is_empty();
     if d.namespaces.makes(Cgroup) {
         if v1 {
@@ -97,6 +96,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
         d.after.push(Outside::MapIds { uids, gids });
         d.after.push(Outside::Tell { mark: Mark::IdsMapped });
     }
+    d.after.extend(identity::oom_score(process)?); //      by the host: in a user namespace /proc/PID is not its own
     d.after.extend(cgroups.attach.into_iter().map(|dir| Outside::Attach { dir }));
     if v1 {
         d.after.push(Outside::Tell { mark: Mark::Attached });

@@ -184,6 +184,9 @@ pub enum Outside {
     LeaveNamespaces {
         kinds: Vec<NamespaceKind>,
     },
+    OomScore {
+        value: i32,
+    },
     MapIds {
         uids: Vec<IdRange>,
         gids: Vec<IdRange>,
@@ -353,9 +356,6 @@ pub enum Inside {
         attributes: Attributes,
     },
     ReadonlyRoot,
-    OomScore {
-        value: i32,
-    },
     Rlimit {
         name: String,
         resource: u32,

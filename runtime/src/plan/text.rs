@@ -51,6 +51,7 @@ impl Display for Outside {
                 let kinds: Vec<_> = kinds.iter().map(|k| name(*k)).collect();
                 write!(f, "have no one else born into the {} namespace", kinds.join(" and "))
             }
+            Outside::OomScore { value } => write!(f, "set its oom_score_adj {value}"),
             Outside::MapIds { uids, gids } => write!(f, "map users {}, groups {}", ids(uids), ids(gids)),
             Outside::RunHooks { kind, hooks: all } => write!(f, "run {kind} hooks {}", hooks(all)),
             Outside::Tell { mark } => write!(f, "tell it: {mark}"),
@@ -148,7 +149,6 @@ impl Display for Inside {
             }),
             Inside::RootPropagation { attributes } => write!(f, "set propagation of /{attributes}"),
             Inside::ReadonlyRoot => f.write_str("make / read-only"),
-            Inside::OomScore { value } => write!(f, "set oom_score_adj {value}"),
             Inside::Rlimit { name, soft, hard, .. } => write!(f, "limit {name} to {soft}:{hard}"),
             Inside::Umask { mask } => write!(f, "set umask {mask:04o}"),
             Inside::MakeDirectory { path, .. } => write!(f, "make directory {path}"),
@@ -197,6 +197,7 @@ impl Outside {
             Outside::LimitDevices { .. } => "linux.resources.devices",
             Outside::OpenNamespace { .. } | Outside::EnterPidNamespace { .. } => "linux.namespaces",
             Outside::OffsetClocks { .. } => "linux.timeOffsets",
+            Outside::OomScore { .. } => "process.oomScoreAdj",
             Outside::MapIds { .. } => "linux.uidMappings",
             Outside::MakeCgroup { .. } => "linux.cgroupsPath",
             _ => "",
@@ -221,7 +222,6 @@ impl Inside {
             Inside::AttachRoot { .. } => "root.path",
             Inside::ReadonlyPath { .. } => "linux.readonlyPaths",
             Inside::MaskPath { .. } => "linux.maskedPaths",
-            Inside::OomScore { .. } => "process.oomScoreAdj",
             Inside::Rlimit { .. } => "process.rlimits",
             Inside::WorkingDirectory { .. } => "process.cwd",
             Inside::Credentials(_) => "process.user",

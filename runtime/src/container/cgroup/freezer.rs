@@ -46,10 +46,10 @@ impl Cgroup {
         })
     }
 
-    /// A process in a frozen v1 group dies only once it is thawed.
+    /// A process in a frozen v1 group dies only once it is thawed, and so is every group that the container made.
     pub(super) fn thaw_v1(&self) -> Result<()> {
         match self.freezer() {
-            Some(Freezer::V1(dir)) => set_v1(&dir, false),
+            Some(Freezer::V1(dir)) => thaw_below(&dir),
             _ => Ok(()),
         }
     }
@@ -67,6 +67,13 @@ impl Cgroup {
             None => bail!("no cgroup of the container has a freezer"),
         }
     }
+}
+
+fn thaw_below(dir: &Path) -> Result<()> {
+    set_v1(dir, false)?;
+    let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
+    let below = entries.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
+    below.into_iter().try_for_each(|e| thaw_below(&e.path()))
 }
 
 /// v1 stays in FREEZING while a process forks or is caught at a bad moment, until it is asked again

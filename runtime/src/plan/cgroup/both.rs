@@ -57,12 +57,9 @@ pub(super) fn memory_limits(memory: &Memory<'_>, to: &mut Sheet) -> Result<Memor
             Some(_) => {}
         }
     }
-    // Kernels have dropped both; runc warns, too.
-    for (name, given) in [("kernel", memory.kernel), ("kernelTCP", memory.kernel_tcp)] {
-        if given.is_some() {
-            to.warnings
-                .push(format!("linux.resources.memory.{name}: ignored, kernel memory counts as memory"));
-        }
+    // Linux 5.16 dropped it; runc warns, too.
+    if memory.kernel.is_some() {
+        to.warnings.push("linux.resources.memory.kernel: ignored, kernel memory counts as memory".to_owned());
     }
     // `checkBeforeUpdate` compares with what is in use, and a new cgroup uses nothing.
     Ok(MemoryLimits { limit, total, reservation: bytes("reservation", memory.reservation)? })

@@ -167,8 +167,10 @@ fn what_cannot_be_names_its_path() {
 
 #[test]
 fn deprecated_kernel_memory_is_a_warning() {
-    let (plan, writes) = planned(&Layout::pure_v1(), "", r#"{"memory":{"kernel":1,"kernelTCP":1}}"#).unwrap();
+    let (plan, writes) = planned(&Layout::pure_v2(), "", r#"{"memory":{"kernel":1,"kernelTCP":1}}"#).unwrap();
     assert_eq!((plan.warnings.len(), writes.len()), (2, 0));
+    let (plan, writes) = planned(&Layout::pure_v1(), "", r#"{"memory":{"kernel":1,"kernelTCP":1}}"#).unwrap();
+    assert_eq!((plan.warnings.len(), writes.len()), (1, 1));
 }
 
 #[test]

@@ -46,6 +46,9 @@ pub(super) fn memory(resources: &Resources<'_>, to: &mut Sheet) -> Result<()> {
     if let Some(reservation) = reservation {
         to.write("memory.reservation", "memory.soft_limit_in_bytes", reservation);
     }
+    if let Some(limit) = memory.kernel_tcp {
+        to.write("memory.kernelTCP", "memory.kmem.tcp.limit_in_bytes", limit);
+    }
     if memory.disable_oom_killer {
         to.write("memory.disableOOMKiller", "memory.oom_control", 1);
     }

@@ -23,6 +23,9 @@ pub(super) fn cpuset(resources: &Resources<'_>, to: &mut Sheet) -> Result<()> {
 pub(super) fn memory(resources: &Resources<'_>, to: &mut Sheet) -> Result<()> {
     let memory = &resources.memory;
     let MemoryLimits { limit, total, reservation } = memory_limits(memory, to)?;
+    if memory.kernel_tcp.is_some() {
+        to.warnings.push("linux.resources.memory.kernelTCP: ignored, v2 counts it as memory".to_owned());
+    }
     // config.json counts memory and swap together, v2 counts swap alone.
     let swap = match (limit, total) {
         (Some(-1), None) | (_, Some(-1)) => Some("max".to_owned()),
