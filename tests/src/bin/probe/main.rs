@@ -16,8 +16,10 @@ use serde_json::{Value, json};
 /// The outcome of one question: a JSON value, or the errno that stood in the way.
 type Answer = Result<Value, Errno>;
 
-/// Each command, what it takes, and what answers it.
-const COMMANDS: &[(&str, usize, fn(&[String]) -> Answer)] = &[
+/// A command's name, how many arguments it takes (`usize::MAX`: any), and what answers it.
+type Command = (&'static str, usize, fn(&[String]) -> Answer);
+
+const COMMANDS: &[Command] = &[
     // files.rs
     ("cat", 1, files::cat),
     ("ls", 1, files::ls),
