@@ -25,14 +25,30 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The sources of a module, whether `name.rs`, a folder `name/`, or both. Never empty: a renamed module must
-/// not make its rule pass by vanishing.
+/// The sources of a module without its unit tests, whether `name.rs`, a folder `name/`, or both. Never empty: a
+/// renamed module must not make its rule pass by vanishing.
 fn module(name: &str) -> Vec<(PathBuf, String)> {
     let (file, folder) = (format!("runtime/src/{name}.rs"), format!("runtime/src/{name}/"));
     let is_part = |path: &Path| path == Path::new(&file) || path.to_string_lossy().starts_with(&folder);
-    let found: Vec<_> = sources("runtime/src").into_iter().filter(|(path, _)| is_part(path)).collect();
+    let mut found: Vec<_> = sources("runtime/src").into_iter().filter(|(path, _)| is_part(path)).collect();
+    let tests: Vec<_> = found.iter().flat_map(|(path, text)| test_files(path, text)).collect();
+    found.retain(|(path, _)| !tests.contains(path));
     assert!(!found.is_empty(), "the runtime has no module {name}: has a wall moved?");
     found
+}
+
+/// The files that `#[cfg(test)] mod NAME;` declares.
+fn test_files(path: &Path, text: &str) -> Vec<PathBuf> {
+    let dir = if path.ends_with("mod.rs") { path.with_file_name("") } else { path.with_extension("") };
+    let declarations = text.split("#[cfg(test)]").skip(1);
+    let names = declarations.filter_map(|rest| rest.trim_start().strip_prefix("mod ")?.split_once(';'));
+    // A block, `mod tests {`, has its first semicolon behind a brace.
+    names.filter(|(name, _)| !name.contains('{')).map(|(name, _)| dir.join(format!("{name}.rs"))).collect()
+}
+
+/// A file's text up to its block of unit tests, which stands last.
+fn body(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
 }
 
 /// A line without its comment. (No string of the runtime's own holds `//` and a forbidden name.)
@@ -40,12 +56,11 @@ fn code(line: &str) -> &str {
     line.split("//").next().unwrap_or_default()
 }
 
-/// Lines of a module, outside of its unit tests, that mention one of these.
+/// Lines of a module that mention one of these.
 fn mentions(module: Vec<(PathBuf, String)>, names: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for (path, text) in module {
-        let body = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for (number, line) in body.lines().enumerate() {
+        for (number, line) in body(&text).lines().enumerate() {
             if names.iter().any(|name| has_word(code(line), name)) {
                 found.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
             }

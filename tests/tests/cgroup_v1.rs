@@ -127,16 +127,30 @@ fn root_disk() -> (u64, u64) {
     (major.parse().unwrap(), minor.parse().unwrap())
 }
 
+/// The file of a cgroup's weight, which depends on the kernel's IO scheduler. The root has none: a child is asked.
+fn weight_file() -> Option<String> {
+    let child = ampoule_tests::Scratch::new().path().file_name().expect("a name").to_owned();
+    let child = std::path::Path::new("/sys/fs/cgroup/blkio").join(child);
+    std::fs::create_dir(&child).unwrap();
+    let names: Vec<_> = std::fs::read_dir(&child).unwrap().flatten().map(|e| e.file_name()).collect();
+    std::fs::remove_dir(&child).unwrap();
+    names.into_iter().filter_map(|n| n.into_string().ok()).find(|n| n.ends_with("weight"))
+}
+
+#[test]
+fn the_block_io_weight_is_written() {
+    require!(has_cgroup_v1("blkio"), "the v1 blkio controller");
+    let file = weight_file();
+    require!(file.is_some(), "block IO weights", named "no scheduler of this kernel has them");
+    let (_container, cgroups) = limited(json!({ "blockIO": { "weight": 500 } }));
+    assert_eq!(cgroups.read("blkio", &file.unwrap()), "500");
+}
+
 #[test]
 fn a_block_io_weight_that_the_kernel_does_not_know_is_an_error() {
     require!(has_cgroup_v1("blkio"), "the v1 blkio controller");
-    // The root has no weight of its own, so a child is asked.
-    let child = format!("/sys/fs/cgroup/blkio/at-{}-weights", std::process::id());
-    std::fs::create_dir(&child).unwrap();
-    let known = std::fs::read_dir(&child)
-        .is_ok_and(|dir| dir.flatten().any(|e| e.file_name().to_string_lossy().ends_with("weight")));
-    std::fs::remove_dir(&child).unwrap();
-    require!(!known, "a kernel without block IO weights", named "with a weight file there is nothing to refuse");
+    let why = "with a weight file there is nothing to refuse";
+    require!(weight_file().is_none(), "a kernel without block IO weights", named why);
     ampoule_only!("runc 1.1 ignores a weight that the kernel does not know");
     let bundle = Bundle::sleeping().with(|c| c["linux"]["resources"]["blockIO"] = json!({ "weight": 500 }));
     let container = Container::of(bundle);

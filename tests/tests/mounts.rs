@@ -242,7 +242,7 @@ fn a_cgroup_mount_without_a_cgroup_namespace_shows_the_hosts_hierarchy() {
 
 #[test]
 fn idmapped_binds_are_refused_as_long_as_they_cannot_be_made() {
-    ampoule_only!("runc maps mounts without a user namespace since 1.2");
+    ampoule_only!("runc 1.1 hands the option to the kernel as data");
     let bundle = Bundle::asking(&["stat", "/data/file"]);
     fs::create_dir(bundle.beside("data")).unwrap();
     fs::write(bundle.beside("data/file"), "").unwrap();

@@ -53,7 +53,7 @@ fn execute(context: &Context, id: &Id, args: &Run) -> Result<ExitCode> {
         signals: signals.original,
     };
     let Made { locked, record, launched } = lifecycle::create(&context.store, &context.log, wanted)?;
-    if let Err(reason) = lifecycle::started(&record, &launched) {
+    if let Err(reason) = lifecycle::started(&locked, &record, &launched) {
         lifecycle::delete(locked, true, &context.log)?;
         return Err(reason);
     }

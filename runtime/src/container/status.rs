@@ -133,8 +133,8 @@ pub fn observe(container: &Container) -> Result<Observed> {
     };
     let Some(fd) = init.alive()? else { return gone(Status::Stopped) };
     let status = if container.has_unready_gate() {
-        // Its maker died half-way, and the child is about to notice.
-        if container.is_locked()? { Status::Creating } else { Status::Stopped }
+        // Unlocked, its maker is gone: the child is about to notice, or was let through just before.
+        if container.is_locked()? { Status::Creating } else { Status::Running }
     } else if container.gate_is_shut()? {
         Status::Created
     } else if container.record().is_ok_and(|r| Cgroup::new(r.cgroups).is_frozen().unwrap_or(false)) {

@@ -214,6 +214,17 @@ impl Locked {
         file.and_then(|mut f| f.write_all(bytes)).with_context(|| format!("write {}", path.display()))
     }
 
+    /// `run` has no gate with a name, but until its program runs it is being created, too.
+    pub fn mark_unready(&self) -> Result<()> {
+        self.write(gate::UNREADY, b"")
+    }
+
+    /// The program of `run` runs.
+    pub fn unmark_unready(&self) -> Result<()> {
+        fs::remove_file(self.container.path.join(gate::UNREADY))
+            .context("remove the mark of an unready container")
+    }
+
     /// Creation is over: the gate gets its name.
     pub fn publish_gate(&self) -> Result<()> {
         let path = &self.container.path;

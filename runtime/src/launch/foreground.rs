@@ -90,9 +90,6 @@ pub fn attend(launched: Launched, signals: &Signals) -> Result<i32> {
     let raw = Raw::set()?;
     let flags = OFlag::from_bits_truncate(fcntl(master, FcntlArg::F_GETFL).context("fcntl")?);
     fcntl(master, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).context("fcntl")?;
-    if tty::size(master) == Ok((0, 0)) {
-        follow_size(master);
-    }
     let mut copy = Copy { master: master.as_fd(), stdin_open: true, typed: Vec::new() };
     let code = loop {
         copy.turn(signals)?;
@@ -142,6 +139,13 @@ fn reap(init: Pid) -> Result<Option<i32>> {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(e) => return Err(e).context("waitpid"),
         }
+    }
+}
+
+/// Gives a terminal without a size the one of ours, before its program can ask.
+pub(super) fn first_size(master: &OwnedFd) {
+    if tty::size(master) == Ok((0, 0)) {
+        follow_size(master);
     }
 }
 

@@ -74,7 +74,10 @@ pub fn create(
     let (ours, theirs) = channel::pair()?;
     let listener = match gate {
         Gate::Shut => Some(gate::build(locked.container.dir())?),
-        Gate::Open => None,
+        Gate::Open => {
+            locked.mark_unready()?;
+            None
+        }
     };
     let handles = std::mem::take(&mut host.handles);
     let parents = vec![ours.as_fd(), locked.lock_fd()];

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use super::channel::{Channel, Message};
 use super::procfs::Procfs;
 use super::spawn::flag;
-use super::{cgroup, hooks, inside, mounts, passing};
+use super::{cgroup, foreground, hooks, inside, mounts, passing};
 use crate::container::record::Record;
 use crate::plan::Plan;
 use crate::plan::namespaces::proc_name;
@@ -124,6 +124,9 @@ impl Host<'_> {
         match there(peer)?.channel.receive()? {
             Message::Mark { mark, fd, .. } if mark == wanted as u8 => {
                 self.master = fd.or(self.master.take());
+                if wanted == Mark::Console {
+                    self.master.iter().for_each(foreground::first_size);
+                }
                 Ok(())
             }
             Message::Mark { mark, .. } => bail!("the new process said {mark} while {wanted} was due"),

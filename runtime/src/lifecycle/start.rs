@@ -45,8 +45,9 @@ pub fn start(locked: &Locked) -> Result<()> {
 ///
 /// # Errors
 /// As those of [`start`].
-pub fn started(record: &Record, launched: &Launched) -> Result<()> {
+pub fn started(locked: &Locked, record: &Record, launched: &Launched) -> Result<()> {
     launched.passed()?;
+    locked.unmark_unready()?;
     poststart(record, launched.pid, &launched.pidfd)
 }
 

@@ -11,8 +11,6 @@ use serde::Serialize;
 mod attributes;
 mod cgroup;
 mod devices;
-#[cfg(test)]
-mod goldens;
 pub mod hooks;
 mod identity;
 mod mounts;

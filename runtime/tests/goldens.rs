@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::{Console, Options, Request, create};
-use crate::facts::{Facts, Layout};
-use crate::spec;
+use ampoule::facts::{Facts, Layout};
+use ampoule::plan::{Console, Options, Request, create};
+use ampoule::spec;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/plans")
