@@ -11,7 +11,11 @@ const WHY: &str = "no other runtime has these verbs";
 /// An ordinary user's call, with a copy of the program that he may reach, in an empty directory of his.
 fn as_user(bundle: &Bundle, args: &[&str]) -> Outcome {
     let program = bundle.beside("program");
-    std::fs::copy(ampoule_tests::Engine::get().program(), &program).unwrap();
+    // By another process: a file that this one had open for writing could still be so in a child that another
+    // thread of it is starting, and such a program cannot be run (ETXTBSY).
+    let copied =
+        Command::new("cp").arg(ampoule_tests::Engine::get().program()).arg(&program).status().unwrap();
+    assert!(copied.success());
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
     bundle.write();
     let mut command = Command::new(&program);
