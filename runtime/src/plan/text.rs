@@ -173,12 +173,15 @@ impl Display for super::step::Parameter {
     }
 }
 
-/// The whole plan, a line a step; each side is numbered on its own.
+/// The whole plan, a line a step. Without numbers: a step more would change every line below it.
 impl Display for super::Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let list = |f: &mut Formatter<'_>, title: &str, steps: &mut dyn Iterator<Item = &dyn Display>| {
             writeln!(f, "{title}")?;
-            steps.enumerate().try_for_each(|(n, step)| writeln!(f, "{:>4}  {step}", n + 1))
+            for step in steps {
+                writeln!(f, "  {step}")?;
+            }
+            Ok(())
         };
         list(f, "on the host, before", &mut self.before.iter().map(|s| s as &dyn Display))?;
         list(f, "birth", &mut [&self.spawn].into_iter().map(|s| s as &dyn Display))?;
