@@ -1,10 +1,10 @@
 //! What the host is: the planner's second input, beside config.json. The planner never looks anything up itself.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+
+use crate::sys::kernfs;
 
 /// What a plan may depend on besides config.json.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -199,19 +199,9 @@ fn unescape(field: &str) -> String {
     out
 }
 
-/// The text of a kernel file, empty when there is none. Unlike std's reader it asks for no size first: these have none.
+/// The text of a kernel file, empty when there is none.
 fn read(path: impl AsRef<Path>) -> String {
-    let Ok(mut file) = File::open(path) else { return String::new() };
-    let mut bytes = vec![0; 4096];
-    let mut len = 0;
-    while let Ok(n @ 1..) = file.read(&mut bytes[len..]) {
-        len += n;
-        if len == bytes.len() {
-            bytes.resize(len * 2, 0);
-        }
-    }
-    bytes.truncate(len);
-    String::from_utf8(bytes).unwrap_or_default()
+    kernfs::read(path.as_ref()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::sys::kernfs;
 
 mod freezer;
 
@@ -178,22 +179,10 @@ fn children(dir: &Path) -> Vec<PathBuf> {
 /// v2 since Linux 5.14: the kernel kills the whole tree, frozen or not, and catches what forks meanwhile.
 fn kill_at_once(dir: &Path) -> Result<bool> {
     let file = dir.join("cgroup.kill");
-    match fs::OpenOptions::new()
-        .write(true)
-        .open(&file)
-        .and_then(|mut f| std::io::Write::write_all(&mut f, b"1"))
-    {
-        Ok(()) => Ok(true),
+    match kernfs::write(&file, "1") {
+        Ok(()) | Err(Errno::ENODEV) => Ok(true),
         // v1 has no such file, and neither has a threaded group, which can't be killed alone.
-        Err(e)
-            if matches!(
-                e.kind(),
-                ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::Unsupported
-            ) =>
-        {
-            Ok(false)
-        }
-        Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(true),
+        Err(Errno::ENOENT | Errno::EACCES | Errno::EPERM | Errno::EOPNOTSUPP) => Ok(false),
         Err(e) => Err(anyhow!("write 1 to {}: {e}", file.display())),
     }
 }
@@ -218,12 +207,12 @@ fn processes_below(dir: &Path) -> Result<BTreeSet<i32>> {
 
 fn collect(dir: &Path, pids: &mut BTreeSet<i32>) -> Result<()> {
     let file = dir.join("cgroup.procs");
-    match fs::read_to_string(&file) {
+    match kernfs::read(&file) {
         // 0 is a process that our own pid namespace can't see.
         Ok(text) => pids.extend(text.lines().filter_map(|l| l.parse().ok()).filter(|pid: &i32| *pid > 0)),
         // Gone meanwhile; or a threaded group, whose processes its domain lists.
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)) => {}
-        Err(e) => return Err(e).with_context(|| format!("read {}", file.display())),
+        Err(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => {}
+        Err(e) => bail!("read {}: {e}", file.display()),
     }
     children(dir).iter().try_for_each(|child| collect(child, pids))
 }
@@ -231,7 +220,7 @@ fn collect(dir: &Path, pids: &mut BTreeSet<i32>) -> Result<()> {
 /// For an error: the processes with their names.
 fn who_is_left(dir: &Path) -> String {
     let pids = processes_below(dir).unwrap_or_default();
-    let name = |pid: &i32| match fs::read_to_string(format!("/proc/{pid}/comm")) {
+    let name = |pid: &i32| match kernfs::read(Path::new(&format!("/proc/{pid}/comm"))) {
         Ok(comm) => format!("{pid} ({})", comm.trim_end()),
         Err(_) => pid.to_string(),
     };

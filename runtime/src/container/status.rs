@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -9,7 +10,7 @@ use nix::unistd::Pid;
 
 use super::cgroup::Cgroup;
 use super::store::Container;
-use crate::sys::pidfd;
+use crate::sys::{kernfs, pidfd};
 
 /// runtime.md#state, and runc's `paused`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +42,13 @@ impl fmt::Display for Status {
     }
 }
 
-/// Verbs that depend on the status.
+/// Verbs that depend on the status; `delete --force` doesn't.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "runc's own names")]
 pub enum Verb {
     Start,
     Kill,
     Delete,
-    DeleteForce,
 }
 
 /// THE table: which verb is allowed in which status.
@@ -59,7 +59,6 @@ pub fn allowed(verb: Verb, status: Status) -> bool {
         Verb::Kill => matches!(status, Created | Running | Paused),
         // A created container never ran its program, so nothing is lost (runc does the same).
         Verb::Delete => matches!(status, Stopped | Created),
-        Verb::DeleteForce => true,
     }
 }
 
@@ -96,10 +95,9 @@ impl Init {
 
 /// State letter and birth time: fields 3 and 22 of proc_pid_stat(5).
 fn stat(pid: Pid) -> Result<(u8, u64)> {
-    let text = std::fs::read(format!("/proc/{pid}/stat"))?;
+    let text = kernfs::read(Path::new(&format!("/proc/{pid}/stat")))?;
     // The name, field 2, may hold anything, parentheses and spaces too, but nothing after it does.
-    let rest = text.iter().rposition(|b| *b == b')').and_then(|end| text.get(end + 2..));
-    let rest = std::str::from_utf8(rest.unwrap_or_default())?;
+    let (_, rest) = text.rsplit_once(") ").context("no name")?;
     let mut fields = rest.split(' ');
     let state = fields.next().and_then(|f| f.bytes().next()).context("no state")?;
     let birth = fields.nth(18).and_then(|f| f.parse().ok()).context("no birth time")?;

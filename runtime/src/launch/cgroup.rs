@@ -1,17 +1,17 @@
 //! The cgroup steps of a plan. Each is a handful of system calls on the host's cgroup mounts, where no container
 //! ever makes a path; a file is opened once and written in place, without asking first whether it is there.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Uid, chown, mkdir, read, write as write_fd};
+use nix::unistd::{Gid, Uid, chown, mkdir};
 
 use crate::plan::step::IfMissing;
-use crate::sys::bpf;
+use crate::sys::{bpf, kernfs};
 
 /// Makes a container's cgroup and those above it. One that is already there is taken over if it is unused.
 ///
@@ -37,7 +37,7 @@ fn make_with_parents(dir: &Path) -> nix::Result<()> {
 
 /// A process born into somebody else's cgroup would share its limits and its death.
 fn refuse_used(dir: &Path) -> Result<()> {
-    let text = |file| slurp(&dir.join(file)).unwrap_or_default();
+    let text = |file| kernfs::read(&dir.join(file)).unwrap_or_default();
     let events = text("cgroup.events");
     let populated =
         if events.is_empty() { !text("cgroup.procs").is_empty() } else { events.contains("populated 1") };
@@ -56,19 +56,19 @@ fn refuse_used(dir: &Path) -> Result<()> {
 /// When one of `required` can't be had, with the kernel's answer and what it means.
 pub fn enable(dir: &Path, controllers: &[String], required: &[String]) -> Result<()> {
     let file = dir.join("cgroup.subtree_control");
-    let enabled = slurp(&file).unwrap_or_default();
+    let enabled = kernfs::read(&file).unwrap_or_default();
     let missing: Vec<&String> =
         controllers.iter().filter(|c| !enabled.split_whitespace().any(|e| e == **c)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let all: Vec<String> = missing.iter().map(|c| format!("+{c}")).collect();
-    if put(&file, &all.join(" ")).is_ok() {
+    if kernfs::write(&file, &all.join(" ")).is_ok() {
         return Ok(());
     }
     // The write is all or nothing, so one that can't be had keeps out the others.
     for (name, one) in missing.iter().zip(&all) {
-        match put(&file, one) {
+        match kernfs::write(&file, one) {
             Err(e) if required.contains(name) => {
                 bail!("write {one} to {}: {e}{}", file.display(), why_not_enabled(e))
             }
@@ -103,12 +103,12 @@ pub fn inherit_cpuset(dir: &Path) -> Result<()> {
 /// Ends at the latest at the hierarchy's root, which is never empty.
 fn fill_cpuset(dir: &Path, file: &str) -> Result<String> {
     let path = dir.join(file);
-    let own = slurp(&path).map_err(|e| anyhow!("read {}: {e}", path.display()))?;
+    let own = kernfs::read(&path).map_err(|e| anyhow!("read {}: {e}", path.display()))?;
     let own = own.trim_end();
     match dir.parent() {
         Some(parent) if own.is_empty() => {
             let value = fill_cpuset(parent, file)?;
-            put(&path, &value).map_err(|e| anyhow!("write {value} to {}: {e}", path.display()))?;
+            kernfs::write(&path, &value).map_err(|e| anyhow!("write {value} to {}: {e}", path.display()))?;
             Ok(value)
         }
         _ => Ok(own.to_owned()),
@@ -121,7 +121,7 @@ fn fill_cpuset(dir: &Path, file: &str) -> Result<String> {
 /// Names the file and the value.
 pub fn write(dir: &Path, file: &str, values: &[String], missing: &IfMissing) -> Result<()> {
     let path = dir.join(file);
-    let fd = match (open(&path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()), missing) {
+    let fd = match (kernfs::open(&path), missing) {
         (Err(Errno::ENOENT), IfMissing::Skip) => return Ok(()),
         (Err(Errno::ENOENT), IfMissing::Instead { file, values }) => {
             return write(dir, file, values, &IfMissing::Fail);
@@ -132,7 +132,7 @@ pub fn write(dir: &Path, file: &str, values: &[String], missing: &IfMissing) -> 
         (other, _) => other.map_err(|e| anyhow!("open {}: {e}", path.display()))?,
     };
     for value in values {
-        put_fd(&fd, value).map_err(|e| anyhow!("write {value} to {}: {e}", path.display()))?;
+        kernfs::put(&fd, value).map_err(|e| anyhow!("write {value} to {}: {e}", path.display()))?;
     }
     Ok(())
 }
@@ -161,7 +161,7 @@ pub fn own(dir: &Path, uid: u32, gid: u32) -> Result<()> {
     let give = |path: &Path| chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     give(dir).map_err(|e| anyhow!("chown {}: {e}", dir.display()))?;
     // The list is there since Linux 4.15.
-    let files = slurp(Path::new("/sys/kernel/cgroup/delegate"))
+    let files = kernfs::read(Path::new("/sys/kernel/cgroup/delegate"))
         .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned());
     for path in files.lines().map(|file| dir.join(file)) {
         match give(&path) {
@@ -172,33 +172,20 @@ pub fn own(dir: &Path, uid: u32, gid: u32) -> Result<()> {
     Ok(())
 }
 
-/// Moves a process into a cgroup.
+/// A handle by which a process can move itself into a v1 cgroup.
 ///
 /// # Errors
 /// Names the call.
-pub fn attach(dir: &Path, pid: i32) -> Result<()> {
-    let path = dir.join("cgroup.procs");
-    put(&path, &pid.to_string()).map_err(|e| anyhow!("write {pid} to {}: {e}", path.display()))
+pub fn open_to_enter(dir: &Path) -> Result<OwnedFd> {
+    let path = dir.join("tasks");
+    kernfs::open(&path).map_err(|e| anyhow!("open {}: {e}", path.display()))
 }
 
-fn put(path: &Path, value: &str) -> nix::Result<()> {
-    put_fd(open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?, value)
-}
-
-fn put_fd(fd: impl AsFd, value: &str) -> nix::Result<()> {
-    // v1's memory limits reclaim while they are written, and that can be interrupted.
-    loop {
-        match write_fd(&fd, value.as_bytes()) {
-            Err(Errno::EINTR) => {}
-            other => return other.map(drop),
-        }
-    }
-}
-
-/// The text of a small kernel file.
-fn slurp(path: &Path) -> nix::Result<String> {
-    let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let mut bytes = [0; 4096];
-    let len = read(&fd, &mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes[..len]).into_owned())
+/// Moves this process, which has one thread, into a v1 cgroup. A thread that moves itself stops nobody's forks
+/// (Linux 5.5); a process moved by way of `cgroup.procs` waits for RCU in every hierarchy, milliseconds each.
+///
+/// # Errors
+/// Names the call.
+pub fn enter(tasks: impl AsFd) -> Result<()> {
+    kernfs::put(tasks, "0").context("write 0 to tasks")
 }

@@ -17,7 +17,7 @@ use super::mounts::{self, Masks, Wanted};
 use super::procfs::Procfs;
 use super::root::Root;
 use super::spawn::flag;
-use super::{credentials, hooks, nodes, program, terminal};
+use super::{cgroup, credentials, hooks, nodes, program, terminal};
 use crate::container::gate;
 use crate::container::record::Record;
 use crate::plan::step::{Entry, HookKind, Inside, Mark, Slot};
@@ -82,6 +82,7 @@ impl Init<'_> {
         match step {
             Inside::Await { mark } => self.hear(found, *mark),
             Inside::Tell { mark } => self.channel.tell(*mark, None).context("the runtime is gone"),
+            Inside::EnterCgroup { slot, .. } => cgroup::enter(self.handle(*slot)?),
             Inside::BecomeRoot => sys::credentials::set_ids(0, 0, &[]).context("setresuid"),
             // The process in the middle did it, before this one was born.
             Inside::Join { kind: NamespaceKind::User, .. } => Ok(()),

@@ -63,7 +63,10 @@ impl Host<'_> {
             }
             Outside::LimitDevices { dir, program, .. } => cgroup::limit_devices(dir, program),
             Outside::OwnCgroup { dir, uid, gid } => cgroup::own(dir, *uid, *gid),
-            Outside::Attach { dir } => cgroup::attach(dir, there(peer)?.pid.as_raw()),
+            Outside::OpenCgroup { dir, slot } => {
+                self.handles[slot.0] = Some(cgroup::open_to_enter(dir)?);
+                Ok(())
+            }
             Outside::OpenRoot { path, slot } => {
                 let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
                 self.handles[slot.0] = Some(open(path, flags, Mode::empty()).context("open")?);

@@ -50,20 +50,19 @@ pub fn kill(container: &Container, signal: i32, all: bool) -> Result<()> {
 /// # Errors
 /// It runs and `force` is not given; something of it can't be removed.
 pub fn delete(locked: Locked, force: bool, log: &Log) -> Result<()> {
-    let status = observe_locked(&locked)?;
-    let verb = if force { Verb::DeleteForce } else { Verb::Delete };
-    if !allowed(verb, status) {
-        bail!("cannot delete a container that is not stopped: it is {status}; kill it first, or use --force");
+    if !force {
+        // Under our own lock "somebody makes it" means that nobody does any more.
+        let status = match observe(&locked.container)?.status {
+            Status::Creating => Status::Stopped,
+            status => status,
+        };
+        if !allowed(Verb::Delete, status) {
+            bail!(
+                "cannot delete a container that is not stopped: it is {status}; kill it first, or use --force"
+            );
+        }
     }
     destroy(locked, log)
-}
-
-/// Under our own lock "somebody makes it" means that nobody does any more.
-fn observe_locked(locked: &Locked) -> Result<Status> {
-    Ok(match observe(&locked.container)?.status {
-        Status::Creating => Status::Stopped,
-        status => status,
-    })
 }
 
 /// Ends every process, removes the cgroups, runs the poststop hooks and forgets the container. What is not there, or

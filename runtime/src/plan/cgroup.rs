@@ -25,8 +25,10 @@ pub struct Cgroups {
     pub before: Vec<Outside>,
     /// The v2 directory, to be born into.
     pub into: Option<PathBuf>,
-    /// The v1 directories, which a process can only be moved into.
-    pub attach: Vec<PathBuf>,
+    /// The v1 directories, which a process can only move into.
+    pub enter: Vec<PathBuf>,
+    /// What may wait until there is a process, and is done while that one makes its mounts.
+    pub after: Vec<Outside>,
     /// What was left out because the spec says to ignore it.
     pub warnings: Vec<String>,
 }
@@ -99,7 +101,7 @@ pub fn cgroups(layout: &Layout, cgroups_path: &str, id: &str, resources: &Resour
     for tree in &layout.hierarchies {
         let dir = dir(tree, cgroups_path, id)?;
         match tree.version {
-            Version::V1 => plan.attach.push(dir.clone()),
+            Version::V1 => plan.enter.push(dir.clone()),
             Version::V2 => plan.into = Some(dir.clone()),
         }
         plan.dirs.push(dir);
@@ -151,7 +153,7 @@ fn limits(
     if plan.dirs.is_empty() {
         plan.warnings.push("no cgroup hierarchy here: nothing is limited".to_owned());
     }
-    steps.extend(device_rules(layout, plan, resources)?);
+    steps.extend(device_lines(layout, plan, resources)?);
     steps.extend(unified(layout, plan, needed, resources)?);
     Ok(steps)
 }
@@ -167,7 +169,9 @@ fn refuse_homeless(controller: &Controller, resources: &Resources<'_>) -> Result
     }
 }
 
-fn device_rules(layout: &Layout, plan: &Cgroups, resources: &Resources<'_>) -> Result<Vec<Outside>> {
+/// v1's lines; v2's program is no limit to be written first: the kernel checks and compiles it for as long as half a
+/// mount tree takes, and nothing but the payload has to be held by it.
+fn device_lines(layout: &Layout, plan: &mut Cgroups, resources: &Resources<'_>) -> Result<Vec<Outside>> {
     let rules = devices::rules(&resources.devices)?;
     let trees = || layout.hierarchies.iter().zip(&plan.dirs);
     if let Some((_, dir)) = trees().find(|(t, _)| t.controllers.iter().any(|c| c == "devices")) {
@@ -176,7 +180,8 @@ fn device_rules(layout: &Layout, plan: &Cgroups, resources: &Resources<'_>) -> R
     // v2 needs no controller for it: the program hangs on the directory.
     if let Some((_, dir)) = trees().find(|(t, _)| t.version == Version::V2) {
         let limit = |program| Outside::LimitDevices { dir: dir.clone(), program, rules: rules.len() };
-        return Ok(devices::program(&rules)?.map(limit).into_iter().collect());
+        plan.after = devices::program(&rules)?.map(limit).into_iter().collect();
+        return Ok(Vec::new());
     }
     if !resources.devices.is_empty() {
         bail!("linux.resources.devices: no cgroup hierarchy here has the devices controller");

@@ -51,7 +51,8 @@ fn host(spec: &Spec<'_>) -> Result<Vec<(HookKind, Vec<Hook>)>> {
 /// Inside: wait for the host's hooks, then run the container's own, still on the host's tree.
 pub(super) fn before_pivot(draft: &mut Draft<'_>) -> Result<()> {
     let (host, own) = (host(draft.spec)?, of(draft.spec, HookKind::CreateContainer)?);
-    if !host.is_empty() {
+    // Its own hooks wait for the host's side, too: they are held by the container's limits.
+    if !host.is_empty() || !own.is_empty() {
         draft.inside.push(Inside::Tell { mark: Mark::HooksDue });
         draft.inside.push(Inside::Await { mark: Mark::HooksRan });
     }

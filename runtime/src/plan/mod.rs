@@ -209,7 +209,10 @@ impl Draft<'_> {
         self.before.extend(v2.map(|dir| Outside::OwnCgroup { dir, uid, gid }));
     }
 
-    fn open_namespaces(&mut self) {
+    /// Returns the steps that join them. The user namespace is joined by the process in the middle (its line stands
+    /// there to be read, and to name a failure), the pid namespace by birth.
+    fn open_namespaces(&mut self) -> Vec<Inside> {
+        let mut joins = Vec::new();
         for (kind, path) in self.namespaces.joined.clone() {
             let slot = self.slot();
             self.before.push(Outside::OpenNamespace { kind, path, slot });
@@ -218,16 +221,18 @@ impl Draft<'_> {
                 NamespaceKind::Pid => self.pid_namespace = Some(slot),
                 _ => {}
             }
+            if kind != NamespaceKind::Pid {
+                joins.push(Inside::Join { kind, slot });
+            }
         }
+        joins
     }
 
-    /// The user namespace is joined by the process in the middle (its line stands here to be read, and to name a
-    /// failure there), the pid namespace by birth.
-    fn join_namespaces(&mut self) {
-        for (n, (kind, _)) in self.namespaces.joined.iter().enumerate() {
-            if *kind != NamespaceKind::Pid {
-                self.inside.push(Inside::Join { kind: *kind, slot: Slot(n) });
-            }
+    fn enter_cgroups(&mut self, dirs: Vec<PathBuf>) {
+        for dir in dirs {
+            let slot = self.slot();
+            self.before.push(Outside::OpenCgroup { dir: dir.clone(), slot });
+            self.inside.push(Inside::EnterCgroup { dir, slot });
         }
     }
 

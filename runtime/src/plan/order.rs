@@ -19,13 +19,15 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     d.before.extend(cgroups.before);
     d.warnings.extend(cgroups.warnings);
     d.own_cgroup(); //                                     so that a user namespace's root may divide its own group
-    d.open_namespaces(); //                                while their paths still mean what the caller meant
+    let joins = d.open_namespaces(); //                    while their paths still mean what the caller meant
 
     // ── Inside, from the first instruction ──────────────────────────────────────────────────────────────────
+    let v1 = !cgroups.enter.is_empty();
+    d.enter_cgroups(cgroups.enter); //                     all it costs is the container's from here on
     if d.namespaces.makes(User) {
         d.await_mark(Mark::IdsMapped); //                  before it the child is nobody, and may do nothing
     }
-    d.join_namespaces(); //                                the others' before anything is made in them
+    d.inside.extend(joins); //                             the others' before anything is made in them
     if d.namespaces.has(User) && d.namespaces.maps_root() {
         d.inside.push(Inside::BecomeRoot); //              of the user namespace
     }
@@ -38,12 +40,8 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     }
     d.names(); //                                          hostname and domainname
     d.inside.extend(sysctls.into_iter().map(|(key, value)| Inside::Sysctl { key, value }));
-    let v1 = !cgroups.attach.is_empty();
-    if d.namespaces.makes(Cgroup) {
-        if v1 {
-            d.await_mark(Mark::Attached); //               its root is where the child is when it is made
-        }
-        d.inside.push(Inside::NewCgroupNamespace);
+    if d.namespaces.makes(Cgroup) && v1 {
+        d.inside.push(Inside::NewCgroupNamespace); //      its root is where the child is when it is made
     }
 
     // ── The tree of mounts, still beside the host's ─────────────────────────────────────────────────────────
@@ -61,9 +59,6 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     hooks::before_pivot(d)?; //                            prestart, createRuntime, createContainer (config.md#lifecycle)
     d.make_working_directory(process)?; //                 while the root can still be written to
     rootfs::restrictions(d)?; //                           after hooks, which may need what is hidden here
-    if v1 && !d.namespaces.makes(Cgroup) {
-        d.await_mark(Mark::Attached); //                   attaching waits for RCU on v1; the mounts hid that
-    }
     rootfs::enter(d)?; //                                  from here on the host's tree is out of reach
 
     // ── Who it is: limits, then ids and capabilities, each the last moment that may set it ──────────────────
@@ -78,8 +73,8 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     // ── The clone, and the host's side of the conversation ──────────────────────────────────────────────────
     d.spawn.into = cgroups.into;
     d.spawn.new = d.namespaces.new.clone();
-    // Cgroup: made by the child once it is in its group. Time: offsets are set before anyone is born into it.
-    d.spawn.new.retain(|kind| *kind != Cgroup && (*kind != Time || offsets.is_empty()));
+    // Cgroup: on v1 made by the child once it is in its groups. Time: offsets are set before anyone is born into it.
+    d.spawn.new.retain(|kind| (*kind != Cgroup || !v1) && (*kind != Time || offsets.is_empty()));
     let mut borrowed = Vec::new();
     if !offsets.is_empty() {
         d.before.push(Outside::OffsetClocks { offsets });
@@ -97,10 +92,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
         d.after.push(Outside::Tell { mark: Mark::IdsMapped });
     }
     d.after.extend(identity::oom_score(process)?); //      by the host: in a user namespace /proc/PID is not its own
-    d.after.extend(cgroups.attach.into_iter().map(|dir| Outside::Attach { dir }));
-    if v1 {
-        d.after.push(Outside::Tell { mark: Mark::Attached });
-    }
+    d.after.extend(cgroups.after); //                      while the child makes its mounts
     if process.terminal {
         d.after.push(Outside::Hear { mark: Mark::Console });
         if let Console::Socket(socket) = &d.options.console {

@@ -25,11 +25,9 @@ pub enum Mark {
     Born = 9,
     /// Parent to child: the id maps are written.
     IdsMapped = 1,
-    /// Parent to child: the child is in its cgroup in every hierarchy.
-    Attached,
     /// Child to parent: the namespaces and mounts stand, the root is not yet pivoted.
     HooksDue,
-    /// Parent to child: the host's hooks ran.
+    /// Parent to child: every limit holds, and the host's hooks ran.
     HooksRan,
     /// Child to parent: carries the master end of the terminal.
     Console,
@@ -42,7 +40,6 @@ impl fmt::Display for Mark {
         f.write_str(match self {
             Mark::Born => "its birth",
             Mark::IdsMapped => "the id maps",
-            Mark::Attached => "the cgroup",
             Mark::HooksDue => "the moment for hooks",
             Mark::HooksRan => "the host's hooks",
             Mark::Console => "the terminal",
@@ -151,8 +148,10 @@ pub enum Outside {
         uid: u32,
         gid: u32,
     },
-    Attach {
+    /// For the new process to enter: it can't reach the path once it is in namespaces of its own.
+    OpenCgroup {
         dir: PathBuf,
+        slot: Slot,
     },
     /// The root directory itself, where there is no mount namespace to attach a copy in.
     OpenRoot {
@@ -270,6 +269,10 @@ pub enum Inside {
     },
     Tell {
         mark: Mark,
+    },
+    EnterCgroup {
+        dir: PathBuf,
+        slot: Slot,
     },
     BecomeRoot,
     Join {

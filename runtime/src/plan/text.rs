@@ -33,7 +33,7 @@ impl Display for Outside {
                 write!(f, "limit devices of {} by {}", dir.display(), plural(*rules, "rule"))
             }
             Outside::OwnCgroup { dir, uid, gid } => write!(f, "give cgroup {} to {uid}:{gid}", dir.display()),
-            Outside::Attach { dir } => write!(f, "attach it to cgroup {}", dir.display()),
+            Outside::OpenCgroup { dir, .. } => write!(f, "open cgroup {}", dir.display()),
             Outside::OpenRoot { path, .. } => write!(f, "open {}", path.display()),
             Outside::OpenNamespace { kind, path, .. } => {
                 write!(f, "open {} namespace {}", name(*kind), path.display())
@@ -113,6 +113,7 @@ impl Display for Inside {
         match self {
             Inside::Await { mark } => write!(f, "wait for {mark}"),
             Inside::Tell { mark } => write!(f, "tell the runtime: {mark}"),
+            Inside::EnterCgroup { dir, .. } => write!(f, "enter cgroup {}", dir.display()),
             Inside::BecomeRoot => f.write_str("become root of the user namespace"),
             Inside::Join { kind, .. } => write!(f, "join the {} namespace", name(*kind)),
             Inside::NewCgroupNamespace => f.write_str("make a cgroup namespace"),

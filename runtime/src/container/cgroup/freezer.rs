@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Cgroup;
+use crate::sys::kernfs;
 
 /// Freezing is a matter of milliseconds, unless a process sleeps in the kernel and can't be stopped.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -129,17 +131,13 @@ fn set_v2(dir: &Path, frozen: bool) -> Result<()> {
 
 fn read(dir: &Path, file: &str) -> Result<String> {
     let path = dir.join(file);
-    match fs::read_to_string(&path) {
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => Ok(String::new()),
+    match kernfs::read(&path) {
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(String::new()),
         other => other.map_err(|e| anyhow!("read {}: {e}", path.display())),
     }
 }
 
 fn write(dir: &Path, file: &str, value: &str) -> Result<()> {
     let path = dir.join(file);
-    fs::OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .and_then(|mut f| std::io::Write::write_all(&mut f, value.as_bytes()))
-        .map_err(|e| anyhow!("write {value} to {}: {e}", path.display()))
+    kernfs::write(&path, value).map_err(|e| anyhow!("write {value} to {}: {e}", path.display()))
 }

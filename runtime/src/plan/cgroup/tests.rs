@@ -210,7 +210,7 @@ fn the_path_decides_where_each_tree_holds_the_container() {
         let plan = planned(&layout, path, "{}").unwrap().0;
         let top = Path::new("/sys/fs/cgroup");
         assert_eq!(plan.dirs, [top.join(v1), top.join(v2)], "{path}");
-        assert_eq!((plan.attach, plan.into), (vec![top.join(v1)], Some(top.join(v2))));
+        assert_eq!((plan.enter, plan.into), (vec![top.join(v1)], Some(top.join(v2))));
     }
     for path in ["/", "..", "a/.."] {
         let error = planned(&layout, path, "{}").unwrap_err().to_string();
@@ -236,10 +236,7 @@ fn v2_enables_what_there_is_and_insists_on_what_is_limited() {
     let row = |dir| (Path::new(dir), 8, "cpu pids".to_owned());
     assert_eq!(enabled, [row("/sys/fs/cgroup"), row("/sys/fs/cgroup/a")]);
     assert!(matches!(&plan.before[0], Outside::MakeCgroup { dir } if dir == Path::new("/sys/fs/cgroup/a/b")));
-    assert!(
-        plan.before.iter().any(|s| matches!(s, Outside::LimitDevices { .. })),
-        "no rules still means the default"
-    );
+    assert!(matches!(&plan.after[..], [Outside::LimitDevices { .. }]), "no rules still means the default");
 }
 
 #[test]
