@@ -19,12 +19,13 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::container::id::Id;
 use crate::container::store::{Container, Store, default_root};
 use crate::report::{Level, Log};
+use crate::sys::exe;
 
 /// Run OCI containers
 #[derive(Parser)]
@@ -141,6 +142,9 @@ fn settle(global: &Global) -> Result<(Level, &str)> {
 
 fn dispatch(context: &Context, words: &[OsString]) -> Result<ExitCode> {
     let name = words.first().and_then(|w| w.to_str()).unwrap_or_default();
+    if matches!(name, "run" | "create") {
+        exe::protect().context("protect the runtime's own program from the container")?;
+    }
     match name {
         "run" => verb(context, words, run::run),
         "create" => verb(context, words, create::run),

@@ -67,6 +67,8 @@ impl Host<'_> {
                 self.handles[slot.0] = Some(cgroup::open_to_enter(dir)?);
                 Ok(())
             }
+            // The child inherits it, and exec ends it.
+            Outside::ForbidTracing => nix::sys::prctl::set_dumpable(false).context("PR_SET_DUMPABLE"),
             Outside::OpenRoot { path, slot } => {
                 let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
                 self.handles[slot.0] = Some(open(path, flags, Mode::empty()).context("open")?);

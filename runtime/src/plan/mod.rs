@@ -217,7 +217,10 @@ impl Draft<'_> {
             let slot = self.slot();
             self.before.push(Outside::OpenNamespace { kind, path, slot });
             match kind {
-                NamespaceKind::User => self.spawn.via = Some(slot),
+                NamespaceKind::User => {
+                    self.before.push(Outside::ForbidTracing);
+                    self.spawn.via = Some(slot);
+                }
                 NamespaceKind::Pid => self.pid_namespace = Some(slot),
                 _ => {}
             }

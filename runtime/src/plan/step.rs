@@ -153,6 +153,8 @@ pub enum Outside {
         dir: PathBuf,
         slot: Slot,
     },
+    /// Who is in a user namespace already is almighty over those who join it, until they exec (CVE-2016-9962).
+    ForbidTracing,
     /// The root directory itself, where there is no mount namespace to attach a copy in.
     OpenRoot {
         path: PathBuf,

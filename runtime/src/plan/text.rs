@@ -34,6 +34,7 @@ impl Display for Outside {
             }
             Outside::OwnCgroup { dir, uid, gid } => write!(f, "give cgroup {} to {uid}:{gid}", dir.display()),
             Outside::OpenCgroup { dir, .. } => write!(f, "open cgroup {}", dir.display()),
+            Outside::ForbidTracing => f.write_str("let nobody trace it"),
             Outside::OpenRoot { path, .. } => write!(f, "open {}", path.display()),
             Outside::OpenNamespace { kind, path, .. } => {
                 write!(f, "open {} namespace {}", name(*kind), path.display())

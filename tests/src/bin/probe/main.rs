@@ -5,6 +5,7 @@
 //! too: `{"error":"EACCES"}`. The program is static and needs nothing in the root file system but itself.
 
 mod alive;
+mod attack;
 mod files;
 mod hook;
 mod process;
@@ -49,6 +50,8 @@ const COMMANDS: &[Command] = &[
     ("line", 0, alive::line),
     ("spawn", 1, alive::spawn),
     ("alloc", 1, alive::alloc),
+    // attack.rs
+    ("overwrite", 1, attack::overwrite),
     // hook.rs
     ("hook", 2, hook::record),
     ("hook-fail", 1, hook::fail),

@@ -1,0 +1,102 @@
+//! What has gone wrong in container runtimes: each attack is played, as far as one machine can, and must fail.
+
+use ampoule_tests::{Bundle, Container, ampoule_only, field};
+use serde_json::json;
+use std::fs;
+
+/// Every capability there is.
+fn almighty(bundle: Bundle) -> Bundle {
+    bundle.with(|config| {
+        let all: Vec<_> = ["CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "KILL", "SETGID", "SETUID"]
+            .into_iter()
+            .chain(["SETPCAP", "NET_ADMIN", "SYS_CHROOT", "SYS_PTRACE", "SYS_ADMIN", "MKNOD", "SYS_RAWIO"])
+            .map(|name| format!("CAP_{name}"))
+            .collect();
+        config["process"]["capabilities"] = json!({
+            "bounding": all, "effective": all, "permitted": all
+        });
+    })
+}
+
+/// A container in the pid namespace (and others) of another.
+fn beside(bundle: Bundle, other: &Container, kinds: &[(&str, &str)]) -> Container {
+    let pid = other.pid();
+    Container::of(kinds.iter().fold(bundle, |bundle, (kind, name)| {
+        let path = format!("/proc/{pid}/ns/{name}");
+        bundle.without_namespace(kind).adding("/linux/namespaces", json!({ "type": kind, "path": path }))
+    }))
+}
+
+/// The number of a container's first process in the innermost pid namespace that it is in.
+fn inner_pid(container: &Container) -> String {
+    let status = fs::read_to_string(format!("/proc/{}/status", container.pid())).unwrap();
+    field(&status, "NSpid").split_whitespace().last().unwrap().to_owned()
+}
+
+/// Has the pid namespace's other inhabitants take hold of the program of the victim's first process, and try every
+/// way to write to it once that has ended.
+#[track_caller]
+fn overwrite_the_program_of(victim: &Container, namespace: &Container) {
+    let exe = format!("/proc/{}/exe", inner_pid(victim));
+    let attack = almighty(Bundle::asking(&["overwrite", &exe]).writable());
+    let attacker = beside(attack, namespace, &[("pid", "pid")]);
+    attacker.launch();
+    attacker.wait_output("holding");
+    victim.delete_force().ok();
+    attacker.wait_output("setattr");
+    let answers = attacker.output().answers();
+    let ways = answers[1].as_object().unwrap();
+    assert_eq!(ways.len(), 5, "{answers:?}");
+    for (way, said) in ways {
+        assert!(said.as_str().is_some_and(|said| said.starts_with('E')), "{way}: {answers:?}");
+    }
+}
+
+/// CVE-2019-5736: a process that is to become a container's still has the runtime's own program behind its exe link.
+#[test]
+fn the_runtimes_program_cannot_be_overwritten_from_a_container() {
+    let namespace = Container::of(Bundle::sleeping());
+    namespace.launch();
+    let victim = beside(Bundle::sleeping(), &namespace, &[("pid", "pid")]);
+    victim.create().ok();
+    overwrite_the_program_of(&victim, &namespace);
+}
+
+/// The same with a payload that is the runtime's program once more.
+#[test]
+fn the_runtimes_program_cannot_be_overwritten_where_it_is_the_payload() {
+    ampoule_only!("runc 1.1 does not run a payload of that name: its own sealed copy is gone by then");
+    let namespace = Container::of(Bundle::sleeping());
+    namespace.launch();
+    let bundle = Bundle::sleeping().writable().with(|config| {
+        // Opening the pipe as its log, it waits for a reader.
+        config["process"]["args"] = json!(["/proc/self/exe", "--log", "/tmp/pipe", "list"]);
+    });
+    nix::unistd::mkfifo(&bundle.rootfs().join("tmp/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let victim = beside(bundle, &namespace, &[("pid", "pid")]);
+    victim.launch();
+    assert_eq!(victim.status(), "running");
+    overwrite_the_program_of(&victim, &namespace);
+}
+
+/// CVE-2016-9962: who is in the namespaces already could trace a process that enters them and is not yet confined.
+#[test]
+fn a_process_that_joins_namespaces_cannot_be_traced_by_who_is_in_them() {
+    let mapping = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    let mapped = |bundle: Bundle| {
+        bundle.with(|config| {
+            config["linux"]["uidMappings"] = mapping.clone();
+            config["linux"]["gidMappings"] = mapping.clone();
+        })
+    };
+    let first = Container::of(mapped(Bundle::sleeping().with_namespace("user")));
+    first.launch();
+    let joined = [("user", "user"), ("pid", "pid")];
+    let victim = beside(mapped(Bundle::sleeping()), &first, &joined);
+    victim.create().ok();
+    let inside = inner_pid(&victim);
+    let (memory, exe) = (format!("/proc/{inside}/mem"), format!("/proc/{inside}/exe"));
+    let attack = almighty(mapped(Bundle::asking(&["open", &memory, "rw", ",", "readlink", &exe])));
+    let answers = beside(attack, &first, &joined).run().ok().answers();
+    assert_eq!(answers, [json!({ "error": "EACCES" }), json!({ "error": "EACCES" })]);
+}
