@@ -46,6 +46,10 @@ fn facts(host: Option<&str>) -> Result<Facts> {
 }
 
 pub(super) fn run(_: &Context, args: Plan) -> Result<ExitCode> {
+    plan(&args).with_context(|| format!("plan {}", args.id))
+}
+
+fn plan(args: &Plan) -> Result<ExitCode> {
     let id = Id::new(&args.id)?;
     let bundle = Bundle::open(&args.bundle)?;
     let spec = bundle.spec()?;
