@@ -8,7 +8,6 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use nix::unistd::Pid;
 
 use crate::{must, sys};
 
@@ -83,12 +82,11 @@ pub(crate) fn limit_devices_v2(group: BorrowedFd<'_>) {
     must("attach the device program", sys::attach(&program, group));
 }
 
-/// Moves the process into every group. Each hierarchy may wait for an RCU grace period, so the container
-/// mounts meanwhile.
-pub(crate) fn attach(groups: &[String], pid: Pid) {
-    let pid = pid.to_string();
+/// Moves the calling process, which has one thread, into every group. Moved from outside, by `cgroup.procs`, it
+/// would wait for RCU in each hierarchy: three times as long as all the rest.
+pub(crate) fn enter(groups: &[String]) {
     for group in groups {
-        put(group, "cgroup.procs", &pid);
+        put(group, "tasks", "0");
     }
 }
 

@@ -1,7 +1,6 @@
 //! The child's side: from the fresh namespaces to the program.
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -9,13 +8,17 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod, stat};
 use nix::unistd::{chdir, mkdir, pivot_root, sethostname, setsid, symlinkat};
 
-use crate::{Laps, must, sys};
+use crate::{Laps, cgroup, must, sys};
 
 const NOTHING: Option<&CStr> = None;
 
-/// Turns the calling process into the container and runs the program in it. `attached` becomes readable
-/// when the process is in its cgroups; none means that it was born there.
-pub(crate) fn play(root: &CStr, v2: bool, attached: Option<OwnedFd>, program: &[&CStr], mut laps: Laps) -> ! {
+/// Turns the calling process into the container and runs the program in it. On v1 it enters `groups`, on v2 it was
+/// born there.
+pub(crate) fn play(root: &CStr, v2: bool, groups: &[String], program: &[&CStr], mut laps: Laps) -> ! {
+    if !v2 {
+        cgroup::enter(groups);
+        laps.lap("c:enter");
+    }
     must("setsid", setsid());
     must("sethostname", sethostname("floor"));
     must("make / a slave", mount(NOTHING, c"/", NOTHING, MsFlags::MS_REC | MsFlags::MS_SLAVE, NOTHING));
@@ -29,10 +32,6 @@ pub(crate) fn play(root: &CStr, v2: bool, attached: Option<OwnedFd>, program: &[
     read_only_paths();
     masked_paths();
     laps.lap("c:mask");
-    if let Some(attached) = attached {
-        must("wait for the cgroups", nix::unistd::read(&attached, &mut [0]));
-    }
-    laps.lap("c:attach");
     must("pivot_root", pivot_root(c".", c"."));
     must("umount the old root", umount2(c".", MntFlags::MNT_DETACH));
     must("chdir to /", chdir(c"/"));

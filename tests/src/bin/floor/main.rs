@@ -21,7 +21,6 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 use nix::sys::wait::{WaitStatus, waitpid};
 
@@ -80,7 +79,6 @@ fn run(root: &CStr, name: &str, v2: bool, program: &[&CStr]) -> ExitCode {
     let groups = if v2 { cgroup::create_v2(name) } else { cgroup::create_v1(name) };
     laps.lap("cgroup");
 
-    let (attached, attach) = must("pipe2", nix::unistd::pipe2(OFlag::O_CLOEXEC));
     let mut flags = CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
@@ -96,15 +94,9 @@ fn run(root: &CStr, name: &str, v2: bool, program: &[&CStr]) -> ExitCode {
         into = Some(dir);
     }
     let Some(child) = must("clone3", sys::clone3(flags, into.as_ref().map(AsFd::as_fd))) else {
-        let attached = (!v2).then_some(attached);
-        container::play(root, v2, attached, program, Laps::new());
+        container::play(root, v2, &groups, program, Laps::new());
     };
 
-    if !v2 {
-        cgroup::attach(&groups, child);
-        laps.lap("attach");
-        must("tell the child", nix::unistd::write(&attach, b"x"));
-    }
     let status = must("wait", waitpid(child, None));
     laps.lap("child");
     cgroup::remove(&groups);
