@@ -23,7 +23,7 @@ impl Bundle {
             fs::create_dir_all(bundle.rootfs().join(dir)).expect("make the rootfs");
         }
         let (from, to) = (engine::probe(), bundle.rootfs().join("bin/probe"));
-        fs::hard_link(from, &to).or_else(|_| fs::copy(from, &to).map(drop)).expect("install the probe");
+        fs::hard_link(from, &to).unwrap_or_else(|_| install(from, &to));
         let mut args = vec!["/bin/probe"];
         args.extend(questions);
         bundle.with(|c| c["process"]["args"] = json!(args))
@@ -110,6 +110,15 @@ impl Bundle {
     pub fn write(&self) {
         fs::write(self.beside("config.json"), self.config.to_string()).expect("write config.json");
     }
+}
+
+/// Copies a program.
+///
+/// By another process: a file that this one had open for writing could still be so in a child that another thread of
+/// it is starting, and such a program cannot be run (ETXTBSY).
+pub fn install(from: &Path, to: &Path) {
+    let done = std::process::Command::new("cp").arg(from).arg(to).status().expect("run cp");
+    assert!(done.success(), "copy {} to {}", from.display(), to.display());
 }
 
 /// What `runc spec` prints, but without a terminal.

@@ -199,8 +199,13 @@ impl Container {
         wait_for(&format!("{text:?} in the output"), || self.output().stdout.contains(text));
     }
 
-    /// Everything of the container that the host still has: processes, cgroups, mounts, state.
+    /// Everything of the container that the host still has: processes, cgroups, mounts, state. A process that was
+    /// killed may take a moment to go.
     pub fn leftovers(&self) -> Vec<String> {
+        let end = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < end && !pids_mentioning(&self.id).is_empty() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let pids = pids_mentioning(&self.id).into_iter().map(|p| format!("process {p}"));
         let cgroups = cgroup::cgroups_named(&self.id).into_iter().map(|c| format!("cgroup {}", c.display()));
         let bundle = self.bundle.path().to_str().expect("a UTF-8 path");

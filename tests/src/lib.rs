@@ -18,7 +18,7 @@ mod sys;
 mod wait;
 
 pub use ability::{can_raise_limits, has_cgroup_v1, has_cgroup_v2_controller, met};
-pub use bundle::{Bundle, default_spec};
+pub use bundle::{Bundle, default_spec, install};
 pub use cgroup::{Cgroups, cgroups_named, pids_in, remove_cgroup};
 pub use console::{ConsoleSocket, Terminal};
 pub use container::{Call, Container, Layout};

@@ -1,6 +1,6 @@
 //! `plan` and `check`: what would be done and what could be, told without root and without doing it.
 
-use ampoule_tests::{Bundle, Container, Outcome, ampoule_only};
+use ampoule_tests::{Bundle, Container, Outcome, ampoule_only, install};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -11,11 +11,7 @@ const WHY: &str = "no other runtime has these verbs";
 /// An ordinary user's call, with a copy of the program that he may reach, in an empty directory of his.
 fn as_user(bundle: &Bundle, args: &[&str]) -> Outcome {
     let program = bundle.beside("program");
-    // By another process: a file that this one had open for writing could still be so in a child that another
-    // thread of it is starting, and such a program cannot be run (ETXTBSY).
-    let copied =
-        Command::new("cp").arg(ampoule_tests::Engine::get().program()).arg(&program).status().unwrap();
-    assert!(copied.success());
+    install(ampoule_tests::Engine::get().program(), &program);
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
     bundle.write();
     let mut command = Command::new(&program);
