@@ -9,12 +9,20 @@ use crate::sys::kernfs;
 /// What a plan may depend on besides config.json.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Where which cgroup controller lives.
+    /// Where which cgroup controller lives, of the hierarchies that the runtime may use.
     pub cgroups: Layout,
+    /// The hierarchies that are there, too, but not for us: an ordinary user's without delegation.
+    pub foreign: Layout,
     /// The runtime's permitted capabilities, bit N for capability number N (capabilities(7)).
     pub capabilities: u64,
     /// The runtime's effective user id.
     pub euid: u32,
+    /// The runtime's effective group id.
+    pub egid: u32,
+    /// Without rights over the host: what root does there is done inside, by a helper, or left out.
+    pub rootless: bool,
+    /// The runtime's own oom_score_adj, below which nobody may go without CAP_SYS_RESOURCE.
+    pub oom_score_adj: i32,
 }
 
 /// The mounted cgroup hierarchies. v1, v2 and the hybrid of both are the same thing here: each controller lives in
@@ -87,14 +95,43 @@ impl Hierarchy {
     }
 }
 
+impl Facts {
+    /// All hierarchies of the host, ours or not.
+    pub fn host_cgroups(&self) -> Layout {
+        let hierarchies = [&self.cgroups.hierarchies[..], &self.foreign.hierarchies[..]].concat();
+        Layout { hierarchies }
+    }
+}
+
 /// Looks at the host. What can't be read counts as absent: the planner then names what a wish lacks.
-pub fn gather() -> Facts {
+///
+/// `rootless` is the user's word; without one, who may not mount is rootless.
+pub fn gather(rootless: Option<bool>) -> Facts {
     let held = caps::read(None, caps::CapSet::Permitted).unwrap_or_default();
-    Facts {
+    let mut facts = Facts {
         cgroups: layout(&read("/proc/self/cgroup")),
+        foreign: Layout::default(),
         capabilities: held.iter().fold(0, |mask, cap| mask | cap.bitmask()),
         euid: nix::unistd::geteuid().as_raw(),
+        egid: nix::unistd::getegid().as_raw(),
+        rootless: rootless.unwrap_or(!held.contains(&caps::Capability::CAP_SYS_ADMIN)),
+        oom_score_adj: 0,
+    };
+    if facts.rootless {
+        facts.oom_score_adj = read("/proc/self/oom_score_adj").trim_end().parse().unwrap_or_default();
+        (facts.cgroups.hierarchies, facts.foreign.hierarchies) =
+            facts.cgroups.hierarchies.into_iter().partition(is_delegated);
     }
+    facts
+}
+
+/// Whether this process may make a group where its container's would be, and move a process there: that takes the
+/// right to write to both groups and to the one above them (cgroup-v2.rst, "Delegation Containment").
+fn is_delegated(tree: &Hierarchy) -> bool {
+    let own = tree.mount.join(tree.own.trim_start_matches('/'));
+    let above = if tree.version == Version::V2 && tree.own != "/" { own.parent() } else { Some(&*own) };
+    let writable = |path: &Path| nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
+    above.is_some_and(|above| writable(above) && writable(&above.join("cgroup.procs")))
 }
 
 /// The directories of a process's cgroups, but only those of that name: any other is not the container's alone.
@@ -246,7 +283,7 @@ mod tests {
 
     #[test]
     fn this_host_has_its_facts() {
-        let facts = gather();
+        let facts = gather(None);
         assert_eq!(facts.euid, nix::unistd::geteuid().as_raw());
         for tree in &facts.cgroups.hierarchies {
             assert!(tree.own.starts_with('/'), "{tree:?}");

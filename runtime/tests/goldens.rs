@@ -1,4 +1,5 @@
-//! Golden plans: `tests/plans/NAME.json`, planned for a v1 and a v2 host, must read `NAME.v1.txt` and `NAME.v2.txt`.
+//! Golden plans: `tests/plans/NAME.json`, planned for a v1 and a v2 host, must read `NAME.v1.txt` and `NAME.v2.txt`;
+//! `rootless-NAME` is planned for user 1000, whom the host has delegated no cgroup.
 //! `UPDATE=1 cargo test -p ampoule goldens` writes them anew; the diff is the review.
 
 use std::fs;
@@ -14,8 +15,16 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/plans")
 }
 
+fn root(cgroups: Layout) -> Facts {
+    Facts { cgroups, capabilities: u64::MAX, ..Facts::default() }
+}
+
+fn user(foreign: Layout) -> Facts {
+    Facts { foreign, euid: 1000, egid: 1000, rootless: true, ..Facts::default() }
+}
+
 /// The plan of a document, or the one line that refuses it.
-fn plan(config: &[u8], cgroups: Layout) -> String {
+fn plan(config: &[u8], facts: &Facts) -> String {
     let spec = match spec::parse(config) {
         Ok(spec) => spec,
         Err(e) => return format!("refused: {e}\n"),
@@ -23,9 +32,8 @@ fn plan(config: &[u8], cgroups: Layout) -> String {
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
     let console = if terminal { Console::Foreground } else { Console::None };
     let options = Options { console, ..Options::default() };
-    let facts = Facts { cgroups, capabilities: u64::MAX, euid: 0 };
     let bundle = Path::new("/bundle");
-    match create(&Request { id: "web", bundle, spec: &spec, facts: &facts, options: &options }) {
+    match create(&Request { id: "web", bundle, spec: &spec, facts, options: &options }) {
         Ok(plan) => plan.to_string(),
         Err(e) => format!("refused: {e:#}\n"),
     }
@@ -42,7 +50,8 @@ fn plans_read_as_their_goldens() {
         let bytes = fs::read(&config).unwrap();
         for (host, layout) in [("v1", Layout::pure_v1()), ("v2", Layout::pure_v2())] {
             let golden = config.with_extension(format!("{host}.txt"));
-            let planned = plan(&bytes, layout);
+            let rootless = config.file_name().is_some_and(|n| n.to_string_lossy().starts_with("rootless-"));
+            let planned = plan(&bytes, &if rootless { user(layout) } else { root(layout) });
             if std::env::var_os("UPDATE").is_some() {
                 fs::write(&golden, &planned).unwrap();
             }
@@ -64,8 +73,9 @@ proptest! {
         let end = text[at..].find([',', '}', ']']).map_or(text.len(), |n| at + n);
         for value in [with.clone(), format!("{with:?}"), "null".into(), "-1".into(), "[]".into(), "{}".into()] {
             let changed = format!("{}{value}{}", &text[..at], &text[end..]);
-            plan(changed.as_bytes(), Layout::pure_v2());
-            plan(changed.as_bytes(), Layout::hybrid());
+            plan(changed.as_bytes(), &root(Layout::pure_v2()));
+            plan(changed.as_bytes(), &root(Layout::hybrid()));
+            plan(changed.as_bytes(), &user(Layout::pure_v2()));
         }
     }
 

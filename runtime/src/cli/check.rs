@@ -77,13 +77,13 @@ pub(super) struct Check {
 }
 
 pub(super) fn run(_: &Context, args: Check) -> Result<ExitCode> {
-    let facts = crate::facts::gather();
+    let facts = crate::facts::gather(None);
     let kernel = text("/proc/sys/kernel/osrelease");
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         architecture: std::env::consts::ARCH,
         sections: vec![
-            Section { about: "cgroups", findings: cgroups::findings(&facts.cgroups) },
+            Section { about: "cgroups", findings: cgroups::findings(&facts.host_cgroups()) },
             Section { about: "kernel", findings: kernel::findings() },
             Section { about: "users and confinement", findings: users::findings() },
         ],

@@ -83,6 +83,7 @@ fn create(context: &Context, args: &Create) -> Result<ExitCode> {
         id: &id,
         bundle: &args.bundle,
         options: args.options(Console::None)?,
+        rootless: context.rootless,
         pid_file: args.pid_file.as_deref(),
         pidfd_socket: args.pidfd_socket.as_deref(),
         gate: Gate::Shut,

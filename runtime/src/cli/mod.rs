@@ -49,7 +49,7 @@ struct Global {
     /// Use systemd for cgroups (a later version's)
     #[arg(long)]
     systemd_cgroup: bool,
-    /// true, false or auto: whether to do without root (a later version's)
+    /// true, false or auto: whether to do without root's rights
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     rootless: String,
     /// cgroupfs: crun's spelling of the choice above
@@ -72,6 +72,8 @@ enum Verb {
 struct Context {
     log: Log,
     store: Store,
+    /// The user's word; None: as his rights are.
+    rootless: Option<bool>,
 }
 
 impl Context {
@@ -101,7 +103,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(global) => global,
         Err(e) => return usage(e),
     };
-    let (level, json_errors) = match settle(&global) {
+    let (level, json_errors, rootless) = match settle(&global) {
         Ok(settled) => settled,
         Err(e) => return fail(&e),
     };
@@ -112,8 +114,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(log) => log,
         Err(e) => return fail(&e),
     };
-    let store = Store::new(global.root.unwrap_or_else(|| default_root(false)));
-    let context = Context { log, store };
+    let store = Store::new(global.root.unwrap_or_else(|| default_root(rootless)));
+    let context = Context { log, store, rootless };
     match dispatch(&context, words) {
         Ok(code) => code,
         Err(e) => {
@@ -124,20 +126,21 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// Refuses what only a later version does, rather than pretending.
-fn settle(global: &Global) -> Result<(Level, &str)> {
+fn settle(global: &Global) -> Result<(Level, &str, Option<bool>)> {
     if global.systemd_cgroup || global.cgroup_manager == "systemd" {
         bail!("--systemd-cgroup: not part of this version; the cgroupfs driver works without it");
     }
     if global.cgroup_manager != "cgroupfs" {
         bail!("--cgroup-manager: {:?}, expected cgroupfs", global.cgroup_manager);
     }
-    match global.rootless.as_str() {
-        "false" | "auto" => {}
-        "true" => bail!("--rootless: not part of this version; run as root"),
+    let rootless = match global.rootless.as_str() {
+        "auto" => None,
+        "true" => Some(true),
+        "false" => Some(false),
         other => bail!("--rootless: {other:?}, expected true, false or auto"),
-    }
+    };
     let level = if global.debug { Level::Debug } else { Level::parse(&global.log_level)? };
-    Ok((level, &global.log_format))
+    Ok((level, &global.log_format, rootless))
 }
 
 fn dispatch(context: &Context, words: &[OsString]) -> Result<ExitCode> {

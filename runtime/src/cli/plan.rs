@@ -33,27 +33,27 @@ pub(super) struct Plan {
     id: String,
 }
 
-fn facts(host: Option<&str>) -> Result<Facts> {
+fn facts(rootless: Option<bool>, host: Option<&str>) -> Result<Facts> {
     let cgroups = match host {
-        None => return Ok(facts::gather()),
+        None => return Ok(facts::gather(rootless)),
         Some("v1") => Layout::pure_v1(),
         Some("v2") => Layout::pure_v2(),
         Some("hybrid") => Layout::hybrid(),
         Some(other) => bail!("--host: {other:?}, expected v1, v2 or hybrid"),
     };
     // Such a host is root's, and holds nothing back.
-    Ok(Facts { cgroups, capabilities: u64::MAX, euid: 0 })
+    Ok(Facts { cgroups, capabilities: u64::MAX, ..Facts::default() })
 }
 
-pub(super) fn run(_: &Context, args: Plan) -> Result<ExitCode> {
-    plan(&args).with_context(|| format!("plan {}", args.id))
+pub(super) fn run(context: &Context, args: Plan) -> Result<ExitCode> {
+    plan(context, &args).with_context(|| format!("plan {}", args.id))
 }
 
-fn plan(args: &Plan) -> Result<ExitCode> {
+fn plan(context: &Context, args: &Plan) -> Result<ExitCode> {
     let id = Id::new(&args.id)?;
     let bundle = Bundle::open(&args.bundle)?;
     let spec = bundle.spec()?;
-    let facts = facts(args.host.as_deref())?;
+    let facts = facts(context.rootless, args.host.as_deref())?;
     // Whichever way create would be told to hand the terminal out.
     let console =
         if spec.process.as_ref().is_some_and(|p| p.terminal) { Console::Foreground } else { Console::None };

@@ -25,6 +25,9 @@ pub(super) fn run(context: &Context, args: Ps) -> Result<ExitCode> {
 
 fn list(context: &Context, args: &Ps) -> Result<ExitCode> {
     let record = context.open(&args.id)?.record()?;
+    if record.cgroups.is_empty() {
+        bail!("it was made without a cgroup, which is what tells its processes from others");
+    }
     let pids = Cgroup::new(record.cgroups).processes()?;
     match args.format.as_str() {
         "json" => super::print(&format!("{}\n", serde_json::json!(pids))),

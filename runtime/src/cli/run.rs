@@ -47,6 +47,7 @@ fn execute(context: &Context, id: &Id, args: &Run) -> Result<ExitCode> {
         id,
         bundle: &args.create.bundle,
         options: args.create.options(console)?,
+        rootless: context.rootless,
         pid_file: args.create.pid_file.as_deref(),
         pidfd_socket: args.create.pidfd_socket.as_deref(),
         gate: Gate::Open,

@@ -251,10 +251,12 @@ impl Locked {
     }
 }
 
-/// The default of `--root`.
-pub fn default_root(rootless: bool) -> PathBuf {
+/// The default of `--root`. An ordinary user has a directory of his own below /run, if somebody made it.
+pub fn default_root(rootless: Option<bool>) -> PathBuf {
+    let uid = nix::unistd::geteuid();
     match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(dir) if rootless => Path::new(&dir).join("ampoule"),
-        _ => PathBuf::from("/run/ampoule"),
+        _ if !rootless.unwrap_or(!uid.is_root()) => PathBuf::from("/run/ampoule"),
+        Some(dir) => Path::new(&dir).join("ampoule"),
+        None => PathBuf::from(format!("/run/user/{uid}/ampoule")),
     }
 }

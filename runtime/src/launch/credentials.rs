@@ -1,14 +1,15 @@
 //! Inside: ids and capabilities, in the one order that works (capabilities(7)).
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use nix::unistd::{Uid, fchown};
 
 use crate::plan::Credentials;
-use crate::sys::credentials as sys;
+use crate::sys::{credentials as sys, kernfs};
 
 /// Takes the ids and the capabilities on.
 pub(super) fn take(wanted: &Credentials) -> Result<()> {
@@ -19,10 +20,24 @@ pub(super) fn take(wanted: &Credentials) -> Result<()> {
     // The bounding set needs CAP_SETPCAP, the ids CAP_SETUID: so first, and kept for the moment.
     sys::limit_bounding(sets.bounding).context("PR_CAPBSET_DROP")?;
     sys::keep_capabilities(true).context("PR_SET_KEEPCAPS")?;
-    sys::set_ids(wanted.uid, wanted.gid, &wanted.groups).context("setresuid")?;
+    change_ids(wanted.uid, wanted.gid, &wanted.groups)?;
     sys::keep_capabilities(false).context("PR_SET_KEEPCAPS")?;
     sys::set_capabilities(sets.effective, sets.permitted, sets.inheritable).context("capset")?;
     sys::set_ambient(sets.ambient).context("PR_CAP_AMBIENT_RAISE")
+}
+
+/// Groups first, since changing them needs the user's capabilities. A namespace that maps its maker's own ids only
+/// has given up setgroups(2): there the user's groups stay, which give him nothing that he has not (runc does so).
+pub(super) fn change_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
+    match sys::set_groups(groups) {
+        Err(Errno::EPERM) if kernfs::read(Path::new("/proc/self/setgroups")).is_ok_and(|s| s == "deny\n") => {
+            if !groups.is_empty() {
+                bail!("setgroups: this user namespace has only its maker's ids; map more with newgidmap");
+            }
+        }
+        other => other.context("setgroups")?,
+    }
+    sys::set_ids(uid, gid).context("setresuid")
 }
 
 /// /dev/stdout can be opened only by who owns what it leads to, so the payload's user gets its pipes and terminals.

@@ -2,6 +2,7 @@
 //!
 //! It never logs. The first step that fails is told to the runtime, which knows the step's text, and the process ends.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -44,6 +45,8 @@ pub(super) struct Init<'a> {
 struct Found {
     heard: u16,
     root: Option<Root>,
+    /// Mounts that only this process could copy, by slot.
+    trees: BTreeMap<usize, OwnedFd>,
     procfs: Option<Procfs>,
     masks: Masks,
     home: Option<String>,
@@ -83,7 +86,7 @@ impl Init<'_> {
             Inside::Await { mark } => self.hear(found, *mark),
             Inside::Tell { mark } => self.channel.tell(*mark, None).context("the runtime is gone"),
             Inside::EnterCgroup { slot, .. } => cgroup::enter(self.handle(*slot)?),
-            Inside::BecomeRoot => sys::credentials::set_ids(0, 0, &[]).context("setresuid"),
+            Inside::BecomeRoot => credentials::change_ids(0, 0, &[]),
             // The process in the middle did it, before this one was born.
             Inside::Join { kind: NamespaceKind::User, .. } => Ok(()),
             Inside::Join { kind, slot } => setns(self.handle(*slot)?, flag(*kind)).context("setns"),
@@ -109,6 +112,10 @@ impl Init<'_> {
     fn build_root(&self, found: &mut Found, step: &Inside) -> Result<()> {
         match step {
             Inside::Isolate => isolate(),
+            Inside::CloneTree { source, recursive, attributes, slot, .. } => {
+                found.trees.insert(slot.0, mounts::clone_host(source, *recursive, attributes)?);
+                Ok(())
+            }
             Inside::UseRoot { slot } => found.hold(self.handle(*slot)?.try_clone_to_owned()?),
             Inside::AttachRoot { slot, .. } => {
                 // Over "/", which can always be reached: a path may lead through what a user namespace can't see.
@@ -118,9 +125,10 @@ impl Init<'_> {
                     nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC,
                     Mode::empty(),
                 );
-                let tree = self.handle(*slot)?;
+                let tree = self.tree(found, *slot)?;
                 sys::mount::attach(tree, top.context("open /")?).context("move_mount")?;
-                found.hold(tree.try_clone_to_owned()?)
+                let root = tree.try_clone()?;
+                found.hold(root)
             }
             Inside::Mount { kind, source, parameters, attributes, target, copy_up, .. } => {
                 let copy_up = *copy_up;
@@ -129,7 +137,9 @@ impl Init<'_> {
                     &Wanted { kind, source, parameters, attributes, target, copy_up },
                 )
             }
-            Inside::Bind { slot, target, .. } => mounts::bind(found.root()?, self.owned(*slot)?, target),
+            Inside::Bind { slot, target, .. } => {
+                mounts::bind(found.root()?, self.tree(found, *slot)?, target)
+            }
             Inside::SetAttributes { target, attributes, .. } => {
                 mounts::remount(found.root()?, target, attributes)
             }
@@ -193,6 +203,11 @@ impl Init<'_> {
 
     fn owned(&self, slot: Slot) -> Result<&OwnedFd> {
         self.handles.get(slot.0).and_then(Option::as_ref).context("its handle was never opened")
+    }
+
+    /// A copied mount, whoever copied it.
+    fn tree<'t>(&'t self, found: &'t Found, slot: Slot) -> Result<&'t OwnedFd> {
+        found.trees.get(&slot.0).map_or_else(|| self.owned(slot), Ok)
     }
 
     fn hear(&self, found: &mut Found, mark: Mark) -> Result<()> {

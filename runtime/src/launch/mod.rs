@@ -9,6 +9,7 @@ mod copy_up;
 mod credentials;
 pub mod foreground;
 pub mod hooks;
+mod id_maps;
 mod inside;
 mod mounts;
 mod nodes;

@@ -198,7 +198,9 @@ fn host_null() -> Result<OwnedFd> {
     Ok(null)
 }
 
-/// A detached copy of what the host has at `path`.
-pub(super) fn clone_host(path: &std::path::Path, recursive: bool) -> Result<OwnedFd, Errno> {
-    clone_tree(AT_FDCWD, path, recursive)
+/// A detached copy of what the host has at `path`, with those attributes.
+pub(super) fn clone_host(path: &std::path::Path, recursive: bool, with: &Attributes) -> Result<OwnedFd> {
+    let tree = clone_tree(AT_FDCWD, path, recursive).context("open_tree")?;
+    change(tree.as_fd(), with)?;
+    Ok(tree)
 }

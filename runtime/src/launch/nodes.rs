@@ -11,6 +11,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 
 use super::mounts;
 use super::root::Root;
+use crate::plan::Attributes;
 use crate::plan::path::ContainerPath;
 use crate::plan::step::{Node, NodeKind};
 use crate::sys::mount::attach;
@@ -57,7 +58,7 @@ pub(super) fn make(root: &Root, path: &ContainerPath, node: &Node) -> Result<()>
 /// The host's own node of that path, once it is sure to be that device.
 pub(super) fn bind(root: &Root, path: &ContainerPath, node: &Node) -> Result<()> {
     let host = Path::new(path.as_str());
-    let copy = mounts::clone_host(host, false).context("open_tree")?;
+    let copy = mounts::clone_host(host, false, &Attributes::default())?;
     if !is(&fstat(&copy).context("fstat")?, node) {
         bail!("the host's {path} is another device");
     }

@@ -2,8 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{OFlag, open};
@@ -14,11 +13,11 @@ use nix::unistd::Pid;
 use super::channel::{Channel, Message};
 use super::procfs::Procfs;
 use super::spawn::flag;
-use super::{cgroup, foreground, hooks, inside, mounts, passing};
+use super::{cgroup, foreground, hooks, id_maps, inside, mounts, passing};
 use crate::container::record::Record;
 use crate::plan::Plan;
 use crate::plan::namespaces::proc_name;
-use crate::plan::step::{IdRange, Mark, Outside};
+use crate::plan::step::{Mark, Outside};
 use crate::spec::NamespaceKind;
 
 /// The host's side of a launch.
@@ -85,9 +84,7 @@ impl Host<'_> {
                 Ok(())
             }
             Outside::CloneTree { source, recursive, attributes, slot, .. } => {
-                let tree = mounts::clone_host(source, *recursive).context("open_tree")?;
-                mounts::change(tree.as_fd(), attributes)?;
-                self.handles[slot.0] = Some(tree);
+                self.handles[slot.0] = Some(mounts::clone_host(source, *recursive, attributes)?);
                 Ok(())
             }
             Outside::OffsetClocks { offsets } => offset_clocks(offsets),
@@ -104,7 +101,7 @@ impl Host<'_> {
                 let path = format!("{}/oom_score_adj", there(peer)?.pid);
                 Procfs::open()?.write(&path, &value.to_string())
             }
-            Outside::MapIds { uids, gids } => map_ids(there(peer)?.pid, uids, gids),
+            Outside::MapIds { uids, gids, by } => id_maps::write(there(peer)?.pid, uids, gids, *by),
             Outside::RunHooks { kind, hooks: all } => {
                 // runtime.md#lifecycle: the namespaces stand, the program does not run yet.
                 let state = self.record.hook_state("creating", there(peer)?.pid.as_raw());
@@ -161,17 +158,4 @@ fn offset_clocks(offsets: &[(String, i64, u32)]) -> Result<()> {
     let lines: String = offsets.iter().map(|(clock, s, ns)| format!("{clock} {s} {ns}\n")).collect();
     let mut file = OpenOptions::new().write(true).open(path).with_context(|| format!("open {path}"))?;
     file.write_all(lines.as_bytes()).with_context(|| format!("write {path}"))
-}
-
-/// user_namespaces(7): each map can be written once, in one write.
-fn map_ids(pid: Pid, uids: &[IdRange], gids: &[IdRange]) -> Result<()> {
-    for (name, ranges) in [("uid_map", uids), ("gid_map", gids)] {
-        let path = PathBuf::from(format!("/proc/{pid}/{name}"));
-        let lines: String =
-            ranges.iter().map(|r| format!("{} {} {}\n", r.inside, r.outside, r.size)).collect();
-        let file = OpenOptions::new().write(true).open(&path);
-        file.and_then(|mut f| f.write_all(lines.as_bytes()))
-            .with_context(|| format!("write {}", path.display()))?;
-    }
-    Ok(())
 }

@@ -25,6 +25,8 @@ pub struct Wanted<'a> {
     pub id: &'a Id,
     pub bundle: &'a Path,
     pub options: Options,
+    /// The user's word; None: as his rights are.
+    pub rootless: Option<bool>,
     pub pid_file: Option<&'a Path>,
     pub pidfd_socket: Option<&'a Path>,
     pub gate: Gate,
@@ -49,7 +51,7 @@ pub struct Made {
 pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>) -> Result<Made> {
     let bundle = Bundle::open(wanted.bundle)?;
     let spec = bundle.spec()?;
-    let facts = facts::gather();
+    let facts = facts::gather(wanted.rootless);
     let request = Request {
         id: wanted.id.as_str(),
         bundle: &bundle.dir,

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::devices;
 use super::step::{IfMissing, Outside};
-use crate::facts::{Hierarchy, Layout, Version};
+use crate::facts::{Facts, Hierarchy, Layout, Version};
 use crate::spec::Resources;
 
 mod both;
@@ -96,7 +96,8 @@ impl Sheet {
 ///
 /// # Errors
 /// Names the JSON path of a limit that no hierarchy here can hold, or whose value can't be.
-pub fn cgroups(layout: &Layout, cgroups_path: &str, id: &str, resources: &Resources<'_>) -> Result<Cgroups> {
+pub fn cgroups(facts: &Facts, cgroups_path: &str, id: &str, resources: &Resources<'_>) -> Result<Cgroups> {
+    let layout = &facts.cgroups;
     let mut plan = Cgroups::default();
     for tree in &layout.hierarchies {
         let dir = dir(tree, cgroups_path, id)?;
@@ -107,7 +108,7 @@ pub fn cgroups(layout: &Layout, cgroups_path: &str, id: &str, resources: &Resour
         plan.dirs.push(dir);
     }
     let mut needed = vec![Vec::new(); plan.dirs.len()];
-    let limits = limits(layout, &mut plan, &mut needed, resources)?;
+    let limits = limits(facts, &mut plan, &mut needed, resources)?;
     for ((tree, dir), mut needed) in layout.hierarchies.iter().zip(&plan.dirs).zip(needed) {
         needed.sort();
         needed.dedup();
@@ -126,11 +127,12 @@ pub fn cgroups(layout: &Layout, cgroups_path: &str, id: &str, resources: &Resour
 
 /// Every limit; notes in `needed` which controllers of each hierarchy they can't do without.
 fn limits(
-    layout: &Layout,
+    facts: &Facts,
     plan: &mut Cgroups,
     needed: &mut [Vec<String>],
     resources: &Resources<'_>,
 ) -> Result<Vec<Outside>> {
+    let layout = &facts.cgroups;
     let mut steps = Vec::new();
     for controller in &CONTROLLERS {
         let home = layout.hierarchies.iter().enumerate().find_map(|(i, tree)| {
@@ -151,9 +153,19 @@ fn limits(
         steps.append(&mut sheet.steps);
     }
     if plan.dirs.is_empty() {
-        plan.warnings.push("no cgroup hierarchy here: nothing is limited".to_owned());
+        plan.warnings.push(match facts.foreign.hierarchies.is_empty() {
+            true => "no cgroup hierarchy here: nothing is limited".to_owned(),
+            false => {
+                "no cgroup here may be written to: nothing is limited, and its processes can't be listed; \
+                      run it in a delegated one, such as `systemd-run --user --scope -p Delegate=yes` makes"
+                    .to_owned()
+            }
+        });
     }
-    steps.extend(device_lines(layout, plan, resources)?);
+    // An ordinary user's devices are his own anyway: he may neither make nodes nor load programs.
+    if !facts.rootless {
+        steps.extend(device_lines(layout, plan, resources)?);
+    }
     steps.extend(unified(layout, plan, needed, resources)?);
     Ok(steps)
 }

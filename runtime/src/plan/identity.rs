@@ -162,13 +162,19 @@ fn capabilities(draft: &mut Draft<'_>, given: &Capabilities<'_>) -> CapabilitySe
 }
 
 /// config.md#linux-process: how likely the kernel ends it when memory runs out.
-pub(super) fn oom_score(process: &Process<'_>) -> Result<Option<Outside>> {
+pub(super) fn oom_score(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     match process.oom_score_adj {
         Some(value) if !(-1000..=1000).contains(&value) => {
             bail!("process.oomScoreAdj: {value}, expected -1000 to 1000")
         }
-        value => Ok(value.map(|value| Outside::OomScore { value })),
+        // Engines write 0 for want of a wish, and a user's own session often stands above it (runc lets it pass, too).
+        Some(value) if draft.facts.rootless && value < draft.facts.oom_score_adj => draft.warn(format!(
+            "process.oomScoreAdj: {value} is below our own {}, which takes root's rights: left at that",
+            draft.facts.oom_score_adj
+        )),
+        value => draft.after.extend(value.map(|value| Outside::OomScore { value })),
     }
+    Ok(())
 }
 
 /// Resource limits.

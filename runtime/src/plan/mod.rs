@@ -185,6 +185,24 @@ impl Draft<'_> {
         self.warnings.push(text);
     }
 
+    /// A detached copy of mounts of the host's tree. Root makes it on the host: inside a user namespace its path may
+    /// not be walkable. Anyone else may copy mounts only in a mount namespace of his own.
+    fn clone_tree(
+        &mut self,
+        source: PathBuf,
+        recursive: bool,
+        attributes: Attributes,
+        property: String,
+    ) -> Slot {
+        let slot = self.slot();
+        if self.facts.rootless {
+            self.inside.push(Inside::CloneTree { source, recursive, attributes, slot, property });
+        } else {
+            self.before.push(Outside::CloneTree { source, recursive, attributes, slot, property });
+        }
+        slot
+    }
+
     fn await_mark(&mut self, mark: Mark) {
         self.inside.push(Inside::Await { mark });
     }
@@ -197,6 +215,7 @@ impl Draft<'_> {
                 && !m.options.iter().any(|o| &**o == "ro")
         });
         if !writable
+            || self.facts.rootless // who maps only his own ids owns it already
             || !self.namespaces.makes(NamespaceKind::Cgroup)
             || !self.namespaces.makes(NamespaceKind::User)
         {

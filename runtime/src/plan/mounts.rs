@@ -7,9 +7,9 @@ use anyhow::{Result, bail};
 use super::Draft;
 use super::attributes::{Attributes, Propagation};
 use super::path::ContainerPath;
-use super::step::{Inside, Outside, Parameter, Slot};
+use super::step::{Inside, Parameter, Slot};
 use crate::facts::{Hierarchy, Version};
-use crate::spec::Mount;
+use crate::spec::{Mount, NamespaceKind};
 
 /// What the options of one mount mean together.
 #[derive(Default)]
@@ -81,6 +81,11 @@ pub(super) fn mounts(draft: &mut Draft<'_>) -> Result<()> {
             }),
             (_, Some(recursive)) => bind(draft, mount, target, options.attributes, recursive, at)?,
             ("cgroup" | "cgroup2", None) => cgroup(draft, target, options)?,
+            ("sysfs", None)
+                if draft.namespaces.has_user() && !draft.namespaces.has(NamespaceKind::Network) =>
+            {
+                host_sysfs(draft, target, options.attributes, at);
+            }
             ("", None) => bail!("{at}.type: missing; without it, options must contain bind or rbind"),
             _ => filesystem(draft, mount, target, options, at),
         }
@@ -152,16 +157,7 @@ fn clone_tree(
     if attributes.propagation.is_empty() {
         attributes.propagation.push((Propagation::Slave, true));
     }
-    let slot = draft.slot();
-    let attributes = attributes.clone();
-    draft.before.push(Outside::CloneTree {
-        source: source.to_owned(),
-        recursive,
-        attributes,
-        slot,
-        property,
-    });
-    slot
+    draft.clone_tree(source.to_owned(), recursive, attributes.clone(), property)
 }
 
 /// `cgroup` shows the container's own cgroups: one v2 mount, or a tmpfs with one mount a hierarchy, as on the host.
@@ -169,6 +165,10 @@ fn cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut options: Options) ->
     let all: Vec<(Hierarchy, PathBuf)> =
         draft.facts.cgroups.hierarchies.iter().cloned().zip(draft.cgroup_dirs.iter().cloned()).collect();
     options.parameters.clear();
+    if !draft.facts.foreign.hierarchies.is_empty() {
+        foreign_cgroup(draft, target, options.attributes);
+        return Ok(());
+    }
     if let [(only, dir)] = &all[..]
         && only.version == Version::V2
     {
@@ -206,6 +206,36 @@ fn cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut options: Options) ->
         draft.inside.push(Inside::SetAttributes { target, attributes, property: String::new() });
     }
     Ok(())
+}
+
+/// A sysfs shows the network namespace, and mounting one takes rights over it: a user namespace without a network of
+/// its own gets the host's (crun does the same).
+fn host_sysfs(draft: &mut Draft<'_>, target: ContainerPath, mut attributes: Attributes, at: String) {
+    let slot = clone_tree(draft, Path::new("/sys"), true, &mut attributes, at.clone());
+    draft.inside.push(Inside::Bind { slot, source: "/sys".into(), target, property: at });
+}
+
+/// The container's processes stay in a cgroup that is not its own, which it must not be able to change
+/// (CVE-2023-25809).
+fn foreign_cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut attributes: Attributes) {
+    attributes.take("ro");
+    let all = &draft.facts.foreign.hierarchies;
+    if draft.namespaces.makes_cgroup() && all.len() == 1 && all[0].version == Version::V2 {
+        draft.inside.push(Inside::Mount {
+            kind: "cgroup2".to_owned(),
+            source: "cgroup".to_owned(),
+            parameters: Vec::new(),
+            attributes,
+            target,
+            copy_up: false,
+            property: String::new(),
+        });
+        return;
+    }
+    attributes.take("rro");
+    let source = Path::new("/sys/fs/cgroup");
+    let slot = clone_tree(draft, source, true, &mut attributes, String::new());
+    draft.inside.push(Inside::Bind { slot, source: source.to_owned(), target, property: String::new() });
 }
 
 fn own_cgroup(

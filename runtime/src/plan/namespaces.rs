@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use super::step::IdRange;
+use super::step::{IdRange, Mapper, Outside};
+use crate::facts::Facts;
 use crate::spec::{IdMapping, Linux, NamespaceKind, Spec};
 
 /// The container's namespaces after validation. A kind that is in neither list is the host's.
@@ -38,6 +39,22 @@ impl Namespaces {
     pub(super) fn maps_root(&self) -> bool {
         let zero = |ranges: &[IdRange]| ranges.iter().any(|r| r.inside == 0 && r.size > 0);
         !self.makes(NamespaceKind::User) || (zero(&self.uids) && zero(&self.gids))
+    }
+
+    /// How the new user namespace's ids are mapped (user_namespaces(7)).
+    pub(super) fn map(&self, facts: &Facts) -> Outside {
+        const CAP_SETGID: u64 = 1 << 6;
+        const CAP_SETUID: u64 = 1 << 7;
+        let is_own =
+            |ranges: &[IdRange], id| matches!(ranges, [only] if only.outside == id && only.size == 1);
+        let by = if facts.capabilities & CAP_SETGID != 0 && facts.capabilities & CAP_SETUID != 0 {
+            Mapper::Ourselves
+        } else if is_own(&self.uids, facts.euid) && is_own(&self.gids, facts.egid) {
+            Mapper::WithoutGroups
+        } else {
+            Mapper::Helpers
+        };
+        Outside::MapIds { uids: self.uids.clone(), gids: self.gids.clone(), by }
     }
 
     /// The host's id of an id inside; None when it has none.

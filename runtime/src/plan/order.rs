@@ -13,8 +13,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     // ── On the host, before there is a process ──────────────────────────────────────────────────────────────
     let offsets = namespaces::offsets(&d.spec.linux)?;
     let sysctls = namespaces::sysctls(d.spec, &d.namespaces)?;
-    let cgroups =
-        cgroup::cgroups(&d.facts.cgroups, &d.spec.linux.cgroups_path, d.id, &d.spec.linux.resources)?;
+    let cgroups = cgroup::cgroups(d.facts, &d.spec.linux.cgroups_path, d.id, &d.spec.linux.resources)?;
     d.cgroup_dirs = cgroups.dirs;
     d.before.extend(cgroups.before);
     d.warnings.extend(cgroups.warnings);
@@ -87,11 +86,12 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
         d.after.push(Outside::LeaveNamespaces { kinds: borrowed });
     }
     if d.namespaces.makes(User) {
-        let (uids, gids) = (d.namespaces.uids.clone(), d.namespaces.gids.clone());
-        d.after.push(Outside::MapIds { uids, gids });
+        d.after.push(d.namespaces.map(d.facts));
+    }
+    identity::oom_score(d, process)?; //                   by the host, for a process that has not changed its ids yet
+    if d.namespaces.makes(User) {
         d.after.push(Outside::Tell { mark: Mark::IdsMapped });
     }
-    d.after.extend(identity::oom_score(process)?); //      by the host: in a user namespace /proc/PID is not its own
     d.after.extend(cgroups.after); //                      while the child makes its mounts
     if process.terminal {
         d.after.push(Outside::Hear { mark: Mark::Console });
@@ -119,6 +119,12 @@ pub(super) fn check(d: &Draft<'_>, process: &Process<'_>) -> Result<()> {
             )
         }
         _ => {}
+    }
+    if d.facts.rootless && !d.namespaces.has(User) {
+        bail!(
+            "linux.namespaces: without root's rights it needs a user namespace; `ampoule spec --rootless` writes a \
+             config.json that has one"
+        );
     }
     if d.namespaces.makes(User)
         && !d.namespaces.makes(Ipc)

@@ -23,21 +23,16 @@ const LINKS: [(&str, &str); 5] = [
 
 /// A detached copy of the root directory's mount, made where its path can be reached.
 pub(super) fn attach(draft: &mut Draft<'_>) {
-    let slot = draft.slot();
     let source = draft.rootfs.clone();
     if !draft.namespaces.has(NamespaceKind::Mount) {
+        let slot = draft.slot();
         draft.before.push(Outside::OpenRoot { path: source, slot });
         draft.inside.push(Inside::UseRoot { slot });
         return;
     }
-    draft.before.push(Outside::CloneTree {
-        source: source.clone(),
-        recursive: true,
-        // As a slave it sees what the host mounts below it, and tells nothing back.
-        attributes: Attributes::propagating(Propagation::Slave, true),
-        slot,
-        property: "root.path".to_owned(),
-    });
+    // As a slave it sees what the host mounts below it, and tells nothing back.
+    let attributes = Attributes::propagating(Propagation::Slave, true);
+    let slot = draft.clone_tree(source.clone(), true, attributes, "root.path".to_owned());
     draft.inside.push(Inside::AttachRoot { slot, source });
 }
 

@@ -93,6 +93,24 @@ pub struct IdRange {
     pub size: u32,
 }
 
+impl fmt::Display for IdRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.inside, self.outside, self.size)
+    }
+}
+
+/// Who writes the id maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mapper {
+    /// The runtime may map any id.
+    Ourselves,
+    /// An ordinary user maps his own ids, and gives up setgroups(2) for it (Linux 3.19).
+    WithoutGroups,
+    /// newuidmap(1) and newgidmap(1) know which ids the user may map.
+    Helpers,
+}
+
 /// What to do when a cgroup has no such file: some come and go with kernel options that no fact tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -191,6 +209,7 @@ pub enum Outside {
     MapIds {
         uids: Vec<IdRange>,
         gids: Vec<IdRange>,
+        by: Mapper,
     },
     RunHooks {
         kind: HookKind,
@@ -299,6 +318,14 @@ pub enum Inside {
     },
     /// What happens to mounts inside stays inside.
     Isolate,
+    /// As the host's step of that name, where only the new process may do it.
+    CloneTree {
+        source: PathBuf,
+        recursive: bool,
+        attributes: Attributes,
+        slot: Slot,
+        property: String,
+    },
     UseRoot {
         slot: Slot,
     },

@@ -1,10 +1,12 @@
 //! What each step says: its `Display`, and the JSON path that asked for it.
 
 use std::fmt::{self, Display, Formatter};
+use std::path::Path;
 
+use super::attributes::Attributes;
 use super::identity::{Credentials, Named};
 use super::namespaces::name;
-use super::step::{Entry, Hook, IdRange, Inside, Node, NodeKind, Outside, Spawn};
+use super::step::{Entry, Hook, IdRange, Inside, Mapper, Node, NodeKind, Outside, Spawn};
 
 fn plural(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
@@ -16,6 +18,11 @@ fn hooks(hooks: &[Hook]) -> String {
 
 fn ids(ranges: &[IdRange]) -> String {
     ranges.iter().map(|r| format!("{}→{}×{}", r.inside, r.outside, r.size)).collect::<Vec<_>>().join(",")
+}
+
+fn copy(f: &mut Formatter<'_>, source: &Path, recursive: bool, attributes: &Attributes) -> fmt::Result {
+    let what = if recursive { "mounts at" } else { "mount of" };
+    write!(f, "copy the {what} {}{attributes}", source.display())
 }
 
 impl Display for Outside {
@@ -40,8 +47,7 @@ impl Display for Outside {
                 write!(f, "open {} namespace {}", name(*kind), path.display())
             }
             Outside::CloneTree { source, recursive, attributes, .. } => {
-                let what = if *recursive { "mounts at" } else { "mount of" };
-                write!(f, "copy the {what} {}{attributes}", source.display())
+                copy(f, source, *recursive, attributes)
             }
             Outside::OffsetClocks { offsets } => {
                 f.write_str("make a time namespace")?;
@@ -53,7 +59,14 @@ impl Display for Outside {
                 write!(f, "have no one else born into the {} namespace", kinds.join(" and "))
             }
             Outside::OomScore { value } => write!(f, "set its oom_score_adj {value}"),
-            Outside::MapIds { uids, gids } => write!(f, "map users {}, groups {}", ids(uids), ids(gids)),
+            Outside::MapIds { uids, gids, by } => {
+                write!(f, "map users {}, groups {}", ids(uids), ids(gids))?;
+                f.write_str(match by {
+                    Mapper::Ourselves => "",
+                    Mapper::WithoutGroups => ", without setgroups",
+                    Mapper::Helpers => ", by newuidmap and newgidmap",
+                })
+            }
             Outside::RunHooks { kind, hooks: all } => write!(f, "run {kind} hooks {}", hooks(all)),
             Outside::Tell { mark } => write!(f, "tell it: {mark}"),
             Outside::Hear { mark } => write!(f, "wait for {mark}"),
@@ -125,6 +138,9 @@ impl Display for Inside {
             Inside::LoopbackUp => f.write_str("bring lo up"),
             Inside::Sysctl { key, value } => write!(f, "write {value} to /proc/sys/{key}"),
             Inside::Isolate => f.write_str("cut mount propagation to the host"),
+            Inside::CloneTree { source, recursive, attributes, .. } => {
+                copy(f, source, *recursive, attributes)
+            }
             Inside::UseRoot { .. } => f.write_str("stay in the mount namespace as it is"),
             Inside::AttachRoot { source, .. } => write!(f, "attach {} as the root", source.display()),
             Inside::Mount { kind, parameters, attributes, target, copy_up, .. } => {
@@ -215,6 +231,7 @@ impl Inside {
     pub fn property(&self) -> &str {
         match self {
             Inside::Mount { property, .. }
+            | Inside::CloneTree { property, .. }
             | Inside::Bind { property, .. }
             | Inside::SetAttributes { property, .. }
             | Inside::MakeNode { property, .. }

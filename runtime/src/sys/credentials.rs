@@ -23,17 +23,28 @@ fn prctl(option: libc::c_int, a: u64, b: u64) -> Result<libc::c_int, Errno> {
     Errno::result(unsafe { libc::prctl(option, a as libc::c_ulong, b as libc::c_ulong, 0, 0) })
 }
 
-/// Real, effective and saved ids: groups first, since they need the user's capabilities.
+/// Supplementary groups.
 ///
 /// # Errors
-/// Those of setgroups(2), setresgid(2), setresuid(2).
-pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errno> {
+/// Those of setgroups(2): EPERM also where a user namespace forbids it.
+pub fn set_groups(groups: &[u32]) -> Result<(), Errno> {
     // SAFETY: pointer and length describe `groups`; the kernel only reads.
     unsafe {
-        // A user namespace may forbid setgroups; where there is nothing to change that is no loss.
-        if !(groups.is_empty() && libc::getgroups(0, std::ptr::null_mut()) == 0) {
-            Errno::result(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()))?;
+        // Where there is nothing to change nothing is lost by being forbidden to.
+        if groups.is_empty() && libc::getgroups(0, std::ptr::null_mut()) == 0 {
+            return Ok(());
         }
+        Errno::result(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr())).map(drop)
+    }
+}
+
+/// Real, effective and saved ids.
+///
+/// # Errors
+/// Those of setresgid(2), setresuid(2).
+pub fn set_ids(uid: u32, gid: u32) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    unsafe {
         Errno::result(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
         Errno::result(libc::syscall(libc::SYS_setresuid, uid, uid, uid))?;
     }

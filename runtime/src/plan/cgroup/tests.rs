@@ -5,7 +5,8 @@ use crate::spec;
 fn planned(layout: &Layout, path: &str, resources: &str) -> Result<(Cgroups, Vec<String>)> {
     let text = format!(r#"{{"linux":{{"resources":{resources}}}}}"#);
     let spec = spec::parse(text.as_bytes()).map_err(anyhow::Error::msg)?;
-    let plan = cgroups(layout, path, "web", &spec.linux.resources)?;
+    let facts = Facts { cgroups: layout.clone(), ..Facts::default() };
+    let plan = cgroups(&facts, path, "web", &spec.linux.resources)?;
     let mut writes = Vec::new();
     for step in &plan.before {
         let Outside::WriteCgroup { dir, file, values, missing, property } = step else { continue };
