@@ -52,6 +52,11 @@ impl Bundle {
         }
     }
 
+    /// config.json, as it was read.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The path of config.json, for messages.
     pub fn config(&self) -> String {
         self.dir.join("config.json").display().to_string()

@@ -107,20 +107,27 @@ impl Facts {
 ///
 /// `rootless` is the user's word; without one, who may not mount is rootless.
 pub fn gather(rootless: Option<bool>) -> Facts {
+    let mut facts = ourselves(rootless);
+    facts.cgroups = layout(&read("/proc/self/cgroup"));
+    if facts.rootless {
+        (facts.cgroups.hierarchies, facts.foreign.hierarchies) =
+            facts.cgroups.hierarchies.into_iter().partition(is_delegated);
+    }
+    facts
+}
+
+/// The facts about this process, without those about cgroups.
+pub fn ourselves(rootless: Option<bool>) -> Facts {
     let held = caps::read(None, caps::CapSet::Permitted).unwrap_or_default();
     let mut facts = Facts {
-        cgroups: layout(&read("/proc/self/cgroup")),
-        foreign: Layout::default(),
         capabilities: held.iter().fold(0, |mask, cap| mask | cap.bitmask()),
         euid: nix::unistd::geteuid().as_raw(),
         egid: nix::unistd::getegid().as_raw(),
         rootless: rootless.unwrap_or(!held.contains(&caps::Capability::CAP_SYS_ADMIN)),
-        oom_score_adj: 0,
+        ..Facts::default()
     };
     if facts.rootless {
         facts.oom_score_adj = read("/proc/self/oom_score_adj").trim_end().parse().unwrap_or_default();
-        (facts.cgroups.hierarchies, facts.foreign.hierarchies) =
-            facts.cgroups.hierarchies.into_iter().partition(is_delegated);
     }
     facts
 }
@@ -139,6 +146,13 @@ pub fn cgroups_of(pid: i32, name: &str) -> Vec<PathBuf> {
     let found = layout(&read(format!("/proc/{pid}/cgroup")));
     let dirs = found.hierarchies.iter().map(|h| h.mount.join(h.own.trim_start_matches('/')));
     dirs.filter(|dir| dir.file_name().is_some_and(|last| last == name)).collect()
+}
+
+/// The directory of a process's v2 cgroup.
+pub fn cgroup2_of(pid: i32) -> Option<PathBuf> {
+    let found = layout(&read(format!("/proc/{pid}/cgroup")));
+    let tree = found.hierarchies.into_iter().find(|h| h.version == Version::V2)?;
+    Some(tree.mount.join(tree.own.trim_start_matches('/')))
 }
 
 /// The layout as seen from the process whose `/proc/PID/cgroup` reads `own`.

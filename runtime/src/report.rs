@@ -92,6 +92,13 @@ impl Log {
         };
     }
 
+    /// `--debug` shows what will be done, step by step: those inside can't speak for themselves.
+    pub fn trace(&self, plan: &dyn std::fmt::Display) {
+        if self.shows(Level::Debug) {
+            plan.to_string().lines().for_each(|line| self.line(Level::Debug, line));
+        }
+    }
+
     /// The one report of a failure: plain on stderr, and in the log file if there is one.
     pub fn failure(&self, text: &str) {
         if self.file.is_some() {

@@ -268,10 +268,22 @@ impl<'de> De<'de> for NamespaceKind {
 /// # Errors
 /// The JSON path, what was found and what was expected, the line and the column.
 pub fn parse(bytes: &[u8]) -> Result<Spec<'_>, String> {
+    read(bytes)
+}
+
+/// Reads the document of a process alone, as `exec --process` takes it.
+///
+/// # Errors
+/// As those of [`parse`]; paths begin at the process.
+pub fn parse_process(bytes: &[u8]) -> Result<Process<'_>, String> {
+    read(bytes)
+}
+
+fn read<'a, T: De<'a>>(bytes: &'a [u8]) -> Result<T, String> {
     serde_json::from_slice(bytes).map_err(|plain| {
         // The path costs a slower reader, so it is looked for only when there is something to say.
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        match serde_path_to_error::deserialize::<_, Spec<'_>>(&mut json) {
+        match serde_path_to_error::deserialize::<_, T>(&mut json) {
             Err(e) if e.path().iter().next().is_some() => format!("{}: {}", e.path(), e.inner()),
             _ => plain.to_string(),
         }

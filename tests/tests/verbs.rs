@@ -134,6 +134,45 @@ fn kill_wants_a_live_container() {
 }
 
 #[test]
+fn pause_wants_a_running_container() {
+    check(
+        "pause",
+        [
+            ("none", Fails("does not exist")),
+            ("created", Succeeds),
+            ("running", Succeeds),
+            ("paused", Fails("container not running")),
+            ("stopped", Fails("container not running")),
+        ],
+    );
+}
+
+#[test]
+fn resume_wants_a_paused_container() {
+    check(
+        "resume",
+        [
+            ("none", Fails("does not exist")),
+            ("created", Fails("container not paused")),
+            ("running", Fails("container not paused")),
+            ("paused", Succeeds),
+            ("stopped", Fails("container not paused")),
+        ],
+    );
+}
+
+#[test]
+fn pause_stops_every_process_and_resume_lets_them_go_on() {
+    let container = container_that_is("running");
+    container.call(&["pause", &container.id]).ok();
+    assert_eq!(container.status(), "paused");
+    container.call(&["resume", &container.id]).ok();
+    assert_eq!(container.status(), "running");
+    container.kill("KILL").ok();
+    container.wait_status("stopped");
+}
+
+#[test]
 fn delete_wants_a_stopped_container() {
     // runc deletes a created one too: nothing of the user's has run yet.
     check(

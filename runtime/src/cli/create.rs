@@ -9,7 +9,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use super::Context;
 use crate::container::id::Id;
 use crate::launch::Gate;
-use crate::lifecycle;
+use crate::lifecycle::{self, HandOut};
 use crate::plan::{Console, Options};
 
 /// What create and run have in common.
@@ -48,14 +48,17 @@ impl Create {
             None => console,
         };
         let listen_fds = listen_fds()?;
-        for fd in 3..3u32.saturating_add(self.preserve_fds).saturating_add(listen_fds) {
-            if !is_open(fd) {
-                bail!("--preserve-fds: descriptor {fd} is not open");
-            }
-        }
-        let (no_pivot, no_new_keyring, preserve_fds) =
-            (self.no_pivot, self.no_new_keyring, self.preserve_fds);
+        let preserve_fds = preserved(self.preserve_fds.saturating_add(listen_fds))? - listen_fds;
+        let (no_pivot, no_new_keyring) = (self.no_pivot, self.no_new_keyring);
         Ok(Options { console, no_pivot, no_new_keyring, preserve_fds, listen_fds })
+    }
+}
+
+/// Checks that the first `count` descriptors after stderr are there to be passed.
+pub(super) fn preserved(count: u32) -> Result<u32> {
+    match (3..3u32.saturating_add(count)).find(|fd| !is_open(*fd)) {
+        Some(fd) => bail!("--preserve-fds: descriptor {fd} is not open"),
+        None => Ok(count),
     }
 }
 
@@ -84,8 +87,7 @@ fn create(context: &Context, args: &Create) -> Result<ExitCode> {
         bundle: &args.bundle,
         options: args.options(Console::None)?,
         rootless: context.rootless,
-        pid_file: args.pid_file.as_deref(),
-        pidfd_socket: args.pidfd_socket.as_deref(),
+        hand_out: HandOut { pid_file: args.pid_file.as_deref(), pidfd_socket: args.pidfd_socket.as_deref() },
         gate: Gate::Shut,
         signals,
     };

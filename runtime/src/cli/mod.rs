@@ -5,8 +5,10 @@
 mod check;
 mod create;
 mod delete;
+mod exec;
 mod kill;
 mod list;
+mod pause;
 mod plan;
 mod ps;
 mod run;
@@ -25,7 +27,7 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::container::id::Id;
 use crate::container::store::{Container, Store, default_root};
 use crate::report::{Level, Log};
-use crate::sys::exe;
+use crate::sys;
 
 /// Run OCI containers
 #[derive(Parser)]
@@ -83,11 +85,14 @@ impl Context {
 }
 
 /// For `--help`, in the order of a container's life.
-const VERBS: [(&str, &str); 11] = [
+const VERBS: [(&str, &str); 14] = [
     ("run", "Create a container, start it and wait for its end"),
     ("create", "Create a container that waits for start"),
     ("start", "Start a created container"),
+    ("exec", "Run another program in a container"),
     ("state", "Print a container's state as JSON"),
+    ("pause", "Stop a container's processes for a while"),
+    ("resume", "Let them go on"),
     ("kill", "Send a container a signal"),
     ("delete", "Remove a container"),
     ("list", "List containers"),
@@ -120,7 +125,12 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(code) => code,
         Err(e) => {
             context.log.failure(&format!("{e:#}"));
-            ExitCode::FAILURE
+            // 1 could be the program's own.
+            if words.first().is_some_and(|verb| verb == "exec") {
+                ExitCode::from(255)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -145,14 +155,17 @@ fn settle(global: &Global) -> Result<(Level, &str, Option<bool>)> {
 
 fn dispatch(context: &Context, words: &[OsString]) -> Result<ExitCode> {
     let name = words.first().and_then(|w| w.to_str()).unwrap_or_default();
-    if matches!(name, "run" | "create") {
-        exe::protect().context("protect the runtime's own program from the container")?;
+    if matches!(name, "run" | "create" | "exec") {
+        sys::exe::protect().context("protect the runtime's own program from the container")?;
     }
     match name {
         "run" => verb(context, words, run::run),
         "create" => verb(context, words, create::run),
         "start" => verb(context, words, start::run),
+        "exec" => verb(context, words, exec::run),
         "state" => verb(context, words, state::run),
+        "pause" => verb(context, words, pause::run),
+        "resume" => verb(context, words, pause::resume),
         "kill" => verb(context, words, kill::run),
         "delete" => verb(context, words, delete::run),
         "list" => verb(context, words, list::run),

@@ -10,6 +10,7 @@ use crate::bundle::Bundle;
 use crate::container::id::Id;
 use crate::facts::{self, Facts, Layout};
 use crate::plan::{self, Console, Options, Request};
+use crate::spec::{NamespaceKind, Spec};
 
 #[derive(clap::Args)]
 pub(super) struct Plan {
@@ -41,8 +42,12 @@ fn facts(rootless: Option<bool>, host: Option<&str>) -> Result<Facts> {
         Some("hybrid") => Layout::hybrid(),
         Some(other) => bail!("--host: {other:?}, expected v1, v2 or hybrid"),
     };
-    // Such a host is root's, and holds nothing back.
-    Ok(Facts { cgroups, capabilities: u64::MAX, ..Facts::default() })
+    Ok(roots(cgroups))
+}
+
+/// A root whom nothing is held back from.
+fn roots(cgroups: Layout) -> Facts {
+    Facts { cgroups, capabilities: u64::MAX, ..Facts::default() }
 }
 
 pub(super) fn run(context: &Context, args: Plan) -> Result<ExitCode> {
@@ -53,7 +58,13 @@ fn plan(context: &Context, args: &Plan) -> Result<ExitCode> {
     let id = Id::new(&args.id)?;
     let bundle = Bundle::open(&args.bundle)?;
     let spec = bundle.spec()?;
-    let facts = facts(context.rootless, args.host.as_deref())?;
+    let mut facts = facts(context.rootless, args.host.as_deref())?;
+    // What needs root can still be looked at without: then the plan is root's.
+    let for_root =
+        |spec: &Spec<'_>| !spec.linux.namespaces.iter().any(|n| n.kind == Some(NamespaceKind::User));
+    if facts.rootless && context.rootless.is_none() && for_root(&spec) {
+        facts = roots(facts.host_cgroups());
+    }
     // Whichever way create would be told to hand the terminal out.
     let console =
         if spec.process.as_ref().is_some_and(|p| p.terminal) { Console::Foreground } else { Console::None };

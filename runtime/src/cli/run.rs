@@ -9,7 +9,7 @@ use super::create::Create;
 use crate::container::id::Id;
 use crate::launch::Gate;
 use crate::launch::foreground::{self, Signals};
-use crate::lifecycle::{self, Made};
+use crate::lifecycle::{self, HandOut, Made};
 use crate::plan::Console;
 
 #[derive(clap::Args)]
@@ -48,8 +48,10 @@ fn execute(context: &Context, id: &Id, args: &Run) -> Result<ExitCode> {
         bundle: &args.create.bundle,
         options: args.create.options(console)?,
         rootless: context.rootless,
-        pid_file: args.create.pid_file.as_deref(),
-        pidfd_socket: args.create.pidfd_socket.as_deref(),
+        hand_out: HandOut {
+            pid_file: args.create.pid_file.as_deref(),
+            pidfd_socket: args.create.pidfd_socket.as_deref(),
+        },
         gate: Gate::Open,
         signals: signals.original,
     };

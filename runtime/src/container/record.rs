@@ -27,6 +27,10 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
     /// Its cgroup in every hierarchy.
     pub cgroups: Vec<PathBuf>,
+    /// The one of them that is in the v2 hierarchy.
+    pub cgroup2: Option<PathBuf>,
+    /// Whether its processes have a session keyring of the container's.
+    pub keyring: bool,
     /// Whether killing the init ends every process of the container.
     pub own_pid_namespace: bool,
     pub poststart: Vec<Hook>,

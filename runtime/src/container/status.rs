@@ -47,6 +47,9 @@ impl fmt::Display for Status {
 #[allow(missing_docs, reason = "runc's own names")]
 pub enum Verb {
     Start,
+    Exec,
+    Pause,
+    Resume,
     Kill,
     Delete,
 }
@@ -56,6 +59,10 @@ pub fn allowed(verb: Verb, status: Status) -> bool {
     use Status::{Created, Paused, Running, Stopped};
     match verb {
         Verb::Start => status == Created,
+        // A paused one would not run it; the caller may insist.
+        Verb::Exec => matches!(status, Created | Running),
+        Verb::Pause => matches!(status, Created | Running),
+        Verb::Resume => status == Paused,
         Verb::Kill => matches!(status, Created | Running | Paused),
         // A created container never ran its program, so nothing is lost (runc does the same).
         Verb::Delete => matches!(status, Stopped | Created),

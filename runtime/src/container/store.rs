@@ -4,6 +4,7 @@
 //! ID/            flock(2)ed while a verb changes the container
 //!   state.json   the record; written before anything else is done
 //!   init         the init's pid and birth; written right after the clone
+//!   config.json  what it was created from
 //!   gate.new     the start gate while the container is being made …
 //!   gate         … and once it is created; removed by start
 //! ```
@@ -165,6 +166,16 @@ impl Container {
         serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))
     }
 
+    /// The bytes of the document that the container was created from.
+    ///
+    /// # Errors
+    /// The file is missing: its maker was killed, or has not finished.
+    pub fn config(&self) -> Result<Vec<u8>> {
+        let path = self.path.join("config.json");
+        fs::read(&path)
+            .with_context(|| format!("read {} (is the container still being created?)", path.display()))
+    }
+
     /// The init, if it was ever started. A file cut short counts as none: the child of a killed maker ends itself.
     pub fn init(&self) -> Result<Option<Init>> {
         let path = self.path.join("init");
@@ -203,6 +214,11 @@ impl Locked {
         self.write("state.json", &bytes)
     }
 
+    /// Saves the document that the container was created from.
+    pub fn save_config(&self, bytes: &[u8]) -> Result<()> {
+        self.write("config.json", bytes)
+    }
+
     /// Saves the init's pid and birth.
     pub fn save_init(&self, init: Init) -> Result<()> {
         self.write("init", format!("{} {}\n", init.pid, init.birth).as_bytes())
@@ -239,7 +255,7 @@ impl Locked {
     /// Forgets the container.
     pub fn remove(self) -> Result<()> {
         let path = &self.container.path;
-        for name in ["init", gate::UNREADY, gate::READY, "state.json"] {
+        for name in ["init", gate::UNREADY, gate::READY, "config.json", "state.json"] {
             match fs::remove_file(path.join(name)) {
                 Err(e) if e.kind() != ErrorKind::NotFound => {
                     return Err(e).with_context(|| format!("remove {}/{name}", path.display()));

@@ -23,7 +23,6 @@ use crate::container::gate;
 use crate::container::record::Record;
 use crate::plan::step::{Entry, HookKind, Inside, Mark, Slot};
 use crate::plan::{Attributes, Plan};
-use crate::spec::NamespaceKind;
 use crate::sys;
 
 /// What the process has at hand.
@@ -87,9 +86,11 @@ impl Init<'_> {
             Inside::Tell { mark } => self.channel.tell(*mark, None).context("the runtime is gone"),
             Inside::EnterCgroup { slot, .. } => cgroup::enter(self.handle(*slot)?),
             Inside::BecomeRoot => credentials::change_ids(0, 0, &[]),
-            // The process in the middle did it, before this one was born.
-            Inside::Join { kind: NamespaceKind::User, .. } => Ok(()),
             Inside::Join { kind, slot } => setns(self.handle(*slot)?, flag(*kind)).context("setns"),
+            Inside::JoinAll { kinds, slot, .. } => {
+                let flags = kinds.iter().fold(CloneFlags::empty(), |flags, kind| flags | flag(*kind));
+                setns(self.handle(*slot)?, flags).context("setns")
+            }
             Inside::NewCgroupNamespace => unshare(CloneFlags::CLONE_NEWCGROUP).context("unshare"),
             Inside::NewSession => setsid().context("setsid").map(drop),
             Inside::SessionKeyring { name } => session_keyring(name),
@@ -116,17 +117,13 @@ impl Init<'_> {
                 found.trees.insert(slot.0, mounts::clone_host(source, *recursive, attributes)?);
                 Ok(())
             }
+            Inside::HoldRoot => found.hold(open_top()?),
             Inside::UseRoot { slot } => found.hold(self.handle(*slot)?.try_clone_to_owned()?),
             Inside::AttachRoot { slot, .. } => {
                 // Over "/", which can always be reached: a path may lead through what a user namespace can't see.
                 // Absolute paths still mean the host's tree, for they start below this mount.
-                let top = nix::fcntl::open(
-                    "/",
-                    nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC,
-                    Mode::empty(),
-                );
                 let tree = self.tree(found, *slot)?;
-                sys::mount::attach(tree, top.context("open /")?).context("move_mount")?;
+                sys::mount::attach(tree, open_top()?).context("move_mount")?;
                 let root = tree.try_clone()?;
                 found.hold(root)
             }
@@ -272,9 +269,12 @@ fn session_keyring(name: &str) -> Result<()> {
 
 /// The copy of the host's tree hears of the host's mounts and tells nothing back.
 fn isolate() -> Result<()> {
+    sys::mount::set_attributes(open_top()?, 0, 0, libc::MS_SLAVE, true).context("mount_setattr")
+}
+
+fn open_top() -> Result<OwnedFd> {
     let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
-    let top = nix::fcntl::open("/", flags, Mode::empty()).context("open /")?;
-    sys::mount::set_attributes(top, 0, 0, libc::MS_SLAVE, true).context("mount_setattr")
+    nix::fcntl::open("/", flags, Mode::empty()).context("open /")
 }
 
 fn enter(root: &Root, how: Entry) -> Result<()> {

@@ -32,7 +32,6 @@ use crate::container::record::Record;
 use crate::container::status::Init;
 use crate::container::store::Locked;
 use crate::plan::Plan;
-use crate::plan::step::{Mark, Outside};
 use channel::Channel;
 use outside::{Host, Peer};
 
@@ -68,10 +67,8 @@ pub fn create(
     gate: Gate,
     signals: SigSet,
 ) -> Result<Launched> {
-    let handles = std::iter::repeat_with(|| None).take(plan.slots).collect();
-    let mut host = Host { plan, record, handles, master: None };
-    plan.before.iter().try_for_each(|step| host.run(step, None))?;
-
+    let mut host = Host::new(plan, record);
+    host.prepare()?;
     let (ours, theirs) = channel::pair()?;
     let listener = match gate {
         Gate::Shut => Some(gate::build(locked.container.dir())?),
@@ -86,18 +83,27 @@ pub fn create(
     let (pid, pidfd) = spawn::spawn(&plan.spawn, &ours, init).with_context(|| plan.spawn.to_string())?;
     // Before anything else: from here on there is a process to be found, by whoever comes after a crash.
     locked.save_init(Init::of(pid)?)?;
-
-    let peer = Peer { channel: &ours, pid };
-    for step in &plan.after {
-        // The last wait is for readiness. `run` has nothing left to do by then, so the gate need not be shut.
-        if gate == Gate::Open && *step == (Outside::Hear { mark: Mark::Ready }) {
-            self::gate::go(&ours)?;
-        }
-        host.run(step, Some(&peer))?;
-    }
+    host.converse(&Peer { channel: &ours, pid }, gate)?;
     if gate == Gate::Shut {
         locked.publish_gate()?;
     }
+    Ok(Launched { pid, pidfd, master: host.master, channel: ours })
+}
+
+/// Plays a plan of `exec`, whose process is on its way to its program then; `init` is the container's init.
+///
+/// # Errors
+/// The step that failed, on either side, and why. Nothing is left but the process, which ends itself.
+pub fn exec(plan: &Plan, record: &Record, init: OwnedFd, signals: SigSet) -> Result<Launched> {
+    let mut host = Host::new(plan, record);
+    host.handles[0] = Some(init);
+    host.prepare()?;
+    let (ours, theirs) = channel::pair()?;
+    let handles = std::mem::take(&mut host.handles);
+    let parents = vec![ours.as_fd()];
+    let init = inside::Init { plan, record, channel: theirs, parents, gate: None, handles, signals };
+    let (pid, pidfd) = spawn::spawn(&plan.spawn, &ours, init).with_context(|| plan.spawn.to_string())?;
+    host.converse(&Peer { channel: &ours, pid }, Gate::Open)?;
     Ok(Launched { pid, pidfd, master: host.master, channel: ours })
 }
 

@@ -10,10 +10,12 @@ use nix::sched::{setns, unshare};
 use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::unistd::Pid;
 
+use super::Gate;
 use super::channel::{Channel, Message};
 use super::procfs::Procfs;
 use super::spawn::flag;
 use super::{cgroup, foreground, hooks, id_maps, inside, mounts, passing};
+use crate::container::gate;
 use crate::container::record::Record;
 use crate::plan::Plan;
 use crate::plan::namespaces::proc_name;
@@ -36,7 +38,28 @@ pub(super) struct Peer<'a> {
     pub(super) pid: Pid,
 }
 
-impl Host<'_> {
+impl<'a> Host<'a> {
+    pub(super) fn new(plan: &'a Plan, record: &'a Record) -> Self {
+        Host { plan, record, handles: (0..plan.slots).map(|_| None).collect(), master: None }
+    }
+
+    /// What is done before there is a process.
+    pub(super) fn prepare(&mut self) -> Result<()> {
+        self.plan.before.iter().try_for_each(|step| self.run(step, None))
+    }
+
+    /// What is done while there is one, up to its readiness. Through an open gate it goes on at once.
+    pub(super) fn converse(&mut self, peer: &Peer<'_>, gate: Gate) -> Result<()> {
+        for step in &self.plan.after {
+            // The last wait is for readiness: nothing is left to do by then, so the gate need not be shut.
+            if gate == Gate::Open && *step == (Outside::Hear { mark: Mark::Ready }) {
+                gate::go(peer.channel)?;
+            }
+            self.run(step, Some(peer))?;
+        }
+        Ok(())
+    }
+
     /// Carries one step out; `peer` is there after the clone.
     pub(super) fn run(&mut self, step: &Outside, peer: Option<&Peer<'_>>) -> Result<()> {
         // What the other side could not do is told in the words of its own step.
@@ -88,10 +111,6 @@ impl Host<'_> {
                 Ok(())
             }
             Outside::OffsetClocks { offsets } => offset_clocks(offsets),
-            Outside::EnterPidNamespace { slot } => {
-                let fd = self.handles[slot.0].as_ref().context("its handle was never opened")?;
-                setns(fd, flag(NamespaceKind::Pid)).context("setns")
-            }
             Outside::LeaveNamespaces { kinds } => kinds.iter().try_for_each(|kind| {
                 let path = format!("/proc/self/ns/{}", proc_name(*kind));
                 let own = File::open(&path).with_context(|| format!("open {path}"))?;

@@ -1,8 +1,10 @@
 //! The birth of the new process.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
@@ -11,6 +13,8 @@ use nix::unistd::Pid;
 
 use super::channel::{Channel, Message};
 use super::inside::{self, Init};
+use crate::facts;
+use crate::plan::namespaces::proc_name;
 use crate::plan::step::{Mark, Spawn};
 use crate::spec::NamespaceKind;
 use crate::sys::clone::{Fork, clone3};
@@ -32,28 +36,51 @@ pub(super) fn flag(kind: NamespaceKind) -> CloneFlags {
 
 /// Makes the process that plays the inside steps. Returns on the host only.
 pub(super) fn spawn(spawn: &Spawn, ours: &Channel, init: Init<'_>) -> Result<(Pid, OwnedFd)> {
-    let into = spawn.into.as_ref().map(|dir| {
+    let flags = spawn.new.iter().fold(0, |flags, kind| flags | flag(*kind).bits() as u32 as u64);
+    if spawn.has_middle() {
+        return by_a_middle(spawn, flags, ours, init);
+    }
+    join(spawn, &init.handles)?;
+    match clone_into(spawn, flags)? {
+        Fork::Child => inside::play(init),
+        Fork::Parent { pid, pidfd } => Ok((pid, pidfd)),
+    }
+}
+
+fn join(spawn: &Spawn, handles: &[Option<OwnedFd>]) -> Result<()> {
+    for (kind, slot) in &spawn.join {
+        let fd = handles.get(slot.0).and_then(Option::as_ref).context("its handle was never opened")?;
+        setns(fd, flag(*kind)).with_context(|| format!("setns {}", proc_name(*kind)))?;
+    }
+    Ok(())
+}
+
+fn clone_into(spawn: &Spawn, flags: u64) -> Result<Fork> {
+    let open_dir = |dir: &Path| {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         open(dir, flags, Mode::empty()).with_context(|| format!("open {}", dir.display()))
-    });
-    let into = into.transpose()?;
-    let flags = spawn.new.iter().fold(0, |flags, kind| flags | flag(*kind).bits() as u32 as u64);
-    let into = into.as_ref().map(|fd| fd.as_fd());
-    let Some(user) = spawn.via else {
-        return match clone3(flags, into).context("clone3")? {
-            Fork::Child => inside::play(init),
-            Fork::Parent { pid, pidfd } => Ok((pid, pidfd)),
-        };
     };
-    // New namespaces belong to the user namespace that their maker is in. A process in the middle joins the given
-    // one and makes the container's as its own brother: CLONE_PARENT, so that the runtime can wait for it.
+    let Some(dir) = &spawn.into else { return clone3(flags, None).context("clone3") };
+    match (clone3(flags, Some(open_dir(dir)?.as_fd())), spawn.neighbor) {
+        // The container has divided its group, and a divided one takes no processes (cgroup-v2.rst, "No Internal
+        // Process Constraint").
+        (Err(Errno::EBUSY), Some(neighbor)) => {
+            let dir = facts::cgroup2_of(neighbor).context("find the cgroup of the container's init")?;
+            clone3(flags, Some(open_dir(&dir)?.as_fd()))
+                .with_context(|| format!("clone3 into {}", dir.display()))
+        }
+        (other, _) => other.context("clone3"),
+    }
+}
+
+/// A user namespace can't be left again, and new namespaces belong to the one that their maker is in. So a process in
+/// the middle joins it, and makes the container's as its own brother: CLONE_PARENT, so that the runtime can wait for it.
+fn by_a_middle(spawn: &Spawn, flags: u64, ours: &Channel, init: Init<'_>) -> Result<(Pid, OwnedFd)> {
     ours.learn_senders()?;
-    match clone3(0, into).context("clone3")? {
+    match clone_into(spawn, 0)? {
         Fork::Child => {
             process::close_parents(&init.parents);
-            let joined =
-                init.handles.get(user.0).and_then(Option::as_ref).context("its handle was never opened");
-            let joined = joined.and_then(|fd| setns(fd, CloneFlags::CLONE_NEWUSER).context("setns"));
+            let joined = join(spawn, &init.handles);
             let born =
                 joined.and_then(|()| clone3(flags | libc::CLONE_PARENT as u64, None).context("clone3"));
             match born {
@@ -77,7 +104,7 @@ pub(super) fn spawn(spawn: &Spawn, ours: &Channel, init: Init<'_>) -> Result<(Pi
                     let pid = Pid::from_raw(sender);
                     Ok((pid, pidfd::open(pid).context("pidfd_open")?))
                 }
-                Message::Failed { reason, .. } => bail!("join the user namespace: {reason}"),
+                Message::Failed { reason, .. } => bail!("{reason}"),
                 _ => bail!("the process in the middle was killed"),
             }
         }

@@ -1,11 +1,11 @@
 //! From a bundle to a container that waits at its gate, or is on its way through it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::SigSet;
 
+use super::HandOut;
 use super::delete::destroy;
 use crate::bundle::Bundle;
 use crate::container::cgroup::Cgroup;
@@ -27,8 +27,7 @@ pub struct Wanted<'a> {
     pub options: Options,
     /// The user's word; None: as his rights are.
     pub rootless: Option<bool>,
-    pub pid_file: Option<&'a Path>,
-    pub pidfd_socket: Option<&'a Path>,
+    pub hand_out: HandOut<'a>,
     pub gate: Gate,
     /// The signal mask that the payload gets.
     pub signals: SigSet,
@@ -67,12 +66,14 @@ pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>) -> Result<Made> {
     for warning in &plan.warnings {
         log.line(Level::Warning, warning);
     }
-    trace(log, &plan);
+    log.trace(&plan);
 
     let locked = store.claim(wanted.id)?;
     let launched = unoccupied(&plan).and_then(|()| locked.save(&record)).and_then(|()| {
         let launched = launch::create(&plan, &locked, &record, wanted.gate, wanted.signals)?;
-        hand_out(&wanted, &launched).map(|()| launched)
+        // For exec, which must not see what became of the bundle since.
+        locked.save_config(bundle.bytes())?;
+        wanted.hand_out.tell(&launched).map(|()| launched)
     });
     match launched {
         Ok(launched) => Ok(Made { locked, record, launched }),
@@ -98,6 +99,8 @@ fn record(wanted: &Wanted<'_>, bundle: &Bundle, spec: &Spec<'_>, plan: &Plan, ow
         owner,
         annotations: spec.annotations.0.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
         cgroups: plan.cgroups.clone(),
+        cgroup2: plan.spawn.into.clone(),
+        keyring: !wanted.options.no_new_keyring,
         own_pid_namespace: plan.spawn.new.contains(&NamespaceKind::Pid),
         poststart: plan::hooks::of(spec, HookKind::Poststart)?,
         poststop: plan::hooks::of(spec, HookKind::Poststop)?,
@@ -110,33 +113,4 @@ fn unoccupied(plan: &Plan) -> Result<()> {
         Some(pid) => bail!("linux.cgroupsPath: the cgroup is not empty: process {pid} is in it"),
         None => Ok(()),
     }
-}
-
-/// `--debug` shows the whole plan: inside steps can't speak for themselves.
-fn trace(log: &Log, plan: &Plan) {
-    if log.shows(Level::Debug) {
-        plan.to_string().lines().for_each(|line| log.line(Level::Debug, line));
-    }
-}
-
-/// What engines wait for, the pid file last: whoever sees it may rely on all the rest.
-fn hand_out(wanted: &Wanted<'_>, launched: &Launched) -> Result<()> {
-    if let Some(socket) = wanted.pidfd_socket {
-        launch::passing::pass(&launched.pidfd, socket, "pidfd").context("--pidfd-socket")?;
-    }
-    if let Some(path) = wanted.pid_file {
-        write_whole(path, &launched.pid.to_string())
-            .with_context(|| format!("--pid-file {}", path.display()))?;
-    }
-    Ok(())
-}
-
-/// A reader sees all of it or nothing.
-fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let name = path.file_name().context("is no file name")?.to_string_lossy();
-    let beside: PathBuf = path.with_file_name(format!(".{name}.ampoule"));
-    fs::write(&beside, text).and_then(|()| fs::rename(&beside, path)).inspect_err(|_| {
-        let _ = fs::remove_file(&beside);
-    })?;
-    Ok(())
 }

@@ -2,8 +2,14 @@
 
 mod create;
 mod delete;
+mod exec;
+mod hand_out;
+mod pause;
 mod start;
 
 pub use create::{Made, Wanted, create};
 pub use delete::{delete, kill};
+pub use exec::{ExecWanted, exec};
+pub use hand_out::HandOut;
+pub use pause::{pause, resume};
 pub use start::{start, started};

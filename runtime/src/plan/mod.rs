@@ -102,10 +102,28 @@ struct Draft<'a> {
     /// Mount changes that have to wait until /dev is filled.
     after_nodes: Vec<Inside>,
     exec: Option<Inside>,
-    pid_namespace: Option<Slot>,
     bound_dev: bool,
     slots: usize,
     warnings: Vec<String>,
+}
+
+/// What there is to plan `exec` from.
+#[allow(missing_docs, reason = "each is described by its type")]
+pub struct ExecRequest<'a> {
+    pub id: &'a str,
+    /// The container's document, as it was created from.
+    pub spec: &'a Spec<'a>,
+    pub process: &'a Process<'a>,
+    pub facts: &'a Facts,
+    pub options: &'a Options,
+    /// The container's root directory on the host.
+    pub rootfs: &'a Path,
+    /// The container's init, on the host.
+    pub init: i32,
+    /// The v2 cgroup to be born into.
+    pub into: Option<PathBuf>,
+    /// The v1 cgroups to enter.
+    pub enter: Vec<PathBuf>,
 }
 
 /// Plans `create`.
@@ -113,54 +131,42 @@ struct Draft<'a> {
 /// # Errors
 /// The JSON path, the value and what was expected, of the first thing that can't be.
 pub fn create(request: &Request<'_>) -> Result<Plan> {
-    let spec = request.spec;
-    refuse_what_is_missing_here(spec)?;
+    let &Request { id, bundle, spec, facts, options } = request;
     let Some(process) = &spec.process else { bail!("process: missing") };
+    refuse_what_is_missing_here(spec, process)?;
     let Some(root) = spec.root.as_ref().filter(|r| !r.path.is_empty()) else { bail!("root.path: missing") };
-    let mut draft = Draft {
-        id: request.id,
-        bundle: request.bundle,
-        rootfs: request.bundle.join(&*root.path),
-        spec,
-        facts: request.facts,
-        options: request.options,
-        namespaces: namespaces::namespaces(spec)?,
-        cgroup_dirs: Vec::new(),
-        before: Vec::new(),
-        spawn: Spawn::default(),
-        after: Vec::new(),
-        inside: Vec::with_capacity(64),
-        after_nodes: Vec::new(),
-        exec: None,
-        pid_namespace: None,
-        bound_dev: false,
-        slots: 0,
-        warnings: Vec::new(),
-    };
+    let mut draft = Draft::new(id, spec, facts, options)?;
+    draft.bundle = bundle;
+    draft.rootfs = bundle.join(&*root.path);
     order::check(&draft, process)?;
     order::create(&mut draft, process)?;
-    Ok(Plan {
-        before: draft.before,
-        spawn: draft.spawn,
-        after: draft.after,
-        inside: draft.inside,
-        cgroups: draft.cgroup_dirs,
-        warnings: draft.warnings,
-        slots: draft.slots,
-    })
+    Ok(draft.finish())
+}
+
+/// Plans `exec`. The first of the plan's slots is for a pidfd of the container's init.
+///
+/// # Errors
+/// As those of [`create`].
+pub fn exec(request: &ExecRequest<'_>) -> Result<Plan> {
+    let &ExecRequest { id, spec, process, facts, options, .. } = request;
+    refuse_what_is_missing_here(spec, process)?;
+    let mut draft = Draft::new(id, spec, facts, options)?;
+    draft.rootfs = request.rootfs.to_owned();
+    order::check_process(&draft, process)?;
+    order::exec(&mut draft, request)?;
+    Ok(draft.finish())
 }
 
 /// Properties that this version knows and cannot carry out. Leaving one out silently would be a container that is
 /// less confined, or runs otherwise, than its author asked for.
-fn refuse_what_is_missing_here(spec: &Spec<'_>) -> Result<()> {
-    let process = spec.process.as_ref();
+fn refuse_what_is_missing_here(spec: &Spec<'_>, process: &Process<'_>) -> Result<()> {
     let linux = &spec.linux;
     let text = |value: &str| !value.is_empty();
     for (name, given) in [
-        ("process.apparmorProfile", process.is_some_and(|p| text(&p.apparmor_profile))),
-        ("process.selinuxLabel", process.is_some_and(|p| text(&p.selinux_label))),
-        ("process.scheduler", process.is_some_and(|p| p.scheduler.is_some())),
-        ("process.ioPriority", process.is_some_and(|p| p.io_priority.is_some())),
+        ("process.apparmorProfile", text(&process.apparmor_profile)),
+        ("process.selinuxLabel", text(&process.selinux_label)),
+        ("process.scheduler", process.scheduler.is_some()),
+        ("process.ioPriority", process.io_priority.is_some()),
         ("linux.mountLabel", text(&linux.mount_label)),
         ("linux.seccomp", linux.seccomp.is_some()),
         ("linux.netDevices", linux.net_devices.is_some()),
@@ -173,6 +179,42 @@ fn refuse_what_is_missing_here(spec: &Spec<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+impl<'a> Draft<'a> {
+    fn new(id: &'a str, spec: &'a Spec<'a>, facts: &'a Facts, options: &'a Options) -> Result<Self> {
+        Ok(Draft {
+            id,
+            bundle: Path::new(""),
+            rootfs: PathBuf::new(),
+            spec,
+            facts,
+            options,
+            namespaces: namespaces::namespaces(spec)?,
+            cgroup_dirs: Vec::new(),
+            before: Vec::new(),
+            spawn: Spawn::default(),
+            after: Vec::new(),
+            inside: Vec::with_capacity(64),
+            after_nodes: Vec::new(),
+            exec: None,
+            bound_dev: false,
+            slots: 0,
+            warnings: Vec::new(),
+        })
+    }
+
+    fn finish(self) -> Plan {
+        Plan {
+            before: self.before,
+            spawn: self.spawn,
+            after: self.after,
+            inside: self.inside,
+            cgroups: self.cgroup_dirs,
+            warnings: self.warnings,
+            slots: self.slots,
+        }
+    }
 }
 
 impl Draft<'_> {
@@ -228,23 +270,18 @@ impl Draft<'_> {
         self.before.extend(v2.map(|dir| Outside::OwnCgroup { dir, uid, gid }));
     }
 
-    /// Returns the steps that join them. The user namespace is joined by the process in the middle (its line stands
-    /// there to be read, and to name a failure), the pid namespace by birth.
+    /// Returns the steps that join them, but for those that are joined before there is a process.
     fn open_namespaces(&mut self) -> Vec<Inside> {
         let mut joins = Vec::new();
         for (kind, path) in self.namespaces.joined.clone() {
             let slot = self.slot();
             self.before.push(Outside::OpenNamespace { kind, path, slot });
-            match kind {
-                NamespaceKind::User => {
-                    self.before.push(Outside::ForbidTracing);
-                    self.spawn.via = Some(slot);
-                }
-                NamespaceKind::Pid => self.pid_namespace = Some(slot),
-                _ => {}
+            if kind == NamespaceKind::User {
+                self.before.push(Outside::ForbidTracing);
             }
-            if kind != NamespaceKind::Pid {
-                joins.push(Inside::Join { kind, slot });
+            match kind {
+                NamespaceKind::User | NamespaceKind::Pid => self.spawn.join.push((kind, slot)),
+                _ => joins.push(Inside::Join { kind, slot }),
             }
         }
         joins
@@ -258,11 +295,6 @@ impl Draft<'_> {
         }
     }
 
-    fn enter_pid_namespace(&mut self) -> bool {
-        self.before.extend(self.pid_namespace.map(|slot| Outside::EnterPidNamespace { slot }));
-        self.pid_namespace.is_some()
-    }
-
     fn names(&mut self) {
         let text = |name: &Option<crate::spec::Str<'_>>| {
             name.as_ref().map(|n| n.to_string()).filter(|n| !n.is_empty())
@@ -271,9 +303,8 @@ impl Draft<'_> {
         self.inside.extend(text(&self.spec.domainname).map(|name| Inside::Domainname { name }));
     }
 
-    fn console(&mut self, process: &Process<'_>) {
+    fn console(&mut self, process: &Process<'_>, node: bool) {
         let size = process.console_size.as_ref().map(|s| (s.height, s.width));
-        let node = self.namespaces.has(NamespaceKind::Mount);
         self.inside.push(Inside::Console { size, node });
     }
 

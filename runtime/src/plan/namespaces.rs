@@ -22,6 +22,11 @@ impl Namespaces {
         self.new.contains(&kind)
     }
 
+    /// Every kind that is not the runtime's own.
+    pub(super) fn all(&self) -> Vec<NamespaceKind> {
+        self.new.iter().copied().chain(self.joined.iter().map(|(kind, _)| *kind)).collect()
+    }
+
     pub(super) fn makes_cgroup(&self) -> bool {
         self.makes(NamespaceKind::Cgroup)
     }

@@ -5,7 +5,7 @@
 use anyhow::{Result, bail};
 
 use super::step::{Inside, Mark, Outside};
-use super::{Console, Draft, cgroup, hooks, identity, mounts, namespaces, rootfs};
+use super::{Console, Draft, ExecRequest, cgroup, hooks, identity, mounts, namespaces, rootfs};
 use crate::spec::NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Time, User};
 use crate::spec::Process;
 
@@ -53,19 +53,15 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
         rootfs::devices(d)?; //                            after mounts: /dev is one of them
     }
     if process.terminal {
-        d.console(process); //                             needs /dev/pts and makes /dev/console
+        d.console(process, d.namespaces.has(Mount)); //    needs /dev/pts and makes /dev/console
     }
     hooks::before_pivot(d)?; //                            prestart, createRuntime, createContainer (config.md#lifecycle)
     d.make_working_directory(process)?; //                 while the root can still be written to
     rootfs::restrictions(d)?; //                           after hooks, which may need what is hidden here
     rootfs::enter(d)?; //                                  from here on the host's tree is out of reach
 
-    // ── Who it is: limits, then ids and capabilities, each the last moment that may set it ──────────────────
-    identity::limits(d, process)?;
-    identity::credentials(d, process)?;
-    identity::program(d, process)?; //                     found as the user who will run it
-    d.inside.push(Inside::Tell { mark: Mark::Ready });
-    d.inside.push(Inside::Gate);
+    // ── Who it is, and the wait for start ───────────────────────────────────────────────────────────────────
+    become_payload(d, process)?;
     hooks::inside(d)?; //                                  startContainer
     d.inside.extend(d.exec.take());
 
@@ -79,7 +75,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
         d.before.push(Outside::OffsetClocks { offsets });
         borrowed.push(Time);
     }
-    if d.enter_pid_namespace() {
+    if !d.spawn.join.is_empty() && !d.spawn.has_middle() {
         borrowed.push(Pid);
     }
     if !borrowed.is_empty() {
@@ -93,33 +89,75 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
         d.after.push(Outside::Tell { mark: Mark::IdsMapped });
     }
     d.after.extend(cgroups.after); //                      while the child makes its mounts
+    hear_console(d, process);
+    hooks::beside(d)?; //                                  prestart and createRuntime run here
+    d.after.push(Outside::Hear { mark: Mark::Ready });
+    Ok(())
+}
+
+/// A further process in a container that is there: who is born, what it joins, who it becomes.
+pub(super) fn exec(d: &mut Draft<'_>, request: &ExecRequest<'_>) -> Result<()> {
+    let process = request.process;
+    let init = d.slot(); //                                the launch puts it there
+    d.before.push(Outside::ForbidTracing); //              by those whose namespaces it joins (CVE-2016-9962)
+    d.spawn.into = request.into.clone();
+    d.spawn.neighbor = Some(request.init);
+    // As an ordinary user one has rights over the other namespaces only inside the container's user namespace.
+    let through_user = d.facts.rootless && d.namespaces.has(User);
+    let mut kinds = d.namespaces.all();
+    for early in [User, Pid] {
+        if kinds.contains(&early) && (early == Pid || through_user) {
+            d.spawn.join.push((early, init));
+            kinds.retain(|kind| *kind != early);
+        }
+    }
+
+    d.enter_cgroups(request.enter.clone()); //             all it costs is the container's from here on
+    if !kinds.is_empty() {
+        d.inside.push(Inside::JoinAll { kinds, init: request.init, slot: init });
+    }
+    if d.namespaces.has(User) && d.namespaces.maps_root() {
+        d.inside.push(Inside::BecomeRoot); //              of the user namespace
+    }
+    d.inside.push(Inside::NewSession);
+    if !d.options.no_new_keyring {
+        d.inside.push(Inside::SessionKeyring { name: format!("_ses.{}", d.id) });
+    }
+    rootfs::reenter(d); //                                 a joined mount namespace shows the container's root as "/"
+    if process.terminal {
+        d.console(process, false); //                      /dev/console is the init's
+    }
+    become_payload(d, process)?;
+    d.inside.extend(d.exec.take());
+
+    identity::oom_score(d, process)?;
+    hear_console(d, process);
+    d.after.push(Outside::Hear { mark: Mark::Ready });
+    Ok(())
+}
+
+/// Who it is: limits, then ids and capabilities, each the last moment that may set it; then ready for its start.
+fn become_payload(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
+    identity::limits(d, process)?;
+    identity::credentials(d, process)?;
+    identity::program(d, process)?; //                     found as the user who will run it
+    d.inside.push(Inside::Tell { mark: Mark::Ready });
+    d.inside.push(Inside::Gate);
+    Ok(())
+}
+
+fn hear_console(d: &mut Draft<'_>, process: &Process<'_>) {
     if process.terminal {
         d.after.push(Outside::Hear { mark: Mark::Console });
         if let Console::Socket(socket) = &d.options.console {
             d.after.push(Outside::PassConsole { socket: socket.clone() });
         }
     }
-    hooks::beside(d)?; //                                  prestart and createRuntime run here
-    d.after.push(Outside::Hear { mark: Mark::Ready });
-    Ok(())
 }
 
 /// What contradicts before anything is planned.
 pub(super) fn check(d: &Draft<'_>, process: &Process<'_>) -> Result<()> {
-    if !process.cwd.starts_with('/') {
-        bail!("process.cwd: {:?}, expected an absolute path", &*process.cwd);
-    }
-    match (&d.options.console, process.terminal) {
-        (Console::Socket(_), false) => {
-            bail!("process.terminal: false, so --console-socket has nothing to receive")
-        }
-        (Console::None, true) => {
-            bail!(
-                "process.terminal: true needs a terminal to run in, or --console-socket when nobody stays in the foreground"
-            )
-        }
-        _ => {}
-    }
+    check_process(d, process)?;
     if d.facts.rootless && !d.namespaces.has(User) {
         bail!(
             "linux.namespaces: without root's rights it needs a user namespace; `ampoule spec --rootless` writes a \
@@ -133,4 +171,22 @@ pub(super) fn check(d: &Draft<'_>, process: &Process<'_>) -> Result<()> {
         bail!("mounts: mqueue in a new user namespace needs a new ipc namespace in linux.namespaces");
     }
     Ok(())
+}
+
+/// The same, of the process alone.
+pub(super) fn check_process(d: &Draft<'_>, process: &Process<'_>) -> Result<()> {
+    if !process.cwd.starts_with('/') {
+        bail!("process.cwd: {:?}, expected an absolute path", &*process.cwd);
+    }
+    match (&d.options.console, process.terminal) {
+        (Console::Socket(_), false) => {
+            bail!("process.terminal: false, so --console-socket has nothing to receive")
+        }
+        (Console::None, true) => {
+            bail!(
+                "process.terminal: true needs a terminal to run in, or --console-socket when nobody stays in the foreground"
+            )
+        }
+        _ => Ok(()),
+    }
 }

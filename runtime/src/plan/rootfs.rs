@@ -36,6 +36,18 @@ pub(super) fn attach(draft: &mut Draft<'_>) {
     draft.inside.push(Inside::AttachRoot { slot, source });
 }
 
+/// The root of a container that is there.
+pub(super) fn reenter(draft: &mut Draft<'_>) {
+    if draft.namespaces.has(NamespaceKind::Mount) {
+        draft.inside.push(Inside::HoldRoot);
+        return;
+    }
+    let slot = draft.slot();
+    draft.before.push(Outside::OpenRoot { path: draft.rootfs.clone(), slot });
+    draft.inside.push(Inside::UseRoot { slot });
+    draft.inside.push(Inside::Enter { how: Entry::Chroot });
+}
+
 /// Default and configured devices, and the links that programs expect in /dev.
 pub(super) fn devices(draft: &mut Draft<'_>) -> Result<()> {
     let mut nodes: Vec<(ContainerPath, Node, String)> = Vec::new();

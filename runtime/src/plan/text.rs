@@ -53,7 +53,6 @@ impl Display for Outside {
                 f.write_str("make a time namespace")?;
                 offsets.iter().try_for_each(|(clock, s, ns)| write!(f, ", {clock} {s:+}.{ns:09} s"))
             }
-            Outside::EnterPidNamespace { .. } => f.write_str("have it born into the pid namespace"),
             Outside::LeaveNamespaces { kinds } => {
                 let kinds: Vec<_> = kinds.iter().map(|k| name(*k)).collect();
                 write!(f, "have no one else born into the {} namespace", kinds.join(" and "))
@@ -85,8 +84,9 @@ impl Display for Spawn {
         if let Some(dir) = &self.into {
             write!(f, " into {}", dir.display())?;
         }
-        if self.via.is_some() {
-            f.write_str(" by way of the joined user namespace")?;
+        if !self.join.is_empty() {
+            let kinds: Vec<_> = self.join.iter().map(|(kind, _)| name(*kind)).collect();
+            write!(f, " in the joined {} namespace", kinds.join(" and "))?;
         }
         Ok(())
     }
@@ -130,6 +130,10 @@ impl Display for Inside {
             Inside::EnterCgroup { dir, .. } => write!(f, "enter cgroup {}", dir.display()),
             Inside::BecomeRoot => f.write_str("become root of the user namespace"),
             Inside::Join { kind, .. } => write!(f, "join the {} namespace", name(*kind)),
+            Inside::JoinAll { kinds, init, .. } => {
+                let kinds: Vec<_> = kinds.iter().map(|kind| name(*kind)).collect();
+                write!(f, "join the {} namespaces of process {init}", kinds.join(","))
+            }
             Inside::NewCgroupNamespace => f.write_str("make a cgroup namespace"),
             Inside::NewSession => f.write_str("make a session"),
             Inside::SessionKeyring { name } => write!(f, "join session keyring {name}"),
@@ -141,6 +145,7 @@ impl Display for Inside {
             Inside::CloneTree { source, recursive, attributes, .. } => {
                 copy(f, source, *recursive, attributes)
             }
+            Inside::HoldRoot => f.write_str("take hold of the root"),
             Inside::UseRoot { .. } => f.write_str("stay in the mount namespace as it is"),
             Inside::AttachRoot { source, .. } => write!(f, "attach {} as the root", source.display()),
             Inside::Mount { kind, parameters, attributes, target, copy_up, .. } => {
@@ -216,7 +221,7 @@ impl Outside {
             Outside::WriteCgroup { property, .. } | Outside::CloneTree { property, .. } => property,
             Outside::OpenRoot { .. } => "root.path",
             Outside::LimitDevices { .. } => "linux.resources.devices",
-            Outside::OpenNamespace { .. } | Outside::EnterPidNamespace { .. } => "linux.namespaces",
+            Outside::OpenNamespace { .. } => "linux.namespaces",
             Outside::OffsetClocks { .. } => "linux.timeOffsets",
             Outside::OomScore { .. } => "process.oomScoreAdj",
             Outside::MapIds { .. } => "linux.uidMappings",

@@ -1,0 +1,26 @@
+//! `ampoule pause` and `ampoule resume`
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+use super::Context;
+use crate::lifecycle;
+
+#[derive(clap::Args)]
+pub(super) struct Pause {
+    /// The container's name
+    id: String,
+}
+
+pub(super) fn run(context: &Context, args: Pause) -> Result<ExitCode> {
+    let pause = || lifecycle::pause(&context.open(&args.id)?.lock()?);
+    pause().with_context(|| format!("pause {}", args.id))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn resume(context: &Context, args: Pause) -> Result<ExitCode> {
+    let resume = || lifecycle::resume(&context.open(&args.id)?.lock()?);
+    resume().with_context(|| format!("resume {}", args.id))?;
+    Ok(ExitCode::SUCCESS)
+}

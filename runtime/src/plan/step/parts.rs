@@ -1,0 +1,165 @@
+//! What the steps are made of.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// A handle that the parent opens before the clone and the child inherits: an index into their common table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Slot(pub usize);
+
+/// The points where the two processes wait for each other. Each appears once on either side of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+pub enum Mark {
+    /// Child to parent, first of all where a middle process stands between: the message says who sends it.
+    Born = 9,
+    /// Parent to child: the id maps are written.
+    IdsMapped = 1,
+    /// Child to parent: the namespaces and mounts stand, the root is not yet pivoted.
+    HooksDue,
+    /// Parent to child: every limit holds, and the host's hooks ran.
+    HooksRan,
+    /// Child to parent: carries the master end of the terminal.
+    Console,
+    /// Child to parent: everything is done but the gate.
+    Ready,
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mark::Born => "its birth",
+            Mark::IdsMapped => "the id maps",
+            Mark::HooksDue => "the moment for hooks",
+            Mark::HooksRan => "the host's hooks",
+            Mark::Console => "the terminal",
+            Mark::Ready => "readiness",
+        })
+    }
+}
+
+/// The kinds of hooks, in the order of their lives (config.md#posix-platform-hooks).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the spec's own names")]
+pub enum HookKind {
+    Prestart,
+    CreateRuntime,
+    CreateContainer,
+    StartContainer,
+    Poststart,
+    Poststop,
+}
+
+impl fmt::Display for HookKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HookKind::Prestart => "prestart",
+            HookKind::CreateRuntime => "createRuntime",
+            HookKind::CreateContainer => "createContainer",
+            HookKind::StartContainer => "startContainer",
+            HookKind::Poststart => "poststart",
+            HookKind::Poststop => "poststop",
+        })
+    }
+}
+
+/// One hook: `timeout` in seconds, `args` including argv\[0\].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[allow(missing_docs, reason = "the spec's own names")]
+pub struct Hook {
+    pub path: PathBuf,
+    pub args: Vec<String>,
+    pub env: Vec<String>,
+    pub timeout: Option<u32>,
+}
+
+/// A range of ids, as a line of `/proc/PID/uid_map` (user_namespaces(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the three columns of the file")]
+pub struct IdRange {
+    pub inside: u32,
+    pub outside: u32,
+    pub size: u32,
+}
+
+impl fmt::Display for IdRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.inside, self.outside, self.size)
+    }
+}
+
+/// Who writes the id maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mapper {
+    /// The runtime may map any id.
+    Ourselves,
+    /// An ordinary user maps his own ids, and gives up setgroups(2) for it (Linux 3.19).
+    WithoutGroups,
+    /// newuidmap(1) and newgidmap(1) know which ids the user may map.
+    Helpers,
+}
+
+/// What to do when a cgroup has no such file: some come and go with kernel options that no fact tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IfMissing {
+    /// The limit can't be set here.
+    Fail,
+    /// Nothing was asked that its absence doesn't already give.
+    Skip,
+    /// The same wish in the words of another file.
+    Instead {
+        /// The other file.
+        file: String,
+        /// Its writes.
+        values: Vec<String>,
+    },
+}
+
+/// A parameter of a new filesystem (fsconfig(2)).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+#[allow(missing_docs, reason = "fsconfig's two textual kinds")]
+pub enum Parameter {
+    Flag(String),
+    Value(String, String),
+}
+
+/// A device node as mknod(2) wants it. `mode` holds the permission bits only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the spec's own names")]
+pub struct Node {
+    pub kind: NodeKind,
+    pub major: u32,
+    pub minor: u32,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// config-linux.md#devices: `c` and `u`, `b`, `p`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the spec's own names")]
+pub enum NodeKind {
+    Character,
+    Block,
+    Fifo,
+}
+
+/// How the root directory becomes `/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Entry {
+    /// pivot_root(2): the host's tree is gone afterwards.
+    Pivot,
+    /// For a root that pivot_root refuses (an initramfs): chroot over it, `--no-pivot`.
+    Move,
+    /// Without a mount namespace of its own there is nothing to pivot.
+    Chroot,
+}
