@@ -5,6 +5,7 @@
 //! is the planner's work, which knows what to do with it.
 
 mod values;
+mod whereabouts;
 
 use serde::de::{Deserialize as De, Deserializer, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -280,13 +281,9 @@ pub fn parse_process(bytes: &[u8]) -> Result<Process<'_>, String> {
 }
 
 fn read<'a, T: De<'a>>(bytes: &'a [u8]) -> Result<T, String> {
-    serde_json::from_slice(bytes).map_err(|plain| {
-        // The path costs a slower reader, so it is looked for only when there is something to say.
-        let mut json = serde_json::Deserializer::from_slice(bytes);
-        match serde_path_to_error::deserialize::<_, T>(&mut json) {
-            Err(e) if e.path().iter().next().is_some() => format!("{}: {}", e.path(), e.inner()),
-            _ => plain.to_string(),
-        }
+    serde_json::from_slice(bytes).map_err(|e| match whereabouts::path(bytes, e.line(), e.column()) {
+        path if path.is_empty() => e.to_string(),
+        path => format!("{path}: {e}"),
     })
 }
 
