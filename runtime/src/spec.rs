@@ -32,6 +32,9 @@ macro_rules! document {
     )* };
 }
 
+mod seccomp;
+pub use seccomp::{ArgumentTest, Seccomp, SyscallRule};
+
 /// A property that this version does not carry out: its presence is known, its contents are not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Present(pub bool);
@@ -126,7 +129,7 @@ document! {
         cgroups_path: Str<'a>,
         resources: Resources<'a>,
         sysctl: Map<'a, Str<'a>>,
-        seccomp: Option<Present>,
+        seccomp: Option<Seccomp<'a>>,
         rootfs_propagation: Str<'a>,
         masked_paths: Vec<Str<'a>>,
         readonly_paths: Vec<Str<'a>>,

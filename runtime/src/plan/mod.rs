@@ -18,6 +18,7 @@ pub(crate) mod namespaces;
 mod order;
 pub mod path;
 mod rootfs;
+pub mod seccomp;
 pub mod step;
 mod text;
 
