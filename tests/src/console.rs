@@ -109,11 +109,17 @@ impl ConsoleSocket {
 
     /// Takes the terminal that a runtime sent, which must be exactly one descriptor.
     pub fn receive(&self) -> Terminal {
+        let (master, _) = self.receive_descriptor();
+        Terminal { master: master.into(), slave: None, seen: String::new() }
+    }
+
+    /// Takes what a runtime sent: exactly one descriptor, and words.
+    pub(crate) fn receive_descriptor(&self) -> (OwnedFd, Vec<u8>) {
         let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(patience()).expect("patience fits");
         assert_eq!(poll(&mut fds, timeout), Ok(1), "nobody connected to the console socket");
         let (connection, _) = self.listener.accept().expect("accept the runtime's connection");
-        let mut bytes = [0; 4096];
+        let mut bytes = [0; 16 * 1024];
         let mut data = [IoSliceMut::new(&mut bytes)];
         let mut space = nix::cmsg_space!([i32; 8]);
         let message =
@@ -126,6 +132,7 @@ impl ConsoleSocket {
             }
         }
         assert_eq!(received.len(), 1, "one descriptor was expected");
-        Terminal { master: received.remove(0).into(), slave: None, seen: String::new() }
+        let length = message.bytes;
+        (received.remove(0), bytes[..length].to_vec())
     }
 }

@@ -6,6 +6,7 @@
 //! containers the program `probe` (see `bin/probe`) answers questions, so no image is downloaded.
 
 mod ability;
+mod agent;
 mod bundle;
 mod cgroup;
 mod console;
@@ -18,6 +19,7 @@ mod sys;
 mod wait;
 
 pub use ability::{can_raise_limits, has_cgroup_v1, has_cgroup_v2_controller, met};
+pub use agent::Agent;
 pub use bundle::{Bundle, default_spec, install};
 pub use cgroup::{Cgroups, cgroups_named, pids_in, remove_cgroup};
 pub use console::{ConsoleSocket, Terminal};

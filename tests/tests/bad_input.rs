@@ -233,3 +233,88 @@ fn null_is_as_good_as_absent() {
     });
     assert_eq!(Container::of(bundle).run().ok().answer(), "/");
 }
+
+#[test]
+fn what_no_seccomp_profile_can_hold_is_refused() {
+    let rule = |rule: Value| json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": ["read"], "action": "SCMP_ACT_LOG" }, rule] });
+    let test = |test: Value| rule(json!({ "names": ["getpid"], "action": "SCMP_ACT_LOG", "args": [test] }));
+    let at = "/linux/seccomp";
+    check(vec![
+        case(at, json!("default"), &["linux.seccomp", "expected"]),
+        case(
+            at,
+            json!({ "syscalls": [{ "names": ["read"], "action": "SCMP_ACT_ALLOW" }] }),
+            &["linux.seccomp.defaultAction: missing"],
+        ),
+        case(
+            at,
+            json!({ "defaultAction": "SCMP_ACT_MAYBE" }),
+            &["linux.seccomp.defaultAction", "SCMP_ACT_MAYBE", "expected one of SCMP_ACT_ALLOW"],
+        ),
+        case(
+            at,
+            json!({ "defaultAction": "SCMP_ACT_NOTIFY" }),
+            &["linux.seccomp.defaultAction", "SCMP_ACT_NOTIFY"],
+        ),
+        strict(
+            at,
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1 }),
+            &["linux.seccomp.defaultErrnoRet", "SCMP_ACT_ALLOW"],
+        ),
+        strict(
+            at,
+            json!({ "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 65536 }),
+            &["linux.seccomp.defaultErrnoRet: 65536"],
+        ),
+        case(
+            at,
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_PDP11"] }),
+            &["linux.seccomp.architectures[0]", "PDP11", "SCMP_ARCH_X86_64"],
+        ),
+        case(
+            at,
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_NONE"] }),
+            &["linux.seccomp.flags[0]", "SECCOMP_FILTER_FLAG_LOG"],
+        ),
+        case(
+            at,
+            rule(json!({ "names": ["getpid"], "action": "SCMP_ACT_HIDE" })),
+            &["linux.seccomp.syscalls[1].action", "SCMP_ACT_HIDE"],
+        ),
+        strict(
+            at,
+            rule(json!({ "names": ["getpid"], "action": "SCMP_ACT_KILL", "errnoRet": 1 })),
+            &["linux.seccomp.syscalls[1].errnoRet"],
+        ),
+        case(
+            at,
+            rule(json!({ "names": [""], "action": "SCMP_ACT_KILL" })),
+            &["linux.seccomp.syscalls[1].names[0]: is empty"],
+        ),
+        case(
+            at,
+            rule(json!({ "names": ["write"], "action": "SCMP_ACT_NOTIFY" })),
+            &["linux.seccomp.syscalls[1].names[0]", "write"],
+        ),
+        strict(
+            at,
+            rule(json!({ "names": ["getpid"], "action": "SCMP_ACT_NOTIFY" })),
+            &["linux.seccomp.listenerPath: missing"],
+        ),
+        case(
+            at,
+            test(json!({ "index": 6, "value": 0, "op": "SCMP_CMP_EQ" })),
+            &["linux.seccomp.syscalls[1].args[0].index: 6, expected 0 to 5"],
+        ),
+        case(
+            at,
+            test(json!({ "index": 0, "value": 0, "op": "SCMP_CMP_FOO" })),
+            &["linux.seccomp.syscalls[1].args[0].op: \"SCMP_CMP_FOO\", expected one of SCMP_CMP_NE"],
+        ),
+        case(
+            at,
+            test(json!({ "index": 0, "value": -1, "op": "SCMP_CMP_EQ" })),
+            &["linux.seccomp.syscalls[1].args[0].value", "u64"],
+        ),
+    ]);
+}

@@ -75,7 +75,8 @@ pub fn heard_go(stream: impl AsFd) -> bool {
 
 /// Inside: the next thing is exec.
 pub fn about_to_exec(stream: impl AsFd) -> Result<(), Errno> {
-    send(stream, &[ABOUT])
+    // write(2), because a seccomp filter is in force already. (SIGPIPE is ignored until exec.)
+    nix::unistd::write(stream, &[ABOUT]).map(drop)
 }
 
 /// Inside: exec did not happen, or something before it failed. Nobody listening is no error: the process ends anyway.

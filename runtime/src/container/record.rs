@@ -73,6 +73,25 @@ impl Record {
         serde_json::to_vec(&state).unwrap_or_default()
     }
 
+    /// What a seccomp agent gets along with the listener of `pid` (config-linux.md#containerprocessstate). `init` is the
+    /// container's, when that is another process.
+    pub fn container_process_state(&self, metadata: &str, pid: i32, init: Option<i32>) -> String {
+        let state = match init {
+            Some(init) => self.hook_state("running", init),
+            None => self.hook_state("creating", pid),
+        };
+        let mut message = serde_json::json!({
+            "ociVersion": self.oci_version,
+            "fds": ["seccompFd"],
+            "pid": pid,
+            "state": serde_json::from_slice::<serde_json::Value>(&state).unwrap_or_default(),
+        });
+        if !metadata.is_empty() {
+            message["metadata"] = metadata.into();
+        }
+        message.to_string()
+    }
+
     /// What `state` prints, and `list` but for the owner's name, which runc gives only there.
     pub fn state(&self, status: &str, pid: i32) -> serde_json::Value {
         let state = State {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, umount2};
@@ -21,6 +21,7 @@ use super::spawn::flag;
 use super::{cgroup, credentials, hooks, nodes, program, terminal};
 use crate::container::gate;
 use crate::container::record::Record;
+use crate::plan::seccomp::Filter;
 use crate::plan::step::{Entry, HookKind, Inside, Mark, Slot};
 use crate::plan::{Attributes, Plan};
 use crate::sys;
@@ -50,6 +51,8 @@ struct Found {
     masks: Masks,
     home: Option<String>,
     program: String,
+    /// Open until exec, for the runtime to take.
+    listener: Option<OwnedFd>,
     /// Where failures go once the gate is behind.
     stream: Option<OwnedFd>,
 }
@@ -177,6 +180,7 @@ impl Init<'_> {
             }
             Inside::NoNewPrivileges => nix::sys::prctl::set_no_new_privs().context("PR_SET_NO_NEW_PRIVS"),
             Inside::Credentials(wanted) => credentials::take(wanted),
+            Inside::Seccomp(filter) => self.filter(found, filter),
             Inside::Home { uid } => {
                 found.home = Some(format!("HOME={}", program::home(*uid)?));
                 Ok(())
@@ -215,6 +219,18 @@ impl Init<'_> {
             }
         }
         Ok(())
+    }
+
+    fn filter(&self, found: &mut Found, filter: &Filter) -> Result<()> {
+        found.listener =
+            sys::seccomp::install(&filter.program, filter.flags, filter.notify).context("seccomp")?;
+        match &found.listener {
+            // By its number: to send it along, profiles would have to let sendmsg(2) go without asking.
+            Some(fd) => {
+                self.channel.tell_number(Mark::Listener, fd.as_raw_fd() as u32).context("the runtime is gone")
+            }
+            None => Ok(()),
+        }
     }
 
     fn wait_at_the_gate(&self, found: &mut Found) -> Result<()> {

@@ -21,6 +21,7 @@ use crate::plan::Plan;
 use crate::plan::namespaces::proc_name;
 use crate::plan::step::{Mark, Outside};
 use crate::spec::NamespaceKind;
+use crate::sys;
 
 /// The host's side of a launch.
 pub(super) struct Host<'a> {
@@ -30,6 +31,8 @@ pub(super) struct Host<'a> {
     pub(super) handles: Vec<Option<OwnedFd>>,
     /// The far end of the container's terminal, once it is known.
     pub(super) master: Option<OwnedFd>,
+    /// Where its system calls can be answered, with a seccomp profile that asks for that.
+    pub(super) listener: Option<OwnedFd>,
 }
 
 /// Once there is a process to talk to.
@@ -40,7 +43,8 @@ pub(super) struct Peer<'a> {
 
 impl<'a> Host<'a> {
     pub(super) fn new(plan: &'a Plan, record: &'a Record) -> Self {
-        Host { plan, record, handles: (0..plan.slots).map(|_| None).collect(), master: None }
+        let handles = (0..plan.slots).map(|_| None).collect();
+        Host { plan, record, handles, master: None, listener: None }
     }
 
     /// What is done before there is a process.
@@ -137,12 +141,22 @@ impl<'a> Host<'a> {
                 self.master = None;
                 Ok(())
             }
+            Outside::PassListener { socket, metadata, init } => {
+                let listener = self.listener.take().context("no listener came")?;
+                let state = self.record.container_process_state(metadata, there(peer)?.pid.as_raw(), *init);
+                passing::pass(listener, socket, &state)
+            }
             Outside::Hear { .. } => bail!("handled above"),
         }
     }
 
     fn hear(&mut self, wanted: Mark, peer: Option<&Peer<'_>>) -> Result<()> {
         match there(peer)?.channel.receive()? {
+            Message::Mark { mark, value, .. } if mark == wanted as u8 && wanted == Mark::Listener => {
+                let pidfd = sys::pidfd::open(there(peer)?.pid).context("pidfd_open")?;
+                self.listener = Some(sys::pidfd::descriptor(pidfd, value).context("pidfd_getfd")?);
+                Ok(())
+            }
             Message::Mark { mark, fd, .. } if mark == wanted as u8 => {
                 self.master = fd.or(self.master.take());
                 if wanted == Mark::Console {

@@ -169,7 +169,6 @@ fn refuse_what_is_missing_here(spec: &Spec<'_>, process: &Process<'_>) -> Result
         ("process.scheduler", process.scheduler.is_some()),
         ("process.ioPriority", process.io_priority.is_some()),
         ("linux.mountLabel", text(&linux.mount_label)),
-        ("linux.seccomp", linux.seccomp.is_some()),
         ("linux.netDevices", linux.net_devices.is_some()),
         ("linux.intelRdt", linux.intel_rdt.is_some()),
         ("linux.memoryPolicy", linux.memory_policy.is_some()),

@@ -5,7 +5,7 @@
 use anyhow::{Result, bail};
 
 use super::step::{Inside, Mark, Outside};
-use super::{Console, Draft, ExecRequest, cgroup, hooks, identity, mounts, namespaces, rootfs};
+use super::{Console, Draft, ExecRequest, cgroup, hooks, identity, mounts, namespaces, rootfs, seccomp};
 use crate::spec::NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Time, User};
 use crate::spec::Process;
 
@@ -61,7 +61,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     rootfs::enter(d)?; //                                  from here on the host's tree is out of reach
 
     // ── Who it is, and the wait for start ───────────────────────────────────────────────────────────────────
-    become_payload(d, process)?;
+    let listener = become_payload(d, process, None)?;
     hooks::inside(d)?; //                                  startContainer
     d.inside.extend(d.exec.take());
 
@@ -91,6 +91,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     d.after.extend(cgroups.after); //                      while the child makes its mounts
     hear_console(d, process);
     hooks::beside(d)?; //                                  prestart and createRuntime run here
+    d.after.extend(listener);
     d.after.push(Outside::Hear { mark: Mark::Ready });
     Ok(())
 }
@@ -127,23 +128,29 @@ pub(super) fn exec(d: &mut Draft<'_>, request: &ExecRequest<'_>) -> Result<()> {
     if process.terminal {
         d.console(process, false); //                      /dev/console is the init's
     }
-    become_payload(d, process)?;
+    let listener = become_payload(d, process, Some(request.init))?;
     d.inside.extend(d.exec.take());
 
     identity::oom_score(d, process)?;
     hear_console(d, process);
+    d.after.extend(listener);
     d.after.push(Outside::Hear { mark: Mark::Ready });
     Ok(())
 }
 
-/// Who it is: limits, then ids and capabilities, each the last moment that may set it; then ready for its start.
-fn become_payload(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
+/// Who it is: limits, then ids and capabilities, each the last moment that may set it; then ready for its start. What
+/// the host does about a seccomp listener. `init` is the container's, where that is another process.
+fn become_payload(d: &mut Draft<'_>, process: &Process<'_>, init: Option<i32>) -> Result<Vec<Outside>> {
+    let filter = seccomp::moments(d.spec, process, init)?;
     identity::limits(d, process)?;
+    d.inside.extend(filter.privileged); //                 takes CAP_SYS_ADMIN, which goes next
     identity::credentials(d, process)?;
     identity::program(d, process)?; //                     found as the user who will run it
+    d.inside.extend(filter.told); //                       while the runtime listens
     d.inside.push(Inside::Tell { mark: Mark::Ready });
     d.inside.push(Inside::Gate);
-    Ok(())
+    d.inside.extend(filter.late); //                       so that it may forbid what was needed up to here
+    Ok(filter.beside)
 }
 
 fn hear_console(d: &mut Draft<'_>, process: &Process<'_>) {

@@ -13,9 +13,12 @@
 //! turn names into numbers, `line` lays them out on a line from 0 to 2³²-1, `tree` searches that line and `conditions`
 //! looks at arguments, both in the instructions of `bpf`.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
-use crate::spec;
+use super::step::{Inside, Mark, Outside};
+use crate::spec::{self, Process, Spec};
 
 mod arch;
 pub mod bpf;
@@ -42,6 +45,40 @@ pub struct Filter {
     pub notify: bool,
     /// Names that are no system call here, each once. config-linux.md#seccomp has them skipped.
     pub unknown: Vec<String>,
+}
+
+/// The moments at which a filter may be installed, one of which is chosen, and what the host has to do about it.
+#[derive(Default)]
+pub(super) struct Moments {
+    /// While CAP_SYS_ADMIN is there: without no_new_privs the kernel asks for it.
+    pub(super) privileged: Option<Inside>,
+    /// While the runtime listens: it has to pass a listener on.
+    pub(super) told: Option<Inside>,
+    /// Last, so that the profile needn't allow what only the runtime does. (Hooks behind the gate run programs of the
+    /// container, and so are filtered, as with runc.)
+    pub(super) late: Option<Inside>,
+    /// The host's side of the listener.
+    pub(super) beside: Vec<Outside>,
+}
+
+/// Decides when the document's filter is installed.
+pub(super) fn moments(spec: &Spec<'_>, process: &Process<'_>, init: Option<i32>) -> Result<Moments> {
+    let mut moments = Moments::default();
+    let Some(seccomp) = &spec.linux.seccomp else { return Ok(moments) };
+    let Some(filter) = compile(seccomp, Arch::NATIVE)? else { return Ok(moments) };
+    if filter.notify {
+        let (socket, metadata) =
+            (PathBuf::from(&*seccomp.listener_path), seccomp.listener_metadata.to_string());
+        moments.beside =
+            vec![Outside::Hear { mark: Mark::Listener }, Outside::PassListener { socket, metadata, init }];
+    }
+    let moment = match (process.no_new_privileges, filter.notify) {
+        (false, _) => &mut moments.privileged,
+        (true, true) => &mut moments.told,
+        (true, false) => &mut moments.late,
+    };
+    *moment = Some(Inside::Seccomp(filter));
+    Ok(moments)
 }
 
 /// Compiles a profile for kernels of `native`. None: there is nothing in it.

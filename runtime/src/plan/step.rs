@@ -13,6 +13,7 @@ pub use parts::{Entry, Hook, HookKind, IdRange, IfMissing, Mapper, Mark, Node, N
 use super::attributes::Attributes;
 use super::identity::Credentials;
 use super::path::ContainerPath;
+use super::seccomp::Filter;
 use crate::spec::NamespaceKind;
 
 /// A step on the host, before or after the clone.
@@ -106,6 +107,12 @@ pub enum Outside {
     },
     PassConsole {
         socket: PathBuf,
+    },
+    /// config-linux.md#containerprocessstate. `init`: the container's, when the listener is another process's.
+    PassListener {
+        socket: PathBuf,
+        metadata: String,
+        init: Option<i32>,
     },
 }
 
@@ -268,6 +275,7 @@ pub enum Inside {
     Home {
         uid: u32,
     },
+    Seccomp(Filter),
     CloseOnExec {
         from: u32,
     },

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::attributes::Attributes;
 use super::identity::{Credentials, Named};
 use super::namespaces::name;
+use super::seccomp::Filter;
 use super::step::{Entry, Hook, IdRange, Inside, Mapper, Node, NodeKind, Outside, Spawn};
 
 fn plural(n: usize, what: &str) -> String {
@@ -70,6 +71,9 @@ impl Display for Outside {
             Outside::Tell { mark } => write!(f, "tell it: {mark}"),
             Outside::Hear { mark } => write!(f, "wait for {mark}"),
             Outside::PassConsole { socket } => write!(f, "send the terminal to {}", socket.display()),
+            Outside::PassListener { socket, .. } => {
+                write!(f, "send the seccomp listener to {}", socket.display())
+            }
         }
     }
 }
@@ -119,6 +123,19 @@ impl Display for Credentials {
             ("ambient", c.ambient),
         ];
         sets.iter().try_for_each(|(name, mask)| write!(f, " {name}={}", Named(*mask)))
+    }
+}
+
+impl Display for Filter {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "install the seccomp filter ({}", plural(self.program.len(), "instruction"))?;
+        if self.notify {
+            f.write_str(", with a listener")?;
+        }
+        if !self.unknown.is_empty() {
+            write!(f, ", without the unknown {}", self.unknown.join(", "))?;
+        }
+        f.write_str(")")
     }
 }
 
@@ -179,6 +196,7 @@ impl Display for Inside {
             Inside::Credentials(c) => c.fmt(f),
             Inside::NoNewPrivileges => f.write_str("give up new privileges"),
             Inside::Home { uid } => write!(f, "set HOME from /etc/passwd for user {uid}"),
+            Inside::Seccomp(filter) => write!(f, "{filter}"),
             Inside::CloseOnExec { from } => write!(f, "close descriptors from {from} on at exec"),
             Inside::FindProgram { name } => write!(f, "find {name}"),
             Inside::Gate => f.write_str("wait at the gate for start"),
@@ -226,6 +244,7 @@ impl Outside {
             Outside::OomScore { .. } => "process.oomScoreAdj",
             Outside::MapIds { .. } => "linux.uidMappings",
             Outside::MakeCgroup { .. } => "linux.cgroupsPath",
+            Outside::PassListener { .. } => "linux.seccomp.listenerPath",
             _ => "",
         }
     }
@@ -250,6 +269,7 @@ impl Inside {
             Inside::ReadonlyPath { .. } => "linux.readonlyPaths",
             Inside::MaskPath { .. } => "linux.maskedPaths",
             Inside::Rlimit { .. } => "process.rlimits",
+            Inside::Seccomp(_) => "linux.seccomp",
             Inside::WorkingDirectory { .. } => "process.cwd",
             Inside::Credentials(_) => "process.user",
             Inside::FindProgram { .. } | Inside::Exec { .. } => "process.args",

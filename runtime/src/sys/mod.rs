@@ -18,5 +18,6 @@ pub mod path;
 pub mod pidfd;
 pub mod probe;
 pub mod process;
+pub mod seccomp;
 pub mod socket;
 pub mod tty;

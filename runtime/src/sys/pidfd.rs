@@ -22,3 +22,11 @@ pub fn signal(pidfd: impl AsFd, signal: i32) -> Result<(), Errno> {
     };
     Errno::result(done).map(drop)
 }
+
+/// A copy of another process's descriptor. EBADF: it has no such one. EPERM: it may not be traced. Linux 5.6.
+pub fn descriptor(pidfd: impl AsFd, number: u32) -> Result<OwnedFd, Errno> {
+    // SAFETY: integers only.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_fd().as_raw_fd(), number, 0) };
+    // SAFETY: the kernel returned a fresh descriptor (close-on-exec) that only we know.
+    Errno::result(fd).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
+}

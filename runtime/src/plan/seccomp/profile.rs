@@ -84,7 +84,7 @@ fn one_of<T: Copy>(path: std::fmt::Arguments<'_>, value: &str, known: &[(&str, T
 
 /// Reads the profile for kernels of `native`; None when there is nothing in it.
 pub(super) fn judge<'a>(seccomp: &'a Seccomp<'_>, native: Arch) -> Result<Option<Profile<'a>>> {
-    if seccomp.default_action.is_empty() && seccomp.architectures.is_empty() && seccomp.syscalls.is_empty() {
+    if seccomp.default_action.is_empty() && seccomp.syscalls.is_empty() {
         return Ok(None); // runc reads it as no profile at all.
     }
     let default = &seccomp.default_action;

@@ -24,6 +24,8 @@ pub enum Mark {
     HooksRan,
     /// Child to parent: carries the master end of the terminal.
     Console,
+    /// Child to parent: carries the number of the seccomp listener.
+    Listener,
     /// Child to parent: everything is done but the gate.
     Ready,
 }
@@ -36,6 +38,7 @@ impl fmt::Display for Mark {
             Mark::HooksDue => "the moment for hooks",
             Mark::HooksRan => "the host's hooks",
             Mark::Console => "the terminal",
+            Mark::Listener => "the seccomp listener",
             Mark::Ready => "readiness",
         })
     }

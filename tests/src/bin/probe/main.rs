@@ -41,6 +41,8 @@ const COMMANDS: &[Command] = &[
     ("fds", 0, process::descriptors),
     ("tty", 0, process::terminal),
     ("time", 0, process::clocks),
+    ("syscall", usize::MAX, process::system_call),
+    ("syscall32", 1, process::system_call_32),
     // alive.rs
     ("exit", 1, alive::exit),
     ("raise", 1, alive::raise),

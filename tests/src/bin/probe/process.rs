@@ -1,6 +1,7 @@
 //! What the process is: what it was given, where it lives.
 
 use crate::{Answer, errno};
+use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -76,4 +77,21 @@ pub(crate) fn clocks(_: &[String]) -> Answer {
         "monotonic": clock_gettime(ClockId::CLOCK_MONOTONIC)?.tv_sec(),
         "boottime": clock_gettime(ClockId::CLOCK_BOOTTIME)?.tv_sec(),
     }))
+}
+
+/// `syscall NUMBER ARG…`, as the kernel answers it.
+pub(crate) fn system_call(args: &[String]) -> Answer {
+    let mut words = args.iter().map(|word| word.parse::<u64>().map_err(|_| Errno::EINVAL));
+    let number = words.next().unwrap_or(Err(Errno::EINVAL))?;
+    let mut given = [0; 6];
+    for (place, word) in given.iter_mut().zip(words) {
+        *place = word?;
+    }
+    crate::sys::system_call(number, given).map(|result| json!(result))
+}
+
+/// `syscall32 NUMBER`: by i386's gate.
+pub(crate) fn system_call_32(args: &[String]) -> Answer {
+    let number = args[0].parse().map_err(|_| Errno::EINVAL)?;
+    crate::sys::system_call_32(number).map(|result| json!(result))
 }

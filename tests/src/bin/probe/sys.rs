@@ -35,3 +35,32 @@ pub(crate) fn copy_mount(path: &std::ffi::CStr) -> Result<i64, Errno> {
         libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), OPEN_TREE_CLONE)
     })
 }
+
+/// Any system call. The tests make only ones that take no pointers, or that a filter answers.
+pub(crate) fn system_call(number: u64, args: [u64; 6]) -> Result<i64, Errno> {
+    let [a, b, c, d, e, f] = args;
+    // SAFETY: what the kernel may write to is what the caller's numbers point to: nothing of ours.
+    Errno::result(unsafe { libc::syscall(number as libc::c_long, a, b, c, d, e, f) })
+}
+
+/// A system call of i386 without arguments, where this processor has a gate for it.
+pub(crate) fn system_call_32(number: u32) -> Result<i32, Errno> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let result: i32;
+        // SAFETY: the gate changes no register but the result's and those named (arch/x86/entry/entry_64_compat.S).
+        unsafe {
+            std::arch::asm!(
+                "int 0x80",
+                inlateout("eax") number as i32 => result,
+                out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+            );
+        }
+        if (-4095..0).contains(&result) { Err(Errno::from_raw(-result)) } else { Ok(result) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = number;
+        Err(Errno::ENOSYS)
+    }
+}
