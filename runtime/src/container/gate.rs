@@ -63,10 +63,12 @@ pub fn park(listener: impl AsFd) -> Result<OwnedFd, Errno> {
 }
 
 /// Inside: waits for GO on a connection. False: the other side went away.
+///
+/// A seccomp filter may be in force already, so both sides of the child's talk here are read(2) and write(2).
 pub fn heard_go(stream: impl AsFd) -> bool {
     let mut word = [0u8; 1];
     loop {
-        match socket::recv(stream.as_fd().as_raw_fd(), &mut word, MsgFlags::empty()) {
+        match nix::unistd::read(&stream, &mut word) {
             Err(Errno::EINTR) => {}
             answer => return answer == Ok(1) && word[0] == GO,
         }
@@ -75,18 +77,14 @@ pub fn heard_go(stream: impl AsFd) -> bool {
 
 /// Inside: the next thing is exec.
 pub fn about_to_exec(stream: impl AsFd) -> Result<(), Errno> {
-    // write(2), because a seccomp filter is in force already. (SIGPIPE is ignored until exec.)
+    // SIGPIPE is ignored until exec.
     nix::unistd::write(stream, &[ABOUT]).map(drop)
 }
 
 /// Inside: exec did not happen, or something before it failed. Nobody listening is no error: the process ends anyway.
 pub fn failed(stream: impl AsFd, reason: &str) {
     let cut = reason.len().min(MAX_REASON);
-    let _ = send(stream, &reason.as_bytes()[..cut]);
-}
-
-fn send(stream: impl AsFd, bytes: &[u8]) -> Result<(), Errno> {
-    socket::send(stream.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL).map(drop)
+    let _ = nix::unistd::write(stream, &reason.as_bytes()[..cut]);
 }
 
 /// On the host: connects to the gate. None: nobody is parked there.
@@ -104,10 +102,10 @@ pub fn connect(dir: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
 
 /// On the host: lets the init go.
 pub fn go(stream: impl AsFd) -> Result<()> {
-    match send(stream, &[GO]) {
+    match socket::send(stream.as_fd().as_raw_fd(), &[GO], MsgFlags::MSG_NOSIGNAL) {
         // It is gone, and what it said before that is still to be heard.
         Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
-        other => other.context("open the start gate"),
+        other => other.map(drop).context("open the start gate"),
     }
 }
 
