@@ -283,6 +283,14 @@ pub fn parse_process(bytes: &[u8]) -> Result<Process<'_>, String> {
     read(bytes)
 }
 
+/// Reads `linux.resources` alone, as `update --resources` takes it.
+///
+/// # Errors
+/// As those of [`parse`]; paths begin at the resources.
+pub fn parse_resources(bytes: &[u8]) -> Result<Resources<'_>, String> {
+    read(bytes)
+}
+
 fn read<'a, T: De<'a>>(bytes: &'a [u8]) -> Result<T, String> {
     serde_json::from_slice(bytes).map_err(|e| match whereabouts::path(bytes, e.line(), e.column()) {
         path if path.is_empty() => e.to_string(),

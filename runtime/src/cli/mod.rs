@@ -15,6 +15,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -85,7 +86,7 @@ impl Context {
 }
 
 /// For `--help`, in the order of a container's life.
-const VERBS: [(&str, &str); 14] = [
+const VERBS: [(&str, &str); 15] = [
     ("run", "Create a container, start it and wait for its end"),
     ("create", "Create a container that waits for start"),
     ("start", "Start a created container"),
@@ -93,6 +94,7 @@ const VERBS: [(&str, &str); 14] = [
     ("state", "Print a container's state as JSON"),
     ("pause", "Stop a container's processes for a while"),
     ("resume", "Let them go on"),
+    ("update", "Change a container's limits"),
     ("kill", "Send a container a signal"),
     ("delete", "Remove a container"),
     ("list", "List containers"),
@@ -166,6 +168,7 @@ fn dispatch(context: &Context, words: &[OsString]) -> Result<ExitCode> {
         "state" => verb(context, words, state::run),
         "pause" => verb(context, words, pause::run),
         "resume" => verb(context, words, pause::resume),
+        "update" => verb(context, words, update::run),
         "kill" => verb(context, words, kill::run),
         "delete" => verb(context, words, delete::run),
         "list" => verb(context, words, list::run),

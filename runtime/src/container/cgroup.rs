@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -108,6 +108,24 @@ impl Cgroup {
                 bail!("rmdir {}: {}: {}", first.display(), Errno::EBUSY, who_is_left(first));
             }
         }
+    }
+
+    /// Bytes of memory in use.
+    ///
+    /// # Errors
+    /// No hierarchy of the container's tells.
+    pub fn memory_in_use(&self) -> Result<i64> {
+        let used = self.number("memory.current").or_else(|| self.number("memory.usage_in_bytes"));
+        used.context("no cgroup of the container tells its use of memory")
+    }
+
+    /// The limit of memory and swap together, where v1 counts that.
+    pub fn memory_and_swap_limit(&self) -> Option<i64> {
+        self.number("memory.memsw.limit_in_bytes")
+    }
+
+    fn number(&self, file: &str) -> Option<i64> {
+        self.dirs.iter().find_map(|dir| kernfs::read(&dir.join(file)).ok()?.trim_end().parse().ok())
     }
 
     /// The directory whose list of processes counts: v2's, whose kernel interface is the best; else the freezer's.

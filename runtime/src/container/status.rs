@@ -50,6 +50,7 @@ pub enum Verb {
     Exec,
     Pause,
     Resume,
+    Update,
     Kill,
     Delete,
 }
@@ -63,6 +64,7 @@ pub fn allowed(verb: Verb, status: Status) -> bool {
         Verb::Exec => matches!(status, Created | Running),
         Verb::Pause => matches!(status, Created | Running),
         Verb::Resume => status == Paused,
+        Verb::Update => matches!(status, Created | Running | Paused),
         Verb::Kill => matches!(status, Created | Running | Paused),
         // A created container never ran its program, so nothing is lost (runc does the same).
         Verb::Delete => matches!(status, Stopped | Created),

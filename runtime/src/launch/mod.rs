@@ -107,6 +107,14 @@ pub fn exec(plan: &Plan, record: &Record, init: OwnedFd, signals: SigSet) -> Res
     Ok(Launched { pid, pidfd, master: host.master, channel: ours })
 }
 
+/// Plays a plan of `update`, for which no process is born.
+///
+/// # Errors
+/// The limit that was refused, and why. Those before it hold.
+pub fn update(plan: &Plan, record: &Record) -> Result<()> {
+    Host::new(plan, record).prepare()
+}
+
 impl Launched {
     /// Waits until the program runs (`run`).
     ///

@@ -6,6 +6,7 @@ mod exec;
 mod hand_out;
 mod pause;
 mod start;
+mod update;
 
 pub use create::{Made, Wanted, create};
 pub use delete::{delete, kill};
@@ -13,3 +14,4 @@ pub use exec::{ExecWanted, exec};
 pub use hand_out::HandOut;
 pub use pause::{pause, resume};
 pub use start::{start, started};
+pub use update::update;

@@ -108,7 +108,21 @@ pub fn cgroups(facts: &Facts, cgroups_path: &str, id: &str, resources: &Resource
         plan.dirs.push(dir);
     }
     let mut needed = vec![Vec::new(); plan.dirs.len()];
-    let limits = limits(facts, &mut plan, &mut needed, resources)?;
+    let mut limits = limits(layout, &mut plan, &mut needed, resources)?;
+    if plan.dirs.is_empty() {
+        plan.warnings.push(match facts.foreign.hierarchies.is_empty() {
+            true => "no cgroup hierarchy here: nothing is limited".to_owned(),
+            false => {
+                "no cgroup here may be written to: nothing is limited, and its processes can't be listed; \
+                      run it in a delegated one, such as `systemd-run --user --scope -p Delegate=yes` makes"
+                    .to_owned()
+            }
+        });
+    }
+    // An ordinary user's devices are his own anyway: he may neither make nodes nor load programs.
+    if !facts.rootless {
+        limits.extend(device_lines(layout, &mut plan, resources)?);
+    }
     for ((tree, dir), mut needed) in layout.hierarchies.iter().zip(&plan.dirs).zip(needed) {
         needed.sort();
         needed.dedup();
@@ -125,14 +139,48 @@ pub fn cgroups(facts: &Facts, cgroups_path: &str, id: &str, resources: &Resource
     Ok(plan)
 }
 
+/// Plans other limits for cgroups that are there; devices stay as they are. `dirs` are the container's, of any of the
+/// layout's hierarchies; `total` is its present limit of memory and swap together, where v1 has one.
+///
+/// # Errors
+/// As those of [`cgroups`].
+pub fn update(
+    layout: &Layout,
+    dirs: &[PathBuf],
+    resources: &Resources<'_>,
+    total: Option<i64>,
+) -> Result<(Vec<Outside>, Vec<String>)> {
+    // The record holds a directory in each hierarchy, if not in their present order.
+    let home = |tree: &Hierarchy| {
+        let below = dirs.iter().filter(|dir| dir.starts_with(&tree.mount));
+        below.min_by_key(|dir| dir.components().count() - tree.mount.components().count()).cloned()
+    };
+    let ours = layout.hierarchies.iter().filter_map(|tree| Some((tree.clone(), home(tree)?)));
+    let (hierarchies, dirs): (Vec<_>, Vec<_>) = ours.unzip();
+    let mut plan = Cgroups { dirs, ..Cgroups::default() };
+    let mut needed = vec![Vec::new(); plan.dirs.len()];
+    let mut steps = limits(&Layout { hierarchies }, &mut plan, &mut needed, resources)?;
+    // The kernel keeps limit <= memory+swap at every moment, and a translator writes for a group that has no limits
+    // yet. Where the latter grows, it goes first.
+    let find = |file: &str| {
+        steps.iter().position(|step| matches!(step, Outside::WriteCgroup { file: f, .. } if f == file))
+    };
+    if let (Some(limit), Some(both)) = (find("memory.limit_in_bytes"), find("memory.memsw.limit_in_bytes"))
+        && resources.memory.swap.zip(total).is_some_and(|(new, old)| new > old)
+        && limit < both
+    {
+        steps.swap(limit, both);
+    }
+    Ok((steps, plan.warnings))
+}
+
 /// Every limit; notes in `needed` which controllers of each hierarchy they can't do without.
 fn limits(
-    facts: &Facts,
+    layout: &Layout,
     plan: &mut Cgroups,
     needed: &mut [Vec<String>],
     resources: &Resources<'_>,
 ) -> Result<Vec<Outside>> {
-    let layout = &facts.cgroups;
     let mut steps = Vec::new();
     for controller in &CONTROLLERS {
         let home = layout.hierarchies.iter().enumerate().find_map(|(i, tree)| {
@@ -151,20 +199,6 @@ fn limits(
         }
         plan.warnings.append(&mut sheet.warnings);
         steps.append(&mut sheet.steps);
-    }
-    if plan.dirs.is_empty() {
-        plan.warnings.push(match facts.foreign.hierarchies.is_empty() {
-            true => "no cgroup hierarchy here: nothing is limited".to_owned(),
-            false => {
-                "no cgroup here may be written to: nothing is limited, and its processes can't be listed; \
-                      run it in a delegated one, such as `systemd-run --user --scope -p Delegate=yes` makes"
-                    .to_owned()
-            }
-        });
-    }
-    // An ordinary user's devices are his own anyway: he may neither make nodes nor load programs.
-    if !facts.rootless {
-        steps.extend(device_lines(layout, plan, resources)?);
     }
     steps.extend(unified(layout, plan, needed, resources)?);
     Ok(steps)

@@ -26,7 +26,7 @@ pub use attributes::{Attributes, Change};
 pub use identity::{CAPABILITIES, CapabilitySets, Credentials};
 
 use crate::facts::Facts;
-use crate::spec::{NamespaceKind, Process, Spec};
+use crate::spec::{NamespaceKind, Process, Resources, Spec};
 use namespaces::Namespaces;
 use path::ContainerPath;
 use step::{Inside, Mark, Outside, Slot, Spawn};
@@ -156,6 +156,20 @@ pub fn exec(request: &ExecRequest<'_>) -> Result<Plan> {
     order::check_process(&draft, process)?;
     order::exec(&mut draft, request)?;
     Ok(draft.finish())
+}
+
+/// Plans `update`: `before` has it all. `total`: see [`cgroup::update`].
+///
+/// # Errors
+/// The JSON path of a limit that no cgroup of the container can hold, or whose value can't be.
+pub fn update(
+    facts: &Facts,
+    cgroups: &[PathBuf],
+    resources: &Resources<'_>,
+    total: Option<i64>,
+) -> Result<Plan> {
+    let (before, warnings) = cgroup::update(&facts.cgroups, cgroups, resources, total)?;
+    Ok(Plan { before, warnings, ..Plan::default() })
 }
 
 /// Properties that this version knows and cannot carry out. Leaving one out silently would be a container that is

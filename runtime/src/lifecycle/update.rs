@@ -1,0 +1,40 @@
+//! New limits for a container that is there.
+
+use anyhow::{Result, bail};
+
+use crate::container::cgroup::Cgroup;
+use crate::container::status::{Verb, allowed, observe};
+use crate::container::store::Locked;
+use crate::facts;
+use crate::launch;
+use crate::plan;
+use crate::report::{Level, Log};
+use crate::spec::Resources;
+
+/// Sets what `resources` names, and leaves the rest as it is.
+///
+/// # Errors
+/// A wrong status; a limit that can't be had here; with `checkBeforeUpdate`, one that is below what is in use.
+pub fn update(locked: &Locked, log: &Log, resources: &Resources<'_>) -> Result<()> {
+    let container = &locked.container;
+    let status = observe(container)?.status;
+    if !allowed(Verb::Update, status) {
+        bail!("container not running: it is {status}");
+    }
+    let record = container.record()?;
+    let group = Cgroup::new(record.cgroups.clone());
+    if let Some(limit) =
+        resources.memory.limit.filter(|limit| *limit > 0 && resources.memory.check_before_update)
+    {
+        let used = group.memory_in_use()?;
+        if limit < used {
+            bail!("rejecting memory limit {limit}: {used} bytes are in use");
+        }
+    }
+    let facts = facts::gather(None);
+    let update = plan::update(&facts, &record.cgroups, resources, group.memory_and_swap_limit())?;
+    for warning in &update.warnings {
+        log.line(Level::Warning, warning);
+    }
+    launch::update(&update, &record)
+}
