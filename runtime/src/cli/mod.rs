@@ -6,6 +6,7 @@ mod check;
 mod create;
 mod delete;
 mod exec;
+mod features;
 mod kill;
 mod list;
 mod pause;
@@ -86,7 +87,7 @@ impl Context {
 }
 
 /// For `--help`, in the order of a container's life.
-const VERBS: [(&str, &str); 15] = [
+const VERBS: [(&str, &str); 16] = [
     ("run", "Create a container, start it and wait for its end"),
     ("create", "Create a container that waits for start"),
     ("start", "Start a created container"),
@@ -101,6 +102,7 @@ const VERBS: [(&str, &str); 15] = [
     ("ps", "List a container's processes"),
     ("spec", "Write a config.json to begin with"),
     ("plan", "Show what create would do, and do nothing"),
+    ("features", "Print what works here, as engines read it"),
     ("check", "Show what this host can and can't do"),
 ];
 
@@ -175,6 +177,7 @@ fn dispatch(context: &Context, words: &[OsString]) -> Result<ExitCode> {
         "ps" => verb(context, words, ps::run),
         "spec" => verb(context, words, spec::run),
         "plan" => verb(context, words, plan::run),
+        "features" => verb(context, words, features::run),
         "check" => verb(context, words, check::run),
         "help" => Ok(help()),
         _ => bail!("no such command as {name:?}; see ampoule --help"),

@@ -119,6 +119,15 @@ const TABLE: &[(&str, u64, bool)] = &[
     ("norelatime", libc::MOUNT_ATTR_RELATIME, false),
 ];
 
+/// Every option that [`Attributes::take`] takes in.
+pub(super) fn options() -> Vec<String> {
+    let plain = TABLE.iter().map(|(name, ..)| *name).chain(["private", "shared", "slave", "unbindable"]);
+    plain
+        .flat_map(|name| [name.to_owned(), format!("r{name}")])
+        .filter(|name| Attributes::default().take(name))
+        .collect()
+}
+
 impl Attributes {
     /// Takes one option in; false when it is not about the mount.
     pub fn take(&mut self, option: &str) -> bool {

@@ -13,6 +13,7 @@ mod cgroup;
 mod devices;
 pub mod hooks;
 mod identity;
+pub mod known;
 mod mounts;
 pub(crate) mod namespaces;
 mod order;

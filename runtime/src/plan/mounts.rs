@@ -30,6 +30,10 @@ const SAYS_NOTHING: &[&str] = &["defaults", "silent", "loud", "iversion", "noive
 /// Filesystems whose superblock is the kernel's own or is shared between mounts: read-only is the mount's affair.
 const PSEUDO: &[&str] = &["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"];
 
+/// Options that mean more than an attribute, and those two kinds.
+pub(super) const OPTIONS: [&[&str]; 3] =
+    [&["bind", "rbind", "remount", "tmpcopyup"], SUPERBLOCK, SAYS_NOTHING];
+
 fn options(mount: &Mount<'_>, at: &str) -> Result<Options> {
     let mut o = Options::default();
     for (n, option) in mount.options.iter().enumerate() {

@@ -81,6 +81,17 @@ pub(super) fn moments(spec: &Spec<'_>, process: &Process<'_>, init: Option<i32>)
     Ok(moments)
 }
 
+/// The words that a profile may hold.
+pub(super) fn words() -> super::known::Seccomp {
+    let archs = Arch::NAMES.iter().filter(|(_, arch)| arch.is_some_and(|arch| arch.runs_on(Arch::NATIVE)));
+    super::known::Seccomp {
+        actions: profile::ACTIONS.iter().map(|(name, _)| *name).collect(),
+        operators: profile::OPERATORS.iter().map(|(name, _)| *name).collect(),
+        flags: profile::FLAGS,
+        archs: archs.map(|(name, _)| *name).collect(),
+    }
+}
+
 /// Compiles a profile for kernels of `native`. None: there is nothing in it.
 ///
 /// # Errors

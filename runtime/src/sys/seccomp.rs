@@ -30,3 +30,26 @@ pub fn install(program: &[u64], flags: u32, listener: bool) -> nix::Result<Optio
     // SAFETY: asked for a listener, the kernel answers with a fresh descriptor that only we know.
     Ok(listener.then(|| unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) }))
 }
+
+/// Whether the kernel has filters at all: EFAULT, for there is no program, when it does; ENOSYS or EINVAL otherwise.
+pub fn available() -> bool {
+    probe(0) == Errno::EFAULT
+}
+
+/// Whether the kernel knows a flag (SECCOMP_FILTER_FLAG_*). Nothing is installed.
+pub fn knows(flag: u32) -> bool {
+    // It makes sense only along with a listener.
+    let needs = if flag == libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV as u32 {
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
+    } else {
+        0
+    };
+    probe(libc::c_ulong::from(flag) | needs) == Errno::EFAULT
+}
+
+fn probe(flags: libc::c_ulong) -> Errno {
+    let nothing = std::ptr::null::<Program>();
+    // SAFETY: flags are looked at first, and then the null pointer is refused.
+    unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, nothing) };
+    Errno::last()
+}

@@ -22,7 +22,7 @@ pub(super) mod verdict {
 
 const EPERM: u32 = 1;
 
-const ACTIONS: &[(&str, u32)] = &[
+pub(super) const ACTIONS: &[(&str, u32)] = &[
     ("SCMP_ACT_ALLOW", verdict::ALLOW),
     ("SCMP_ACT_ERRNO", verdict::ERRNO),
     ("SCMP_ACT_KILL", verdict::KILL_THREAD),
@@ -34,7 +34,7 @@ const ACTIONS: &[(&str, u32)] = &[
     ("SCMP_ACT_TRAP", verdict::TRAP),
 ];
 
-const OPERATORS: &[(&str, Operator)] = &[
+pub(super) const OPERATORS: &[(&str, Operator)] = &[
     ("SCMP_CMP_NE", Operator::NotEqual),
     ("SCMP_CMP_LT", Operator::Less),
     ("SCMP_CMP_LE", Operator::AtMost),
@@ -45,7 +45,7 @@ const OPERATORS: &[(&str, Operator)] = &[
 ];
 
 /// SECCOMP_FILTER_FLAG_*. There is no other thread to synchronise with (TSYNC) when a filter is installed before exec.
-const FLAGS: &[(&str, u32)] = &[
+pub(super) const FLAGS: &[(&str, u32)] = &[
     ("SECCOMP_FILTER_FLAG_TSYNC", 0),
     ("SECCOMP_FILTER_FLAG_LOG", 1 << 1),
     ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", SPEC_ALLOW),

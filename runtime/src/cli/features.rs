@@ -1,0 +1,90 @@
+//! `ampoule features`: what works, as the spec's document (features.md). It says only what does, on this build and host.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::container::record::OCI_VERSION;
+use crate::facts::{self, Layout, Version};
+use crate::plan::{CAPABILITIES, known};
+use crate::sys::seccomp;
+
+#[derive(clap::Args)]
+pub(super) struct Features {}
+
+const HOOKS: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+/// The spec's name, and the kernel's under /proc/self/ns.
+const NAMESPACES: [(&str, &str); 8] = [
+    ("cgroup", "cgroup"),
+    ("ipc", "ipc"),
+    ("mount", "mnt"),
+    ("network", "net"),
+    ("pid", "pid"),
+    ("time", "time"),
+    ("user", "user"),
+    ("uts", "uts"),
+];
+
+pub(super) fn run(context: &Context, _: Features) -> Result<ExitCode> {
+    let cgroups = facts::gather(context.rootless).host_cgroups();
+    let document = json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": OCI_VERSION,
+        "hooks": HOOKS,
+        "mountOptions": known::mount_options(),
+        "linux": {
+            "namespaces": namespaces(),
+            "capabilities": capabilities(),
+            "cgroup": cgroup(&cgroups),
+            "seccomp": seccomp(),
+            "apparmor": { "enabled": false },
+            "selinux": { "enabled": false },
+            "intelRdt": { "enabled": false },
+            "memoryPolicy": { "modes": [], "flags": [] },
+            "mountExtensions": { "idmap": { "enabled": false } },
+            "netDevices": { "enabled": false },
+        },
+        "annotations": { "io.ampoule.version": env!("CARGO_PKG_VERSION") },
+    });
+    super::print(&format!("{document:#}\n"))
+}
+
+fn namespaces() -> Vec<&'static str> {
+    let there = |name: &str| std::fs::symlink_metadata(format!("/proc/self/ns/{name}")).is_ok();
+    NAMESPACES.iter().filter(|(_, name)| there(name)).map(|(kind, _)| *kind).collect()
+}
+
+/// Those that this kernel knows.
+fn capabilities() -> Vec<String> {
+    let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap_or_default();
+    let count = last.trim_end().parse().map_or(CAPABILITIES.len(), |last: usize| last + 1);
+    CAPABILITIES.iter().take(count).map(|name| format!("CAP_{name}")).collect()
+}
+
+fn cgroup(layout: &Layout) -> Value {
+    let has = |version| layout.hierarchies.iter().any(|tree| tree.version == version);
+    let rdma = layout.hierarchies.iter().any(|tree| tree.controllers.iter().any(|c| c == "rdma"));
+    json!({
+        "v1": has(Version::V1),
+        "v2": has(Version::V2),
+        "systemd": false,
+        "systemdUser": false,
+        "rdma": rdma,
+    })
+}
+
+fn seccomp() -> Value {
+    let known = known::seccomp();
+    let supported = known.flags.iter().filter(|(_, flag)| seccomp::knows(*flag));
+    json!({
+        "enabled": seccomp::available(),
+        "actions": known.actions,
+        "operators": known.operators,
+        "archs": known.archs,
+        "knownFlags": known.flags.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        "supportedFlags": supported.map(|(name, _)| name).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,82 @@
+//! `features`: says what works here, and only that.
+
+use ampoule_tests::{Bundle, Container, ampoule_only};
+use serde_json::{Value, json};
+
+const WHY: &str = "each runtime has features of its own";
+
+fn features() -> Value {
+    let container = Container::of(Bundle::sleeping());
+    serde_json::from_str(&container.call(&["features"]).ok().stdout).unwrap()
+}
+
+fn list(value: &Value) -> Vec<&str> {
+    value.as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect()
+}
+
+#[test]
+fn every_mount_option_that_is_listed_can_be_mounted_with() {
+    ampoule_only!(WHY);
+    let features = features();
+    let options = list(&features["mountOptions"]);
+    for wanted in ["ro", "rro", "rbind", "nosymfollow", "rslave", "tmpcopyup", "strictatime"] {
+        assert!(options.contains(&wanted), "{wanted}: {options:?}");
+    }
+    let mut bundle = Bundle::asking(&["cat", "/proc/self/mountinfo"]).writable().with_dir("/m");
+    for option in &options {
+        let target = format!("/m/{option}");
+        let mount = match *option {
+            "bind" | "rbind" => json!({ "destination": target, "source": "/tmp", "options": [option] }),
+            "remount" => json!({ "destination": "/proc", "options": ["remount", "nosuid"] }),
+            _ => json!({ "destination": target, "type": "tmpfs", "source": "tmpfs", "options": [option] }),
+        };
+        bundle = bundle.adding("/mounts", mount);
+    }
+    let seen = Container::of(bundle).run().ok().text();
+    assert!(seen.lines().filter(|line| line.contains(" /m/")).count() >= options.len() - 1, "{seen}");
+}
+
+#[test]
+fn every_namespace_that_is_listed_can_be_made() {
+    ampoule_only!(WHY);
+    let features = features();
+    let kinds = list(&features["linux"]["namespaces"]);
+    assert!(kinds.len() >= 7, "{kinds:?}");
+    let mapping = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    let bundle = Bundle::asking(&["cwd"]).with(|c| {
+        c["linux"]["namespaces"] = kinds.iter().map(|kind| json!({ "type": kind })).collect();
+        c["linux"]["uidMappings"] = mapping.clone();
+        c["linux"]["gidMappings"] = mapping.clone();
+    });
+    assert_eq!(Container::of(bundle).run().ok().answer(), "/");
+}
+
+#[test]
+fn every_hook_and_capability_that_is_listed_is_known() {
+    ampoule_only!(WHY);
+    let features = features();
+    let bundle = Bundle::asking(&["cwd"]).with(|c| {
+        c["process"]["capabilities"]["bounding"] = features["linux"]["capabilities"].clone();
+        for kind in list(&features["hooks"]) {
+            c["hooks"][kind] = json!([]);
+        }
+    });
+    let outcome = Container::of(bundle).run().ok();
+    assert!(!outcome.stderr.contains("no such capability"), "{outcome}");
+}
+
+#[test]
+fn what_is_off_is_refused_and_what_is_on_is_not() {
+    ampoule_only!(WHY);
+    let features = features();
+    for (feature, pointer, value) in [
+        ("apparmor", "apparmorProfile", json!("profile")),
+        ("selinux", "selinuxLabel", json!("a_u:b_r:c_t:s0")),
+    ] {
+        if features["linux"][feature]["enabled"] == false {
+            let bundle = Bundle::asking(&["cwd"]).with(|c| c["process"][pointer] = value);
+            Container::of(bundle).run().fails().saying(pointer);
+        }
+    }
+    assert_eq!(features["linux"]["seccomp"]["enabled"], true);
+}
