@@ -1,5 +1,6 @@
 //! What a machine or a runtime may lack. A test that cannot say anything says so loudly.
 
+use crate::cgroup::mount_of;
 use std::io::Write;
 
 /// Ends the test as skipped unless the condition holds.
@@ -65,9 +66,20 @@ pub fn can_raise_limits() -> bool {
     u64::from_str_radix(&crate::field(&status, "CapEff"), 16).expect("CapEff is hex") & (1 << 24) != 0
 }
 
+/// Why a test of v1 can't say anything where there is none. `tests/place.rs` wants v1 where it must be.
+pub const ON_V2: &str = "this host has cgroup v2 alone";
+
+/// Why a test of a v2 controller can't say anything where v1 has it.
+pub const ON_V1: &str = "this host has given it to cgroup v1";
+
 /// Whether a v1 hierarchy with this controller is mounted.
 pub fn has_cgroup_v1(controller: &str) -> bool {
     crate::mountinfo().iter().any(|m| m.kind == "cgroup" && m.super_options.contains(controller))
+}
+
+/// Whether the top of a controller's v1 hierarchy has such a file.
+pub fn has_cgroup_v1_file(controller: &str, file: &str) -> bool {
+    has_cgroup_v1(controller) && mount_of(controller).is_some_and(|top| top.join(file).exists())
 }
 
 /// Whether the v2 hierarchy has this controller to give.

@@ -1,7 +1,7 @@
 //! The host's view of a container's cgroups.
 
 use crate::wait_for;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The cgroup directories of one process, by controller (v2 under the empty name).
@@ -25,9 +25,13 @@ impl Cgroups {
         Self(found)
     }
 
-    /// The directory of a controller (`""` for v2); panics when the host has no such hierarchy.
+    /// The directory of a controller on v1 or, where v1 doesn't have it, on v2 (`""`); panics when the host has
+    /// neither.
     pub fn dir(&self, controller: &str) -> &Path {
-        self.0.get(controller).unwrap_or_else(|| panic!("no {controller:?} hierarchy on this host"))
+        self.0
+            .get(controller)
+            .or_else(|| self.0.get(""))
+            .unwrap_or_else(|| panic!("no {controller:?} hierarchy on this host"))
     }
 
     /// A file's content, without the last newline.
@@ -43,14 +47,14 @@ impl Cgroups {
         std::fs::write(&path, value).unwrap_or_else(|e| panic!("write {value} to {}: {e}", path.display()));
     }
 
-    /// Every directory, one for each hierarchy.
+    /// Every directory, one for each hierarchy: two controllers may share one.
     pub fn dirs(&self) -> impl Iterator<Item = &PathBuf> {
-        self.0.values()
+        self.0.values().collect::<BTreeSet<_>>().into_iter()
     }
 }
 
 /// Where a controller's hierarchy is mounted.
-fn mount_of(controller: &str) -> Option<PathBuf> {
+pub(crate) fn mount_of(controller: &str) -> Option<PathBuf> {
     let mounts = crate::mountinfo();
     let found = mounts.iter().find(|m| match controller {
         "" => m.kind == "cgroup2",

@@ -1,6 +1,6 @@
 //! A container under test: calls of the runtime, and the promise that nothing is left behind.
 
-use crate::{Bundle, Engine, Outcome, Terminal, cgroup, patience, pids_mentioning, scratch, wait_for};
+use crate::{Bundle, Engine, Outcome, Terminal, cgroup, patience, pids_mentioning, place, scratch, wait_for};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
@@ -59,7 +59,12 @@ impl Container {
                 command
             }
         };
-        command.arg("--root").arg(self.state_root()).args(args).stdin(Stdio::null());
+        command
+            .arg("--root")
+            .arg(self.state_root())
+            .args(place::engine_flags())
+            .args(args)
+            .stdin(Stdio::null());
         command
     }
 

@@ -13,12 +13,15 @@ mod console;
 mod container;
 mod engine;
 mod outcome;
+mod place;
 mod proc;
 mod scratch;
 mod sys;
 mod wait;
 
-pub use ability::{can_raise_limits, has_cgroup_v1, has_cgroup_v2_controller, met};
+pub use ability::{
+    ON_V1, ON_V2, can_raise_limits, has_cgroup_v1, has_cgroup_v1_file, has_cgroup_v2_controller, met,
+};
 pub use agent::Agent;
 pub use bundle::{Bundle, default_spec, install};
 pub use cgroup::{Cgroups, cgroups_named, pids_in, remove_cgroup};
@@ -26,6 +29,7 @@ pub use console::{ConsoleSocket, Terminal};
 pub use container::{Call, Container, Layout};
 pub use engine::Engine;
 pub use outcome::Outcome;
+pub use place::place;
 pub use proc::{Mount, field, mountinfo, pids_mentioning};
 pub use scratch::Scratch;
-pub use wait::{patience, wait_for};
+pub use wait::{patience, repeats, wait_for};

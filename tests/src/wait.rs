@@ -3,8 +3,20 @@
 use std::time::{Duration, Instant};
 
 /// How long anything may take that should take milliseconds: generous, because CI machines are busy.
-pub const fn patience() -> Duration {
-    Duration::from_secs(20)
+/// `PATIENCE`, in seconds, is for machines that are slower still.
+pub fn patience() -> Duration {
+    Duration::from_secs(number("PATIENCE", 20))
+}
+
+/// How often a test does what it must do many times: `REPEATS` percent of `times`, rounded up.
+pub fn repeats(times: usize) -> usize {
+    (times * number("REPEATS", 100) as usize).div_ceil(100)
+}
+
+/// A number from the environment.
+fn number(name: &str, otherwise: u64) -> u64 {
+    let parse = |text: String| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number"));
+    std::env::var(name).map_or(otherwise, parse)
 }
 
 /// Waits until `condition` holds; panics with `what` when patience ends.

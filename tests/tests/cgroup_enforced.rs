@@ -1,6 +1,6 @@
 //! Limits that are felt.
 
-use ampoule_tests::{Bundle, Container, Layout, has_cgroup_v1, has_cgroup_v2_controller, require};
+use ampoule_tests::{Bundle, Container, Layout, ON_V2, has_cgroup_v1, has_cgroup_v2_controller, require};
 use serde_json::{Value, json};
 
 fn with_resources(questions: &[&str], resources: Value) -> Bundle {
@@ -121,7 +121,7 @@ fn check_device_rules(layout: Layout) {
 
 #[test]
 fn device_rules_are_enforced_on_v1() {
-    require!(has_cgroup_v1("devices"), "the v1 devices controller");
+    require!(has_cgroup_v1("devices"), "the v1 devices controller", named ON_V2);
     check_device_rules(Layout::Host);
 }
 

@@ -1,7 +1,8 @@
 //! A deleted container has no cgroup, whatever was in it.
 
 use ampoule_tests::{
-    Bundle, Cgroups, Container, Engine, Layout, ampoule_only, cgroups_named, has_cgroup_v1, met, pids_in,
+    Bundle, Cgroups, Container, Engine, Layout, ON_V2, ampoule_only, cgroups_named, has_cgroup_v1, met,
+    pids_in,
 };
 use ampoule_tests::{require, wait_for};
 use serde_json::json;
@@ -76,7 +77,7 @@ fn forced_delete_ends_a_foreign_process_in_the_cgroup() {
 
 #[test]
 fn forced_delete_works_on_a_frozen_container_on_v1() {
-    require!(has_cgroup_v1("freezer"), "the v1 freezer");
+    require!(has_cgroup_v1("freezer"), "the v1 freezer", named ON_V2);
     let (container, cgroups) = launched(Layout::Host, Bundle::sleeping());
     cgroups.write("freezer", "freezer.state", "FROZEN");
     wait_for("the freeze", || cgroups.read("freezer", "freezer.state") == "FROZEN");
@@ -124,7 +125,7 @@ fn forced_delete_removes_nested_groups_with_processes_inside() {
 #[test]
 fn a_frozen_nested_group_is_thawed_and_removed() {
     ampoule_only!("runc 1.1 thaws the top group only, and then waits in vain");
-    require!(has_cgroup_v1("freezer"), "the v1 freezer");
+    require!(has_cgroup_v1("freezer"), "the v1 freezer", named ON_V2);
     let (container, cgroups) = launched(Layout::Host, Bundle::asking(&["spawn", "1", ",", "sleep", "1000"]));
     let nested = cgroups.dir("freezer").join("nested");
     fs::create_dir(&nested).unwrap();

@@ -1,6 +1,8 @@
 //! Limits on v1 hierarchies: each property of `linux.resources` read back where the kernel keeps it.
 
-use ampoule_tests::{Bundle, Cgroups, Container, Engine, ampoule_only, has_cgroup_v1, require};
+use ampoule_tests::{
+    Bundle, Cgroups, Container, Engine, ON_V2, ampoule_only, has_cgroup_v1, has_cgroup_v1_file, require,
+};
 use serde_json::{Value, json};
 
 /// A sleeping container with these resources, and where its limits are.
@@ -18,7 +20,7 @@ fn limited(resources: Value) -> (Container, Cgroups) {
 
 #[test]
 fn the_container_is_in_a_cgroup_of_its_own_in_every_hierarchy() {
-    require!(has_cgroup_v1("memory"), "cgroup v1");
+    require!(has_cgroup_v1("memory"), "cgroup v1", named ON_V2);
     let (container, cgroups) = limited(json!({}));
     for controller in ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids"] {
         let dir = cgroups.dir(controller);
@@ -29,7 +31,7 @@ fn the_container_is_in_a_cgroup_of_its_own_in_every_hierarchy() {
 
 #[test]
 fn memory_limits_are_written() {
-    require!(has_cgroup_v1("memory"), "the v1 memory controller");
+    require!(has_cgroup_v1("memory"), "the v1 memory controller", named ON_V2);
     let mib = 1 << 20;
     let (_container, cgroups) = limited(json!({ "memory": {
         "limit": 64 * mib, "reservation": 32 * mib, "swap": 96 * mib, "swappiness": 7, "disableOOMKiller": true,
@@ -43,7 +45,7 @@ fn memory_limits_are_written() {
 
 #[test]
 fn a_memory_limit_of_minus_one_is_no_limit() {
-    require!(has_cgroup_v1("memory"), "the v1 memory controller");
+    require!(has_cgroup_v1("memory"), "the v1 memory controller", named ON_V2);
     let (_container, cgroups) = limited(json!({ "memory": { "limit": -1, "swap": -1 } }));
     let limit: u64 = cgroups.read("memory", "memory.limit_in_bytes").parse().unwrap();
     assert!(limit > 1 << 60, "{limit}");
@@ -51,7 +53,7 @@ fn a_memory_limit_of_minus_one_is_no_limit() {
 
 #[test]
 fn the_kernel_tcp_memory_limit_is_written() {
-    require!(has_cgroup_v1("memory"), "the v1 memory controller");
+    require!(has_cgroup_v1("memory"), "the v1 memory controller", named ON_V2);
     ampoule_only!("runc ignores kernel memory limits since 1.0-rc94");
     let (_container, cgroups) = limited(json!({ "memory": { "kernelTCP": 1 << 22 } }));
     assert_eq!(cgroups.read("memory", "memory.kmem.tcp.limit_in_bytes"), (1 << 22).to_string());
@@ -59,7 +61,7 @@ fn the_kernel_tcp_memory_limit_is_written() {
 
 #[test]
 fn cpu_shares_quota_period_and_sets_are_written() {
-    require!(has_cgroup_v1("cpu") && has_cgroup_v1("cpuset"), "the v1 cpu and cpuset controllers");
+    require!(has_cgroup_v1("cpu") && has_cgroup_v1("cpuset"), "the v1 cpu and cpuset controllers", named ON_V2);
     let (_container, cgroups) = limited(
         json!({ "cpu": { "shares": 512, "quota": 50_000, "period": 200_000, "cpus": "0", "mems": "0" } }),
     );
@@ -73,7 +75,7 @@ fn cpu_shares_quota_period_and_sets_are_written() {
 #[test]
 fn cpu_idle_and_burst_are_written() {
     ampoule_only!("runc knows cpu burst and idle since 1.2");
-    require!(has_cgroup_v1("cpu"), "the v1 cpu controller");
+    require!(has_cgroup_v1("cpu"), "the v1 cpu controller", named ON_V2);
     let (_container, cgroups) =
         limited(json!({ "cpu": { "quota": 50_000, "period": 100_000, "burst": 20_000 } }));
     assert_eq!(cgroups.read("cpu", "cpu.cfs_burst_us"), "20000");
@@ -83,7 +85,9 @@ fn cpu_idle_and_burst_are_written() {
 
 #[test]
 fn realtime_budget_is_written() {
-    require!(has_cgroup_v1("cpu"), "the v1 cpu controller");
+    require!(has_cgroup_v1("cpu"), "the v1 cpu controller", named ON_V2);
+    let known = has_cgroup_v1_file("cpu", "cpu.rt_period_us");
+    require!(known, "realtime groups", named "Debian's kernels have none (RT_GROUP_SCHED)");
     let (_container, cgroups) =
         limited(json!({ "cpu": { "realtimePeriod": 500_000, "realtimeRuntime": 0 } }));
     assert_eq!(cgroups.read("cpu", "cpu.rt_period_us"), "500000");
@@ -92,7 +96,7 @@ fn realtime_budget_is_written() {
 
 #[test]
 fn the_pids_limit_is_written() {
-    require!(has_cgroup_v1("pids"), "the v1 pids controller");
+    require!(has_cgroup_v1("pids"), "the v1 pids controller", named ON_V2);
     let (_container, cgroups) = limited(json!({ "pids": { "limit": 17 } }));
     assert_eq!(cgroups.read("pids", "pids.max"), "17");
     let (_container, cgroups) = limited(json!({ "pids": { "limit": -1 } }));
@@ -101,7 +105,7 @@ fn the_pids_limit_is_written() {
 
 #[test]
 fn block_device_throttles_are_written() {
-    require!(has_cgroup_v1("blkio"), "the v1 blkio controller");
+    require!(has_cgroup_v1("blkio"), "the v1 blkio controller", named ON_V2);
     let (major, minor) = root_disk();
     let rate = |value: u64| json!([{ "major": major, "minor": minor, "rate": value }]);
     let (_container, cgroups) = limited(json!({ "blockIO": {
@@ -139,7 +143,7 @@ fn weight_file() -> Option<String> {
 
 #[test]
 fn the_block_io_weight_is_written() {
-    require!(has_cgroup_v1("blkio"), "the v1 blkio controller");
+    require!(has_cgroup_v1("blkio"), "the v1 blkio controller", named ON_V2);
     let file = weight_file();
     require!(file.is_some(), "block IO weights", named "no scheduler of this kernel has them");
     let (_container, cgroups) = limited(json!({ "blockIO": { "weight": 500 } }));
@@ -148,7 +152,7 @@ fn the_block_io_weight_is_written() {
 
 #[test]
 fn a_block_io_weight_that_the_kernel_does_not_know_is_an_error() {
-    require!(has_cgroup_v1("blkio"), "the v1 blkio controller");
+    require!(has_cgroup_v1("blkio"), "the v1 blkio controller", named ON_V2);
     let why = "with a weight file there is nothing to refuse";
     require!(weight_file().is_none(), "a kernel without block IO weights", named why);
     ampoule_only!("runc 1.1 ignores a weight that the kernel does not know");
@@ -160,7 +164,7 @@ fn a_block_io_weight_that_the_kernel_does_not_know_is_an_error() {
 
 #[test]
 fn device_rules_are_written_in_order() {
-    require!(has_cgroup_v1("devices"), "the v1 devices controller");
+    require!(has_cgroup_v1("devices"), "the v1 devices controller", named ON_V2);
     let (_container, cgroups) = limited(json!({ "devices": [
         { "allow": false, "access": "rwm" },
         { "allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw" },
@@ -190,7 +194,7 @@ fn device_rules_are_written_in_order() {
 
 #[test]
 fn a_limit_that_the_kernel_refuses_is_an_error_and_leaves_nothing() {
-    require!(has_cgroup_v1("cpuset"), "the v1 cpuset controller");
+    require!(has_cgroup_v1("cpuset"), "the v1 cpuset controller", named ON_V2);
     let bundle = Bundle::sleeping().with(|c| c["linux"]["resources"]["cpu"] = json!({ "cpus": "4000-4001" }));
     let container = Container::of(bundle);
     let outcome = container.create().fails().saying("cpuset.cpus");
@@ -202,7 +206,7 @@ fn a_limit_that_the_kernel_refuses_is_an_error_and_leaves_nothing() {
 
 #[test]
 fn an_absolute_cgroups_path_is_below_the_hierarchys_top() {
-    require!(has_cgroup_v1("pids"), "the v1 pids controller");
+    require!(has_cgroup_v1("pids"), "the v1 pids controller", named ON_V2);
     let container = Container::of(Bundle::sleeping());
     let path = format!("/{}-parent/{}", container.id, container.id);
     let mut container = container;
@@ -220,7 +224,7 @@ fn an_absolute_cgroups_path_is_below_the_hierarchys_top() {
 
 #[test]
 fn a_cgroups_path_cannot_climb_out() {
-    require!(has_cgroup_v1("pids"), "the v1 pids controller");
+    require!(has_cgroup_v1("pids"), "the v1 pids controller", named ON_V2);
     let mut container = Container::of(Bundle::sleeping());
     let path = format!("/../../../../../../tmp/{}", container.id);
     container.bundle.config["linux"]["cgroupsPath"] = json!(path);

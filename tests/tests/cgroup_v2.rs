@@ -1,6 +1,6 @@
 //! The v2 hierarchy, seen by the runtime alone in a mount namespace of its own.
 
-use ampoule_tests::{Bundle, Container, Layout, ampoule_only, has_cgroup_v2_controller, require};
+use ampoule_tests::{Bundle, Container, Layout, ON_V1, ampoule_only, has_cgroup_v2_controller, require};
 use serde_json::json;
 
 fn on_v2(bundle: Bundle) -> Container {
@@ -82,7 +82,7 @@ fn a_unified_key_cannot_be_a_path() {
 
 #[test]
 fn hugepage_limits_are_written() {
-    require!(has_cgroup_v2_controller("hugetlb"), "the v2 hugetlb controller");
+    require!(has_cgroup_v2_controller("hugetlb"), "the v2 hugetlb controller", named ON_V1);
     let bundle = Bundle::sleeping().with(|c| {
         c["linux"]["resources"]["hugepageLimits"] = json!([{ "pageSize": "2MB", "limit": 4 << 20 }]);
     });
@@ -94,7 +94,7 @@ fn hugepage_limits_are_written() {
 #[test]
 fn reserved_hugepages_are_limited_too() {
     ampoule_only!("runc writes hugetlb.*.rsvd.max since 1.2");
-    require!(has_cgroup_v2_controller("hugetlb"), "the v2 hugetlb controller");
+    require!(has_cgroup_v2_controller("hugetlb"), "the v2 hugetlb controller", named ON_V1);
     let bundle = Bundle::sleeping().with(|c| {
         c["linux"]["resources"]["hugepageLimits"] = json!([{ "pageSize": "2MB", "limit": 4 << 20 }]);
     });
@@ -123,7 +123,7 @@ fn a_limit_whose_controller_is_missing_is_an_error() {
 #[test]
 fn limits_of_a_full_v2_host_are_written() {
     let all = ["memory", "cpu", "pids"].iter().all(|c| has_cgroup_v2_controller(c));
-    require!(all, "v2 memory, cpu and pids", named "a hybrid host gives them to v1");
+    require!(all, "v2 memory, cpu and pids", named ON_V1);
     let bundle = Bundle::sleeping().with(|c| {
         c["linux"]["resources"]["memory"] =
             json!({ "limit": 64 << 20, "swap": 96 << 20, "reservation": 32 << 20 });

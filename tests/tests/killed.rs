@@ -1,12 +1,12 @@
 //! A runtime that is killed at any moment leaves something that `delete --force` removes completely.
 
-use ampoule_tests::{Bundle, Container, Layout, ampoule_only};
+use ampoule_tests::{Bundle, Container, Layout, ampoule_only, repeats};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// How many moments are tried, spread evenly over the time that the verb takes when it is left alone.
-const MOMENTS: u32 = 40;
+const MOMENTS: usize = 40;
 
 /// Prepares a container, calls a verb, kills the runtime after a while, and wants everything gone after
 /// `delete --force`. The times differ by chance, so that no two runs try the same moments.
@@ -31,10 +31,11 @@ fn kill_at_many_moments(layout: Layout, bundle: fn() -> Bundle, before: &[&str],
         }
         began.elapsed()
     };
-    for moment in 0..MOMENTS {
+    let moments = repeats(MOMENTS) as u32;
+    for moment in 0..moments {
         let container = prepare();
         let jitter = Duration::from_nanos(u64::from(std::process::id() % 100 + moment * 37) * 1000);
-        let delay = whole * moment / MOMENTS + jitter;
+        let delay = whole * moment / moments + jitter;
         let call = call(&container, verb);
         std::thread::sleep(delay);
         call.signal(Signal::SIGKILL);

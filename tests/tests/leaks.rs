@@ -1,10 +1,9 @@
 //! Many containers at once, and nothing left of them.
 
-use ampoule_tests::{Bundle, Container, Layout, Scratch, ampoule_only, cgroups_named, mountinfo};
+use ampoule_tests::{Bundle, Container, Layout, Scratch, ampoule_only, cgroups_named, mountinfo, repeats};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const CYCLES: usize = 200;
 const AT_ONCE: usize = 8;
 
 /// One life: create, start, kill, delete, each of which must succeed. Returns the id.
@@ -47,12 +46,12 @@ fn live_many(layout: Layout, cycles: usize) {
 
 #[test]
 fn two_hundred_lives_eight_at_a_time_leave_nothing() {
-    live_many(Layout::Host, CYCLES);
+    live_many(Layout::Host, repeats(200));
 }
 
 #[test]
 fn forty_lives_on_v2_eight_at_a_time_leave_nothing() {
-    live_many(Layout::PureV2, 40);
+    live_many(Layout::PureV2, repeats(40));
 }
 
 #[test]

@@ -1,0 +1,24 @@
+//! Each place of the test machine has what it is there for, so that no test of it skips itself unseen.
+
+use ampoule_tests::{can_raise_limits, has_cgroup_v1, has_cgroup_v2_controller, place, require};
+
+const V2: [&str; 6] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
+const V1: [&str; 9] =
+    ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb"];
+
+#[test]
+fn a_place_of_the_test_machine_has_what_it_is_for() {
+    let place = place();
+    require!(place != "host", "the test machine", named "a host is as it is");
+    let (v1, v2) = (place.starts_with("v1-"), place.starts_with("v2-"));
+    assert!(v1 || v2, "tests/vm/places has a place {place}, of which tests/tests/place.rs knows nothing");
+    for controller in V1 {
+        assert_eq!(has_cgroup_v1(controller), v1, "{controller} on v1");
+    }
+    for controller in V2 {
+        assert_eq!(has_cgroup_v2_controller(controller), v2, "{controller} on v2");
+    }
+    let root = place != "v2-user";
+    assert_eq!(nix::unistd::geteuid().is_root(), root);
+    assert_eq!(can_raise_limits(), root, "CAP_SYS_RESOURCE");
+}
