@@ -26,10 +26,11 @@ BUILT = $(or $(CARGO_TARGET_DIR),target)/$(ARCH)-unknown-linux-$(LIBC)/release
 PROGRAMS := ampoule
 BUNDLES := $(patsubst %/config.json,%,$(wildcard bundles/*/config.json))
 
-.PHONY: help build run bundles test lint bench install clean deps deps-build deps-lint deps-run deps-test deps-bench
+.PHONY: help build run bundles test test-vm vm-tree vm vm-shell lint bench install clean deps deps-build deps-lint \
+    deps-run deps-test deps-vm deps-bench
 
 help: ## Print this
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r target does; do \
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r target does; do \
 	    printf '  make %-9s %s\n' "$$target" "$$does"; done
 
 build: deps-build ## Build the static, stripped programs into target/bin/
@@ -60,6 +61,27 @@ test: deps-test deps-build $(if $(RUNTIME),,build) ## Run all tests (as root); R
 	        cargo $(RUNNER) $(TESTED) --no-fail-fast 2>&1 | tee target/tests.log; status=$$?; \
 	    if [ -s target/skips ]; then sort -u target/skips | sed "1i Skipped themselves:"; \
 	        grep -E '^ *Summary|^test result|^error: .* failed' target/tests.log | tail -n 1; fi; exit $$status
+	$(if $(RUNTIME),,@$(MAKE) --no-print-directory test-vm)
+
+# What runs the machine dies with make, and takes the machine along.
+ALONG = exec setpriv --pdeathsig TERM
+MACHINE = $(ALONG) tests/vm/machine -d target/vm/tree.ext4 $(VM)
+
+test-vm: vm-tree ## Run the integration tests in the test machine's places; TESTS=identity runs some of them
+	@$(ALONG) tests/vm/test
+
+vm: export COMMAND := $(value CMD)
+vm: vm-tree ## Run CMD='…' in the test machine; VM='-k v1 -i engines' chooses another
+	@$(MACHINE) "$$COMMAND"
+
+vm-shell: vm-tree ## Open a shell in the test machine
+	@$(MACHINE) -t 0 -s 'bash --login'
+
+# The built tree, as a disk for the test machine.
+vm-tree: deps-vm deps-build build
+	@$(BUILD) -p ampoule-tests --bins
+	@$(CARGO) test --workspace --no-run $(TARGET) --message-format json-render-diagnostics | \
+	    $(AS_OWNER) tests/vm/tree $(BUILT)
 
 lint: deps-build deps-lint ## Check formatting, clippy's and rustc's warnings, licences and advisories
 	@$(CARGO) fmt --all --check
@@ -80,7 +102,7 @@ install: ## Install target/bin/ampoule into $(DESTDIR)$(PREFIX)/bin; run `make b
 clean: ## Remove all that was built
 	rm -rf target bundles/*/rootfs
 
-deps: deps-build deps-run deps-test deps-bench ## Install what this machine lacks, from Debian and with rustup (as root)
+deps: deps-build deps-run deps-test deps-vm deps-bench ## Install what this machine lacks, from Debian and with rustup (as root)
 
-$(addprefix deps-,build lint run test bench): deps-%:
+$(addprefix deps-,build lint run test vm bench): deps-%:
 	@.ci/deps $*
