@@ -19,8 +19,9 @@ CARGO = $(AS_OWNER) cargo
 SYSROOT = $(shell PATH="$(PATH)" HOME="$(HOME)" $(AS_OWNER) rustc --print sysroot)
 LIBC = $(if $(shell ls -d $(SYSROOT)/lib/rustlib/$(ARCH)-unknown-linux-musl 2>/dev/null),musl,gnu)
 ARCH := $(shell uname -m)
-TARGET = --target $(ARCH)-unknown-linux-$(LIBC)
-BUILD = $(CARGO) build --release $(TARGET) --config 'target.$(ARCH)-unknown-linux-gnu.rustflags="-Ctarget-feature=+crt-static"'
+STATIC = --target $(ARCH)-unknown-linux-$(LIBC) \
+    --config 'target.$(ARCH)-unknown-linux-gnu.rustflags="-Ctarget-feature=+crt-static"'
+BUILD = $(CARGO) build --release $(STATIC)
 BUILT = $(or $(CARGO_TARGET_DIR),target)/$(ARCH)-unknown-linux-$(LIBC)/release
 
 PROGRAMS := ampoule
@@ -53,12 +54,12 @@ RUNNER = $(if $(shell PATH="$(PATH)" command -v cargo-nextest),nextest run,test 
 
 test: deps-test deps-build $(if $(RUNTIME),,build) ## Run all tests (as root); RUNTIME=runc tests another runtime, STRICT=1 forbids skips
 	@$(BUILD) -p ampoule-tests --bins
-	@$(CARGO) $(RUNNER) $(TESTED) --no-run
+	@$(CARGO) $(RUNNER) $(TESTED) $(STATIC) --no-run
 	@[ $$(id -u) = 0 ] || { echo "the integration tests need root: sudo make test" >&2; exit 1; }
 	@# The runner hides what passing tests say, so the skips are shown here, and its summary last again.
 	@rm -f target/skips; set -o pipefail; \
 	    PROBE=$(abspath $(BUILT)/probe) SKIPS=$(abspath target/skips) \
-	        cargo $(RUNNER) $(TESTED) --no-fail-fast 2>&1 | tee target/tests.log; status=$$?; \
+	        cargo $(RUNNER) $(TESTED) $(STATIC) --no-fail-fast 2>&1 | tee target/tests.log; status=$$?; \
 	    if [ -s target/skips ]; then sort -u target/skips | sed "1i Skipped themselves:"; \
 	        grep -E '^ *Summary|^test result|^error: .* failed' target/tests.log | tail -n 1; fi; exit $$status
 	$(if $(RUNTIME),,@$(MAKE) --no-print-directory test-vm)
@@ -80,7 +81,7 @@ vm-shell: vm-tree ## Open a shell in the test machine
 # The built tree, as a disk for the test machine.
 vm-tree: deps-vm deps-build build
 	@$(BUILD) -p ampoule-tests --bins
-	@$(CARGO) test --workspace --no-run $(TARGET) --message-format json-render-diagnostics | \
+	@$(CARGO) test --workspace --no-run $(STATIC) --message-format json-render-diagnostics | \
 	    $(AS_OWNER) tests/vm/tree $(BUILT)
 
 lint: deps-build deps-lint ## Check formatting, clippy's and rustc's warnings, licences and advisories

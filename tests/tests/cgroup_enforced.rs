@@ -1,6 +1,8 @@
 //! Limits that are felt.
 
-use ampoule_tests::{Bundle, Container, Layout, ON_V2, has_cgroup_v1, has_cgroup_v2_controller, require};
+use ampoule_tests::{
+    Bundle, Container, Layout, ON_V1, ON_V2, disk_of, field, has_cgroup_v1, has_cgroup_v2_controller, require,
+};
 use serde_json::{Value, json};
 
 fn with_resources(questions: &[&str], resources: Value) -> Bundle {
@@ -31,6 +33,64 @@ fn a_program_cannot_have_more_processes_than_its_limit() {
     assert_eq!(answer["error"], "EAGAIN", "{answer}");
     // The program and its children; spawning needs no process besides, but may use one.
     assert!((8..=9).contains(&answer["spawned"].as_u64().unwrap()), "{answer}");
+}
+
+/// Whether either version of cgroups can limit this here.
+fn has(v1: &str, v2: &str) -> bool {
+    has_cgroup_v1(v1) || has_cgroup_v2_controller(v2)
+}
+
+#[test]
+fn a_unified_limit_is_as_good_as_a_named_one() {
+    require!(has_cgroup_v2_controller("memory"), "the v2 memory controller", named ON_V1);
+    let limit = json!({ "unified": { "memory.max": "33554432", "memory.swap.max": "0" } });
+    let outcome = Container::of(with_resources(&["alloc", "128"], limit)).run();
+    assert_eq!(outcome.code, 128 + 9, "{outcome}");
+}
+
+#[test]
+fn a_program_runs_on_its_cpus_only() {
+    require!(has("cpuset", "cpuset"), "a cpuset controller");
+    let bundle =
+        with_resources(&["cat", "/proc/self/status"], json!({ "cpu": { "cpus": "0", "mems": "0" } }));
+    let status = Container::of(bundle).run().ok().text();
+    assert_eq!(field(&status, "Cpus_allowed_list"), "0");
+    assert_eq!(field(&status, "Mems_allowed_list"), "0");
+}
+
+#[test]
+fn a_program_beyond_its_cpu_quota_has_to_wait() {
+    require!(has("cpu", "cpu"), "a cpu controller");
+    let bundle = with_resources(&["burn", "200"], json!({ "cpu": { "quota": 20_000, "period": 100_000 } }));
+    let took = Container::of(bundle).run().ok().answer().as_u64().unwrap();
+    // A fifth of a CPU: a second, less what was used before the program ran.
+    assert!(took >= 700, "200 ms of a CPU were used up in {took} ms");
+}
+
+#[test]
+fn a_program_writes_no_faster_than_its_throttle() {
+    require!(has("blkio", "io"), "a controller of block IO");
+    let bundle = Bundle::asking(&["direct", "/file", "3"]).writable();
+    let disk = disk_of(&bundle.rootfs());
+    require!(disk.is_some(), "a disk for the root file system", named "this host's temporary directory has none");
+    let rate = json!([{ "major": disk.unwrap().0, "minor": disk.unwrap().1, "rate": 1 << 20 }]);
+    let bundle =
+        bundle.with(|c| c["linux"]["resources"]["blockIO"] = json!({ "throttleWriteBpsDevice": rate }));
+    let took = Container::of(bundle).run().ok().answer().as_u64().unwrap();
+    assert!(took >= 1500, "3 MiB at 1 MiB/s were written in {took} ms");
+}
+
+#[test]
+fn a_program_gets_no_more_huge_pages_than_its_limit() {
+    require!(has("hugetlb", "hugetlb"), "a hugetlb controller");
+    let free = field(&std::fs::read_to_string("/proc/meminfo").unwrap(), "HugePages_Free");
+    let enough = free.parse::<u32>().unwrap() >= 2;
+    require!(enough, "free huge pages", named "this host has set none aside");
+    let limit = json!({ "hugepageLimits": [{ "pageSize": "2MB", "limit": 2 << 20 }] });
+    assert_eq!(Container::of(with_resources(&["huge", "1"], limit.clone())).run().ok().answer(), "ok");
+    let outcome = Container::of(with_resources(&["huge", "2"], limit)).run();
+    // Refused when they are reserved, where that is limited too; else SIGBUS ends it when it touches the second.
+    assert!(outcome.code == 128 + 7 || outcome.answer()["error"] == "ENOMEM", "{outcome}");
 }
 
 /// Makes device nodes that are no default ones, and tells what the rules let the program do with them.

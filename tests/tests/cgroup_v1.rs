@@ -1,7 +1,8 @@
 //! Limits on v1 hierarchies: each property of `linux.resources` read back where the kernel keeps it.
 
 use ampoule_tests::{
-    Bundle, Cgroups, Container, Engine, ON_V2, ampoule_only, has_cgroup_v1, has_cgroup_v1_file, require,
+    Bundle, Cgroups, Container, Engine, ON_V2, ampoule_only, any_disk, has_cgroup_v1, has_cgroup_v1_file,
+    require,
 };
 use serde_json::{Value, json};
 
@@ -106,7 +107,7 @@ fn the_pids_limit_is_written() {
 #[test]
 fn block_device_throttles_are_written() {
     require!(has_cgroup_v1("blkio"), "the v1 blkio controller", named ON_V2);
-    let (major, minor) = root_disk();
+    let (major, minor) = any_disk();
     let rate = |value: u64| json!([{ "major": major, "minor": minor, "rate": value }]);
     let (_container, cgroups) = limited(json!({ "blockIO": {
         "throttleReadBpsDevice": rate(1 << 20),
@@ -120,15 +121,6 @@ fn block_device_throttles_are_written() {
     assert_eq!(read("write_bps_device"), line(1 << 21));
     assert_eq!(read("read_iops_device"), line(100));
     assert_eq!(read("write_iops_device"), line(200));
-}
-
-/// A whole disk of the host, by number.
-fn root_disk() -> (u64, u64) {
-    let disks = std::fs::read_dir("/sys/block").expect("list the disks").flatten();
-    let numbers = disks.filter_map(|d| std::fs::read_to_string(d.path().join("dev")).ok());
-    let first = numbers.min().expect("a disk");
-    let (major, minor) = first.trim().split_once(':').expect("MAJOR:MINOR");
-    (major.parse().unwrap(), minor.parse().unwrap())
 }
 
 /// The file of a cgroup's weight, which depends on the kernel's IO scheduler. The root has none: a child is asked.

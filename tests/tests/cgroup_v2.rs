@@ -1,7 +1,9 @@
 //! The v2 hierarchy, seen by the runtime alone in a mount namespace of its own.
 
-use ampoule_tests::{Bundle, Container, Layout, ON_V1, ampoule_only, has_cgroup_v2_controller, require};
-use serde_json::json;
+use ampoule_tests::{
+    Bundle, Container, Engine, Layout, ON_V1, ampoule_only, any_disk, has_cgroup_v2_controller, met, require,
+};
+use serde_json::{Value, json};
 
 fn on_v2(bundle: Bundle) -> Container {
     Container::on(Layout::PureV2, bundle)
@@ -118,6 +120,79 @@ fn a_limit_whose_controller_is_missing_is_an_error() {
     let container = on_v2(bundle);
     container.create().fails().saying("pids");
     assert_eq!(container.leftovers(), [""; 0]);
+}
+
+/// A created container with these resources, on a host whose controllers are all on v2, or `None` elsewhere.
+fn on_full_v2(resources: Value) -> Option<Container> {
+    let all = ["cpu", "cpuset", "io", "memory", "pids"].iter().all(|c| has_cgroup_v2_controller(c));
+    if !met(all, "every controller on v2", Some(ON_V1)) {
+        return None;
+    }
+    let bundle = Bundle::sleeping().with(|c| c["linux"]["resources"] = resources);
+    let container = on_v2(bundle);
+    container.create().ok();
+    Some(container)
+}
+
+#[test]
+fn cpu_values_are_written() {
+    let Some(container) = on_full_v2(json!({ "cpu": { "shares": 512, "cpus": "0", "mems": "0" } })) else {
+        return;
+    };
+    let cgroups = container.cgroups();
+    // 1024 shares are a weight of 100, since runc 1.3.2; before, 2 to 262144 were 1 to 10000, evenly.
+    let weight = if Engine::get().is_ampoule() { "59" } else { "20" };
+    assert_eq!(cgroups.read("", "cpu.weight"), weight);
+    assert_eq!(cgroups.read("", "cpuset.cpus"), "0");
+    assert_eq!(cgroups.read("", "cpuset.mems"), "0");
+}
+
+#[test]
+fn cpu_idle_and_burst_are_written() {
+    ampoule_only!("runc knows cpu burst and idle since 1.2");
+    let Some(container) = on_full_v2(json!({ "cpu": { "quota": 50_000, "burst": 20_000 } })) else { return };
+    assert_eq!(container.cgroups().read("", "cpu.max.burst"), "20000");
+    let container = on_full_v2(json!({ "cpu": { "idle": 1 } })).expect("the same host as above");
+    assert_eq!(container.cgroups().read("", "cpu.idle"), "1");
+}
+
+#[test]
+fn block_io_throttles_are_written() {
+    let (major, minor) = any_disk();
+    let rate = |value: u64| json!([{ "major": major, "minor": minor, "rate": value }]);
+    let Some(container) = on_full_v2(json!({ "blockIO": {
+        "throttleReadBpsDevice": rate(1 << 20),
+        "throttleWriteBpsDevice": rate(1 << 21),
+        "throttleReadIOPSDevice": rate(100),
+        "throttleWriteIOPSDevice": rate(200),
+    }})) else {
+        return;
+    };
+    let line = format!("{major}:{minor} rbps=1048576 wbps=2097152 riops=100 wiops=200");
+    assert_eq!(container.cgroups().read("", "io.max"), line);
+}
+
+#[test]
+fn the_block_io_weight_is_written_where_bfq_has_it() {
+    let Some(container) = on_full_v2(json!({})) else { return };
+    let bfq = container.cgroups().dir("").join("io.bfq.weight").exists();
+    require!(bfq, "BFQ's weights", named "this kernel has not loaded bfq");
+    let container = on_full_v2(json!({ "blockIO": { "weight": 500 } })).expect("the same host as above");
+    assert_eq!(container.cgroups().read("", "io.bfq.weight"), "default 500");
+}
+
+#[test]
+fn unified_limits_of_every_controller_are_written() {
+    let values = json!({
+        "memory.high": "33554432", "memory.oom.group": "1", "cpu.weight": "77", "cpuset.cpus": "0",
+        "pids.max": "13", "io.max": format!("{0}:{1} rbps=1048576", any_disk().0, any_disk().1),
+    });
+    let Some(container) = on_full_v2(json!({ "unified": values })) else { return };
+    let cgroups = container.cgroups();
+    for (file, value) in values.as_object().unwrap() {
+        let read = cgroups.read("", file);
+        assert!(read.starts_with(value.as_str().unwrap()), "{file}: {read}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Each place of the test machine has what it is there for, so that no test of it skips itself unseen.
 
-use ampoule_tests::{can_raise_limits, has_cgroup_v1, has_cgroup_v2_controller, place, require};
+use ampoule_tests::{can_raise_limits, field, has_cgroup_v1, has_cgroup_v2_controller, place, require};
 
 const V2: [&str; 6] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
 const V1: [&str; 9] =
@@ -18,6 +18,8 @@ fn a_place_of_the_test_machine_has_what_it_is_for() {
     for controller in V2 {
         assert_eq!(has_cgroup_v2_controller(controller), v2, "{controller} on v2");
     }
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap();
+    assert!(field(&memory, "HugePages_Total").parse::<u32>().unwrap() >= 2, "{memory}");
     let root = place != "v2-user";
     assert_eq!(nix::unistd::geteuid().is_root(), root);
     assert_eq!(can_raise_limits(), root, "CAP_SYS_RESOURCE");

@@ -1,16 +1,11 @@
-//! What a process does with its life: ends it, waits, answers signals, uses things up.
+//! What a process does with its life: ends it, waits, answers signals.
 
+use crate::consume::number;
 use crate::{Answer, errno, say};
-use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use serde_json::json;
 use std::io::BufRead;
-use std::process::{Command, Stdio};
 use std::time::Duration;
-
-fn number<T: std::str::FromStr>(text: &str) -> Result<T, Errno> {
-    text.parse().map_err(|_| Errno::EINVAL)
-}
 
 pub(crate) fn exit(args: &[String]) -> Answer {
     std::process::exit(number(&args[0])?)
@@ -64,27 +59,4 @@ pub(crate) fn line(_: &[String]) -> Answer {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).map_err(errno)?;
     Ok(json!(line.trim_end_matches('\n')))
-}
-
-/// `spawn N`: starts N sleeping children (that outlive the question) and tells how many it got.
-pub(crate) fn spawn(args: &[String]) -> Answer {
-    let wanted: usize = number(&args[0])?;
-    for got in 0..wanted {
-        let child = Command::new("/proc/self/exe").args(["sleep", "1000"]).stdout(Stdio::null()).spawn();
-        if let Err(error) = child {
-            return Ok(json!({ "spawned": got, "error": format!("{:?}", errno(error)) }));
-        }
-    }
-    Ok(json!({ "spawned": wanted }))
-}
-
-/// `alloc MIB`: allocates and touches that much memory, then tells so if it still can.
-pub(crate) fn alloc(args: &[String]) -> Answer {
-    let mut memory = Vec::new();
-    for _ in 0..number::<usize>(&args[0])? {
-        // Not zeroes: those would be the shared zero page until written.
-        memory.push(vec![1u8; 1 << 20]);
-    }
-    std::hint::black_box(&memory);
-    Ok(json!("ok"))
 }

@@ -6,6 +6,7 @@
 
 mod alive;
 mod attack;
+mod consume;
 mod files;
 mod hook;
 mod process;
@@ -50,8 +51,12 @@ const COMMANDS: &[Command] = &[
     ("signals", 1, alive::signals),
     ("winch", 0, alive::window_changes),
     ("line", 0, alive::line),
-    ("spawn", 1, alive::spawn),
-    ("alloc", 1, alive::alloc),
+    // consume.rs
+    ("spawn", 1, consume::spawn),
+    ("alloc", 1, consume::alloc),
+    ("huge", 1, consume::huge),
+    ("burn", 1, consume::burn),
+    ("direct", 2, consume::direct),
     // attack.rs
     ("overwrite", 1, attack::overwrite),
     // hook.rs

@@ -64,3 +64,20 @@ pub(crate) fn system_call_32(number: u32) -> Result<i32, Errno> {
         Err(Errno::ENOSYS)
     }
 }
+
+/// Maps this many huge pages of 2 MiB and writes to each.
+pub(crate) fn touch_huge_pages(count: usize) -> Result<(), Errno> {
+    const SIZE: usize = 2 << 20;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | libc::MAP_HUGE_2MB;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: without MAP_FIXED the kernel finds a place that nothing else has.
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), count * SIZE, protection, flags, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return Err(Errno::last());
+    }
+    for page in 0..count {
+        // SAFETY: the mapping is `count` pages long, writable, and never unmapped.
+        unsafe { start.cast::<u8>().add(page * SIZE).write_volatile(1) };
+    }
+    Ok(())
+}

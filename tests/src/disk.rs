@@ -1,0 +1,31 @@
+//! Block devices, by number.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Major and minor number of a device.
+type Number = (u64, u64);
+
+/// A whole disk of the host.
+pub fn any_disk() -> Number {
+    let disks = fs::read_dir("/sys/block").expect("list the disks").flatten();
+    let numbers = disks.filter_map(|d| fs::read_to_string(d.path().join("dev")).ok());
+    parse(&numbers.min().expect("a disk"))
+}
+
+/// The whole disk that a file is on; `None` for one on a file system without a disk.
+pub fn disk_of(file: &Path) -> Option<Number> {
+    let device = fs::metadata(file).unwrap_or_else(|e| panic!("look at {}: {e}", file.display())).dev();
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let mut block = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok()?;
+    if block.join("partition").exists() {
+        block.pop();
+    }
+    Some(parse(&fs::read_to_string(block.join("dev")).ok()?))
+}
+
+fn parse(text: &str) -> Number {
+    let (major, minor) = text.trim().split_once(':').expect("MAJOR:MINOR");
+    (major.parse().expect("a number"), minor.parse().expect("a number"))
+}
