@@ -1,6 +1,7 @@
 //! A bundle to describe: config.json as a value, and a root file system with the probe in it.
 
 use crate::{Scratch, engine};
+use nix::unistd::{getegid, geteuid};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -121,8 +122,21 @@ pub fn install(from: &Path, to: &Path) {
     assert!(done.success(), "copy {} to {}", from.display(), to.display());
 }
 
-/// What `runc spec` prints, but without a terminal.
+/// What `runc spec` prints, but without a terminal; for an ordinary user, mapped to root in a user namespace.
 pub fn default_spec() -> Value {
+    let mut spec = roots_spec();
+    if !geteuid().is_root() {
+        spec["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({ "type": "user" }));
+        spec["linux"]["uidMappings"] = json!([{ "containerID": 0, "hostID": geteuid().as_raw(), "size": 1 }]);
+        spec["linux"]["gidMappings"] = json!([{ "containerID": 0, "hostID": getegid().as_raw(), "size": 1 }]);
+        // Their terminals can belong to no other group than their own.
+        let pts = &mut spec["mounts"][2]["options"];
+        pts.as_array_mut().expect("a list").retain(|option| option != "gid=5");
+    }
+    spec
+}
+
+fn roots_spec() -> Value {
     let caps = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
     json!({
         "ociVersion": "1.0.2",
