@@ -169,6 +169,14 @@ impl Attributes {
         }
     }
 
+    /// Takes out what it says about access times.
+    pub fn leave_access_times(&mut self) {
+        for change in [&mut self.own, &mut self.tree] {
+            change.set &= !libc::MOUNT_ATTR__ATIME;
+            change.clear &= !libc::MOUNT_ATTR__ATIME;
+        }
+    }
+
     /// Takes the read-only bit out, and says whether it was there.
     pub fn take_readonly(&mut self) -> bool {
         let was = self.own.set & libc::MOUNT_ATTR_RDONLY != 0;

@@ -237,6 +237,9 @@ fn foreign_cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut attributes: 
         return;
     }
     attributes.take("rro");
+    // In a copy from another user's namespace they are locked (mount_namespaces(7)), and systemd's tmpfs above v1's
+    // hierarchies has others than the `relatime` that every config asks of its cgroup mount.
+    attributes.leave_access_times();
     let source = Path::new("/sys/fs/cgroup");
     let slot = clone_tree(draft, source, true, &mut attributes, String::new());
     draft.inside.push(Inside::Bind { slot, source: source.to_owned(), target, property: String::new() });
