@@ -25,18 +25,25 @@ BUILD = $(CARGO) build --release $(STATIC)
 BUILT = $(or $(CARGO_TARGET_DIR),target)/$(ARCH)-unknown-linux-$(LIBC)/release
 
 PROGRAMS := ampoule
+# pause is linked in a way of its own, and for each architecture whose target is there.
+PAUSES = $(foreach arch,x86_64 aarch64,$(if $(wildcard $(SYSROOT)/lib/rustlib/$(arch)-unknown-linux-musl),$(arch)))
 BUNDLES := $(patsubst %/config.json,%,$(wildcard bundles/*/config.json))
 
-.PHONY: help build run bundles test test-vm vm-tree vm vm-shell lint bench install clean deps deps-build deps-lint \
-    deps-run deps-test deps-vm deps-bench
+.PHONY: help build run bundles test test-vm vm-tree vm vm-shell lint bench install clean pause \
+    deps deps-build deps-lint deps-run deps-test deps-vm deps-bench
 
 help: ## Print this
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r target does; do \
 	    printf '  make %-9s %s\n' "$$target" "$$does"; done
 
-build: deps-build ## Build the static, stripped programs into target/bin/
+build: pause ## Build the static, stripped programs into target/bin/
 	@$(BUILD) $(PROGRAMS:%=-p %)
 	@$(AS_OWNER) install -C -D -t target/bin $(PROGRAMS:%=$(BUILT)/%)
+
+pause: deps-build ## Build only pause, the PID 1 of pods
+	@$(CARGO) build --release -p ampoule-pause --config pause/link.toml \
+	    $(or $(PAUSES:%=--target %-unknown-linux-musl),$(STATIC))
+	@$(AS_OWNER) install -C -D -t target/bin $(BUILT)/pause
 
 run: build bundles/hello/rootfs ## Run the sample bundle `hello` (as root)
 	@target/bin/ampoule run --bundle bundles/hello hello-$$$$
@@ -97,8 +104,8 @@ bench: deps-bench deps-run build ## Compare with the runtimes on PATH and with t
 	@$(CARGO) bench -p ampoule-tests --bench lifecycle --no-run
 	@FLOOR=$(abspath $(BUILT)/floor) cargo bench -p ampoule-tests --bench lifecycle
 
-install: ## Install target/bin/ampoule into $(DESTDIR)$(PREFIX)/bin; run `make build` first
-	install -D -t $(DESTDIR)$(PREFIX)/bin target/bin/ampoule
+install: ## Install ampoule and pause into $(DESTDIR)$(PREFIX)/bin; run `make build` first
+	install -D -t $(DESTDIR)$(PREFIX)/bin target/bin/ampoule target/bin/pause
 
 clean: ## Remove all that was built
 	rm -rf target bundles/*/rootfs
