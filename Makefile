@@ -27,9 +27,11 @@ BUILT = $(or $(CARGO_TARGET_DIR),target)/$(ARCH)-unknown-linux-$(LIBC)/release
 PROGRAMS := ampoule
 # pause is linked in a way of its own, and for each architecture whose target is there.
 PAUSES = $(foreach arch,x86_64 aarch64,$(if $(wildcard $(SYSROOT)/lib/rustlib/$(arch)-unknown-linux-musl),$(arch)))
+PAUSE = $(or $(CARGO_TARGET_DIR),target)/$1-unknown-linux-musl/release/pause
+GOARCH = $(subst x86_64,amd64,$(subst aarch64,arm64,$1))
 BUNDLES := $(patsubst %/config.json,%,$(wildcard bundles/*/config.json))
 
-.PHONY: help build run bundles test test-vm vm-tree vm vm-shell lint bench install clean pause \
+.PHONY: help build run bundles test test-vm vm-tree vm vm-shell lint bench install clean pause image \
     deps deps-build deps-lint deps-run deps-test deps-vm deps-bench
 
 help: ## Print this
@@ -45,6 +47,11 @@ pause: deps-build ## Build only pause, the PID 1 of pods
 	    $(or $(PAUSES:%=--target %-unknown-linux-musl),$(STATIC))
 	@$(AS_OWNER) install -C -D -t target/bin $(BUILT)/pause
 
+image: pause ## Write target/pause.tar, an OCI image of pause
+	@$(CARGO) run --quiet -p ampoule-bundle -- pack --entrypoint /pause --user 65535:65535 \
+	    --ref ampoule/pause:$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml) \
+	    $(foreach arch,$(PAUSES),--platform linux/$(call GOARCH,$(arch)) $(call PAUSE,$(arch))) target/pause.tar
+
 run: build bundles/hello/rootfs ## Run the sample bundle `hello` (as root)
 	@target/bin/ampoule run --bundle bundles/hello hello-$$$$
 
@@ -59,7 +66,7 @@ bundles/%/rootfs: bundles/make-rootfs $$(wildcard bundles/$$*/*.sh) | deps-run
 TESTED = $(if $(RUNTIME),-p ampoule-tests,--workspace)
 RUNNER = $(if $(shell PATH="$(PATH)" command -v cargo-nextest),nextest run,test --lib --bins --tests)
 
-test: deps-test deps-build $(if $(RUNTIME),,build) ## Run all tests (as root); RUNTIME=runc tests another runtime, STRICT=1 forbids skips
+test: deps-test deps-build $(if $(RUNTIME),,build) image ## Run all tests (as root); RUNTIME=runc tests another runtime, STRICT=1 forbids skips
 	@$(BUILD) -p ampoule-tests --bins
 	@$(CARGO) $(RUNNER) $(TESTED) $(STATIC) --no-run
 	@[ $$(id -u) = 0 ] || { echo "the integration tests need root: sudo make test" >&2; exit 1; }
