@@ -70,12 +70,8 @@ impl Container {
 
     /// Starts a call with stdout and stderr in files: a pipe would stay open as long as the container
     /// does.
-    pub fn spawn(&self, mut command: Command, name: &str) -> Call {
-        let file =
-            |end: &str| File::create(self.bundle.beside(&format!("{name}.{end}"))).expect("make a file");
-        let child = command.stdout(file("stdout")).stderr(file("stderr")).spawn();
-        let child = child.unwrap_or_else(|e| panic!("start {:?}: {e}", command.get_program()));
-        Call { child, text: format!("{command:?}"), files: Some(self.bundle.beside(name)) }
+    pub fn spawn(&self, command: Command, name: &str) -> Call {
+        Call::start(command, self.bundle.beside(name))
     }
 
     /// Makes a call and waits for its end.
@@ -242,7 +238,7 @@ impl Drop for Container {
     }
 }
 
-/// A call of the runtime that may still go on. Killed on drop.
+/// A call of the runtime, or of another program, that may still go on. Killed on drop.
 #[derive(Debug)]
 pub struct Call {
     child: Child,
@@ -251,6 +247,20 @@ pub struct Call {
 }
 
 impl Call {
+    /// Starts a program with its output in `FILES.stdout` and `FILES.stderr`.
+    pub fn start(mut command: Command, files: PathBuf) -> Self {
+        let file = |end: &str| File::create(format!("{}.{end}", files.display())).expect("make a file");
+        let child = command.stdout(file("stdout")).stderr(file("stderr")).spawn();
+        let child = child.unwrap_or_else(|e| panic!("start {:?}: {e}", command.get_program()));
+        Self { child, text: format!("{command:?}"), files: Some(files) }
+    }
+
+    /// What it has printed so far.
+    pub fn stdout(&self) -> String {
+        let files = self.files.as_ref().map(|files| format!("{}.stdout", files.display()));
+        files.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default()
+    }
+
     /// The runtime's pid.
     pub fn pid(&self) -> i32 {
         self.child.id() as i32

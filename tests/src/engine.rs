@@ -63,7 +63,7 @@ pub(crate) fn workspace() -> &'static Path {
 
 /// The static probe program: `PROBE`, or where cargo puts it for musl (under `CARGO_TARGET_DIR` or
 /// `target`).
-pub(crate) fn probe() -> &'static Path {
+pub fn probe() -> &'static Path {
     static PROBE: OnceLock<PathBuf> = OnceLock::new();
     PROBE.get_or_init(|| {
         let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());

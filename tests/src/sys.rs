@@ -35,3 +35,40 @@ pub(crate) fn answer_call(listener: impl AsFd, mut answer: libc::seccomp_notif_r
         unsafe { libc::ioctl(listener.as_fd().as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
     Errno::result(done).map(drop)
 }
+
+/// Has a system call fail with EPERM in the program that the command starts: every such call, or those whose first
+/// argument is this.
+pub fn deny_call(command: &mut std::process::Command, number: libc::c_long, first: Option<u32>) {
+    use std::os::unix::process::CommandExt;
+    let line = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let give = libc::BPF_RET | libc::BPF_K;
+    // `struct seccomp_data`: the number at 0, the first argument at 16.
+    let filter = [
+        line(load, 0, 0, 0),
+        line(equal, 0, 3, number as u32),
+        line(load, 0, 0, if first.is_some() { 16 } else { 0 }),
+        line(equal, 0, 1, first.unwrap_or(number as u32)),
+        line(give, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        line(give, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let install = move || {
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+        // SAFETY: the program points to a filter of the length that is told, which the closure owns.
+        unsafe {
+            Errno::result(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+            Errno::result(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program))?;
+        }
+        Ok(())
+    };
+    // SAFETY: two system calls, nothing that needs a lock or memory.
+    unsafe { command.pre_exec(install) };
+}
+
+/// Sends a process a signal with a value, as sigqueue(3) does.
+pub fn queue_signal(pid: i32, signal: i32, value: i32) -> Result<(), Errno> {
+    let value = libc::sigval { sival_ptr: value as usize as *mut libc::c_void };
+    // SAFETY: no memory is concerned; the pointer is a number.
+    Errno::result(unsafe { libc::sigqueue(pid, signal, value) }).map(drop)
+}

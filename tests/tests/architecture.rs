@@ -1,4 +1,4 @@
-//! The walls of the house: who may know whom, checked by reading the runtime's sources.
+//! The walls of the house: who may know whom, checked by reading the sources.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -120,6 +120,29 @@ fn sys_knows_nobody_above_it() {
     let names: Vec<_> = above.iter().map(|m| format!("crate::{m}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     assert_eq!(mentions(module("sys"), &names), [""; 0]);
+}
+
+#[test]
+fn pause_knows_nobody_and_its_library_makes_no_system_call() {
+    let manifest = fs::read_to_string(top().join("pause/Cargo.toml")).expect("read pause's manifest");
+    assert!(!manifest.contains("[dependencies]") && !manifest.contains("[build-dependencies]"), "{manifest}");
+    let program = sources("pause/src");
+    assert!(program.len() > 5, "where has pause gone?");
+    assert_eq!(mentions(program, &["ampoule", "std::", "extern crate"]), [""; 0]);
+    for room in ["options", "signals", "text"] {
+        let is_part =
+            |path: &Path| path.starts_with("pause/src") && path.file_stem().is_some_and(|s| s == room);
+        let found: Vec<_> = sources("pause/src").into_iter().filter(|(path, _)| is_part(path)).collect();
+        assert_eq!(found.len(), 1, "pause has no room {room}");
+        assert_eq!(mentions(found, &["sys", "crate::init", "crate::reap"]), [""; 0]);
+    }
+}
+
+#[test]
+fn bundles_know_nobody() {
+    let program = sources("bundles/src");
+    assert!(!program.is_empty(), "where has ampoule-bundle gone?");
+    assert_eq!(mentions(program, &["ampoule::", "ampoule_pause"]), [""; 0]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod attack;
 mod consume;
 mod files;
 mod hook;
+mod orphans;
 mod process;
 mod sys;
 
@@ -57,6 +58,9 @@ const COMMANDS: &[Command] = &[
     ("huge", 1, consume::huge),
     ("burn", 1, consume::burn),
     ("direct", 2, consume::direct),
+    // orphans.rs
+    ("orphans", 1, orphans::orphans),
+    ("queued", 0, orphans::queued),
     // attack.rs
     ("overwrite", 1, attack::overwrite),
     // hook.rs

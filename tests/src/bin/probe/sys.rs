@@ -81,3 +81,50 @@ pub(crate) fn touch_huge_pages(count: usize) -> Result<(), Errno> {
     }
     Ok(())
 }
+
+/// Makes an orphan: a child's child, which ends at once.
+pub(crate) fn make_orphan() -> Result<(), Errno> {
+    // SAFETY: the probe has one thread; the children make two system calls and end.
+    unsafe {
+        match Errno::result(libc::fork())? {
+            0 => {
+                // A limit that is hit shows as an orphan too few.
+                let failed = libc::fork() < 0;
+                libc::_exit(i32::from(failed))
+            }
+            child => {
+                let mut status = 0;
+                Errno::result(libc::waitpid(child, &raw mut status, 0))?;
+                if status == 0 { Ok(()) } else { Err(Errno::EAGAIN) }
+            }
+        }
+    }
+}
+
+fn all_signals() -> libc::sigset_t {
+    // SAFETY: sigfillset initialises the set. (nix's leaves the real-time signals out.)
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        set
+    }
+}
+
+/// Blocks every signal, the real-time ones too.
+pub(crate) fn block_all() {
+    // SAFETY: a set that outlives the call.
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &all_signals(), std::ptr::null_mut()) };
+}
+
+/// Waits for signal 40; returns the value that came with it.
+pub(crate) fn wait_for_queued() -> Result<i32, Errno> {
+    // SAFETY: the sets and the siginfo outlive the calls; a signal of sigqueue has a value.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, 40);
+        let mut info = std::mem::zeroed();
+        Errno::result(libc::sigwaitinfo(&raw const set, &raw mut info))?;
+        Ok(info.si_value().sival_ptr as usize as i32)
+    }
+}

@@ -1,0 +1,102 @@
+//! The programs that are held to what an init promises: ours, built for both architectures, and Debian's.
+
+use crate::engine::workspace;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The pause under test: the environment variable `PAUSE`, or `target/bin/pause` of this workspace.
+pub fn pause() -> PathBuf {
+    let path = workspace().join(std::env::var("PAUSE").unwrap_or_else(|_| "target/bin/pause".into()));
+    assert!(path.exists(), "no {}; build it with `make build`, or set PAUSE", path.display());
+    path
+}
+
+/// The image archive that `make image` writes.
+pub fn pause_image() -> PathBuf {
+    let path = workspace().join("target/pause.tar");
+    assert!(path.exists(), "no {}; write it with `make image`", path.display());
+    path
+}
+
+/// An init.
+#[derive(Debug, Clone)]
+pub struct Init {
+    /// `pause`, `pause-aarch64`, `tini`, `dumb-init` or `catatonit`.
+    pub name: &'static str,
+    program: Vec<PathBuf>,
+}
+
+impl Init {
+    /// Our own.
+    pub fn ours() -> Self {
+        Self { name: "pause", program: vec![pause()] }
+    }
+
+    /// Our own for aarch64, run by QEMU. `None` when it was not built, or without QEMU.
+    pub fn aarch64() -> Option<Self> {
+        let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
+        let built = workspace().join(target).join("aarch64-unknown-linux-musl/release/pause");
+        let program = vec![on_path("qemu-aarch64-static")?, built];
+        program[1].exists().then_some(Self { name: "pause-aarch64", program })
+    }
+
+    /// All that are to be had on this machine. One that lacks is a skip.
+    pub fn all() -> Vec<Self> {
+        let mut all = vec![Self::ours()];
+        let debians = ["tini", "dumb-init", "catatonit"].map(|name| {
+            let found = on_path(name).map(|path| Self { name, program: vec![path] });
+            (name, found)
+        });
+        for (name, found) in [("pause-aarch64 and QEMU", Self::aarch64())].into_iter().chain(debians) {
+            if crate::met(found.is_some(), name, None) {
+                all.extend(found);
+            }
+        }
+        all
+    }
+
+    /// The program's file.
+    pub fn file(&self) -> &Path {
+        self.program.last().expect("a program")
+    }
+
+    /// Its command line alone.
+    pub fn bare(&self, args: &[&str]) -> Command {
+        let mut words = Command::new(&self.program[0]);
+        words.args(&self.program[1..]).args(args).stdin(Stdio::null());
+        words
+    }
+
+    /// The command line that runs a command under it.
+    pub fn command(&self, flags: &[&str], command: &[&str]) -> Command {
+        let mut words = self.bare(flags);
+        words.arg("--").args(command);
+        words
+    }
+}
+
+/// The same command as PID 1 of a namespace, with a /proc of its own.
+pub fn as_pid_1(inner: &Command) -> Command {
+    let mut outer = Command::new("unshare");
+    outer.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
+    outer.arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null());
+    for (key, value) in inner.get_envs() {
+        value.map(|value| outer.env(key, value));
+    }
+    outer
+}
+
+/// The first child of a process, once it has one.
+pub fn child_of(pid: i32) -> i32 {
+    let mut child = None;
+    crate::wait_for("a child", || {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        child = children.ok().and_then(|text| text.split_whitespace().next()?.parse().ok());
+        child.is_some()
+    });
+    child.unwrap_or_default()
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|path| path.exists())
+}
