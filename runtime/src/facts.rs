@@ -23,6 +23,40 @@ pub struct Facts {
     pub rootless: bool,
     /// The runtime's own oom_score_adj, below which nobody may go without CAP_SYS_RESOURCE.
     pub oom_score_adj: i32,
+    /// The systemd that would make a scope; looked for only where one is wanted.
+    pub manager: Manager,
+}
+
+/// A systemd: the system's, or the user's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manager {
+    /// Whether it is the user's.
+    pub user: bool,
+    /// The cgroup that its slices lie in, seen from the mount; begins with `/`.
+    pub root: String,
+}
+
+impl Default for Manager {
+    fn default() -> Self {
+        Manager { user: false, root: "/".to_owned() }
+    }
+}
+
+impl Manager {
+    /// The one that is ours to ask.
+    pub fn find() -> Self {
+        let euid = nix::unistd::geteuid().as_raw();
+        manager(euid, &read("/proc/self/uid_map"), &read("/proc/self/cgroup"))
+    }
+}
+
+impl Facts {
+    /// With the systemd that is ours to ask. It hands out cgroups that we could not make ourselves.
+    #[must_use]
+    pub fn with_manager(self) -> Self {
+        let (cgroups, foreign) = (self.host_cgroups(), Layout::default());
+        Facts { cgroups, foreign, manager: Manager::find(), ..self }
+    }
 }
 
 /// The mounted cgroup hierarchies. v1, v2 and the hybrid of both are the same thing here: each controller lives in
@@ -141,11 +175,38 @@ fn is_delegated(tree: &Hierarchy) -> bool {
     above.is_some_and(|above| writable(above) && writable(&above.join("cgroup.procs")))
 }
 
+/// Root of a user namespace is an ordinary user to systemd. Who is not below their own manager (a login is beside it)
+/// finds it at its usual place (systemd's pam_systemd(8), user@.service(5)).
+fn manager(euid: u32, uid_map: &str, own: &str) -> Manager {
+    let uid = outside(euid, uid_map);
+    if uid == 0 {
+        return Manager::default();
+    }
+    let service = format!("user@{uid}.service");
+    let path = own_path(own, &[]).unwrap_or_default();
+    let root = match path.split_inclusive('/').position(|part| part.trim_end_matches('/') == service) {
+        Some(n) => path.split_inclusive('/').take(n + 1).collect::<String>(),
+        None => format!("/user.slice/user-{uid}.slice/{service}"),
+    };
+    Manager { user: true, root: root.trim_end_matches('/').to_owned() }
+}
+
+/// An id of ours as the namespace above knows it (user_namespaces(7)).
+fn outside(id: u32, map: &str) -> u32 {
+    let mut rows = map.lines().filter_map(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u32>);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?))
+    });
+    let found = rows.find(|(inside, _, size)| id >= *inside && id - inside < *size);
+    found.map_or(id, |(inside, outside, _)| outside + (id - inside))
+}
+
 /// The directories of a process's cgroups, but only those of that name: any other is not the container's alone.
 pub fn cgroups_of(pid: i32, name: &str) -> Vec<PathBuf> {
     let found = layout(&read(format!("/proc/{pid}/cgroup")));
     let dirs = found.hierarchies.iter().map(|h| h.mount.join(h.own.trim_start_matches('/')));
-    dirs.filter(|dir| dir.file_name().is_some_and(|last| last == name)).collect()
+    let scope = format!("ampoule-{name}.scope");
+    dirs.filter(|dir| dir.file_name().is_some_and(|last| last == name || last == &*scope)).collect()
 }
 
 /// The directory of a process's v2 cgroup.
@@ -287,6 +348,21 @@ mod tests {
                 tree(Version::V2, "/sys/fs/my cgroup", &["hugetlb"], "/user.slice/u"),
             ]
         );
+    }
+
+    #[test]
+    fn a_users_manager_is_found_above_us_or_at_its_usual_place() {
+        let whole = "         0          0 4294967295\n";
+        let manager = |euid, map, own: &str| {
+            let found = super::manager(euid, map, &format!("0::{own}\n"));
+            (found.user, found.root)
+        };
+        assert_eq!(manager(0, whole, "/user.slice/user-0.slice/session-1.scope"), (false, "/".into()));
+        let usual = (true, "/user.slice/user-7.slice/user@7.service".to_owned());
+        assert_eq!(manager(7, whole, "/user.slice/user-7.slice/session-1.scope"), usual);
+        assert_eq!(manager(0, "0 7 1\n1 100000 65536\n", "/"), usual, "root of a user namespace");
+        let odd = (true, "/c/user@7.service".to_owned());
+        assert_eq!(manager(7, whole, "/c/user@7.service/app.slice/x.scope"), odd);
     }
 
     #[test]

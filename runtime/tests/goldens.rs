@@ -1,5 +1,6 @@
 //! Golden plans: `tests/plans/NAME.json`, planned for a v1 and a v2 host, must read `NAME.v1.txt` and `NAME.v2.txt`;
-//! `rootless-NAME` is planned for user 1000, whom the host has delegated no cgroup.
+//! `rootless-NAME` is planned for user 1000, whom the host has delegated no cgroup;
+//! `systemd-NAME` and `systemd` for the systemd driver.
 //! `UPDATE=1 cargo test -p ampoule goldens` writes them anew; the diff is the review.
 
 use std::fs;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use ampoule::facts::{Facts, Layout};
-use ampoule::plan::{Console, Options, Request, create};
+use ampoule::plan::{Console, Driver, Options, Request, create};
 use ampoule::spec;
 
 fn folder() -> PathBuf {
@@ -24,14 +25,14 @@ fn user(foreign: Layout) -> Facts {
 }
 
 /// The plan of a document, or the one line that refuses it.
-fn plan(config: &[u8], facts: &Facts) -> String {
+fn plan(config: &[u8], facts: &Facts, driver: Driver) -> String {
     let spec = match spec::parse(config) {
         Ok(spec) => spec,
         Err(e) => return format!("refused: {e}\n"),
     };
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
     let console = if terminal { Console::Foreground } else { Console::None };
-    let options = Options { console, ..Options::default() };
+    let options = Options { console, driver, ..Options::default() };
     let bundle = Path::new("/bundle");
     match create(&Request { id: "web", bundle, spec: &spec, facts, options: &options }) {
         Ok(plan) => plan.to_string(),
@@ -48,10 +49,12 @@ fn plans_read_as_their_goldens() {
             continue;
         }
         let bytes = fs::read(&config).unwrap();
+        let systemd = config.file_name().is_some_and(|name| name.to_string_lossy().starts_with("systemd"));
+        let driver = if systemd { Driver::Systemd } else { Driver::Cgroupfs };
         for (host, layout) in [("v1", Layout::pure_v1()), ("v2", Layout::pure_v2())] {
             let golden = config.with_extension(format!("{host}.txt"));
             let rootless = config.file_name().is_some_and(|n| n.to_string_lossy().starts_with("rootless-"));
-            let planned = plan(&bytes, &if rootless { user(layout) } else { root(layout) });
+            let planned = plan(&bytes, &if rootless { user(layout) } else { root(layout) }, driver);
             if std::env::var_os("UPDATE").is_some() {
                 fs::write(&golden, &planned).unwrap();
             }
@@ -73,9 +76,10 @@ proptest! {
         let end = text[at..].find([',', '}', ']']).map_or(text.len(), |n| at + n);
         for value in [with.clone(), format!("{with:?}"), "null".into(), "-1".into(), "[]".into(), "{}".into()] {
             let changed = format!("{}{value}{}", &text[..at], &text[end..]);
-            plan(changed.as_bytes(), &root(Layout::pure_v2()));
-            plan(changed.as_bytes(), &root(Layout::hybrid()));
-            plan(changed.as_bytes(), &user(Layout::pure_v2()));
+            plan(changed.as_bytes(), &root(Layout::pure_v2()), Driver::Cgroupfs);
+            plan(changed.as_bytes(), &root(Layout::hybrid()), Driver::Cgroupfs);
+            plan(changed.as_bytes(), &user(Layout::pure_v2()), Driver::Cgroupfs);
+            plan(changed.as_bytes(), &root(Layout::pure_v2()), Driver::Systemd);
         }
     }
 

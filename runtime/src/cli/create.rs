@@ -10,7 +10,7 @@ use super::Context;
 use crate::container::id::Id;
 use crate::launch::Gate;
 use crate::lifecycle::{self, HandOut};
-use crate::plan::{Console, Options};
+use crate::plan::{Console, Driver, Options};
 
 /// What create and run have in common.
 #[derive(clap::Args)]
@@ -42,7 +42,7 @@ pub(super) struct Create {
 
 impl Create {
     /// The flags as the planner knows them; `console` says where a terminal would go without a console socket.
-    pub(super) fn options(&self, console: Console) -> Result<Options> {
+    pub(super) fn options(&self, console: Console, driver: Driver) -> Result<Options> {
         let console = match &self.console_socket {
             Some(socket) => Console::Socket(socket.clone()),
             None => console,
@@ -50,7 +50,7 @@ impl Create {
         let listen_fds = listen_fds()?;
         let preserve_fds = preserved(self.preserve_fds.saturating_add(listen_fds))? - listen_fds;
         let (no_pivot, no_new_keyring) = (self.no_pivot, self.no_new_keyring);
-        Ok(Options { console, no_pivot, no_new_keyring, preserve_fds, listen_fds })
+        Ok(Options { console, driver, no_pivot, no_new_keyring, preserve_fds, listen_fds })
     }
 }
 
@@ -85,7 +85,7 @@ fn create(context: &Context, args: &Create) -> Result<ExitCode> {
     let wanted = lifecycle::Wanted {
         id: &id,
         bundle: &args.bundle,
-        options: args.options(Console::None)?,
+        options: args.options(Console::None, context.driver)?,
         rootless: context.rootless,
         hand_out: HandOut { pid_file: args.pid_file.as_deref(), pidfd_socket: args.pidfd_socket.as_deref() },
         gate: Gate::Shut,

@@ -28,6 +28,7 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::container::id::Id;
 use crate::container::store::{Container, Store, default_root};
+use crate::plan::Driver;
 use crate::report::{Level, Log};
 use crate::sys;
 
@@ -50,13 +51,13 @@ struct Global {
     /// Where the state of containers is kept [default: /run/ampoule]
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Use systemd for cgroups (a later version's)
+    /// Have systemd make the container's cgroup; linux.cgroupsPath is then slice:prefix:name
     #[arg(long)]
     systemd_cgroup: bool,
     /// true, false or auto: whether to do without root's rights
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     rootless: String,
-    /// cgroupfs: crun's spelling of the choice above
+    /// cgroupfs or systemd: crun's spelling of the choice above
     #[arg(long, value_name = "MANAGER", default_value = "cgroupfs")]
     cgroup_manager: String,
     /// Print the version
@@ -78,6 +79,7 @@ struct Context {
     store: Store,
     /// The user's word; None: as his rights are.
     rootless: Option<bool>,
+    driver: Driver,
 }
 
 impl Context {
@@ -112,7 +114,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(global) => global,
         Err(e) => return usage(e),
     };
-    let (level, json_errors, rootless) = match settle(&global) {
+    let (level, json_errors, rootless, driver) = match settle(&global) {
         Ok(settled) => settled,
         Err(e) => return fail(&e),
     };
@@ -124,7 +126,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Err(e) => return fail(&e),
     };
     let store = Store::new(global.root.unwrap_or_else(|| default_root(rootless)));
-    let context = Context { log, store, rootless };
+    let context = Context { log, store, rootless, driver };
     match dispatch(&context, words) {
         Ok(code) => code,
         Err(e) => {
@@ -140,13 +142,12 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// Refuses what only a later version does, rather than pretending.
-fn settle(global: &Global) -> Result<(Level, &str, Option<bool>)> {
-    if global.systemd_cgroup || global.cgroup_manager == "systemd" {
-        bail!("--systemd-cgroup: not part of this version; the cgroupfs driver works without it");
-    }
-    if global.cgroup_manager != "cgroupfs" {
-        bail!("--cgroup-manager: {:?}, expected cgroupfs", global.cgroup_manager);
-    }
+fn settle(global: &Global) -> Result<(Level, &str, Option<bool>, Driver)> {
+    let driver = match global.cgroup_manager.as_str() {
+        "cgroupfs" if !global.systemd_cgroup => Driver::Cgroupfs,
+        "cgroupfs" | "systemd" => Driver::Systemd,
+        other => bail!("--cgroup-manager: {other:?}, expected cgroupfs or systemd"),
+    };
     let rootless = match global.rootless.as_str() {
         "auto" => None,
         "true" => Some(true),
@@ -154,7 +155,7 @@ fn settle(global: &Global) -> Result<(Level, &str, Option<bool>)> {
         other => bail!("--rootless: {other:?}, expected true, false or auto"),
     };
     let level = if global.debug { Level::Debug } else { Level::parse(&global.log_level)? };
-    Ok((level, &global.log_format, rootless))
+    Ok((level, &global.log_format, rootless, driver))
 }
 
 fn dispatch(context: &Context, words: &[OsString]) -> Result<ExitCode> {

@@ -9,7 +9,7 @@ use super::Context;
 use crate::bundle::Bundle;
 use crate::container::id::Id;
 use crate::facts::{self, Facts, Layout};
-use crate::plan::{self, Console, Options, Request};
+use crate::plan::{self, Console, Driver, Options, Request};
 use crate::spec::{NamespaceKind, Spec};
 
 #[derive(clap::Args)]
@@ -34,9 +34,12 @@ pub(super) struct Plan {
     id: String,
 }
 
-fn facts(rootless: Option<bool>, host: Option<&str>) -> Result<Facts> {
+fn facts(context: &Context, host: Option<&str>) -> Result<Facts> {
     let cgroups = match host {
-        None => return Ok(facts::gather(rootless)),
+        None if context.driver == Driver::Systemd => {
+            return Ok(facts::gather(context.rootless).with_manager());
+        }
+        None => return Ok(facts::gather(context.rootless)),
         Some("v1") => Layout::pure_v1(),
         Some("v2") => Layout::pure_v2(),
         Some("hybrid") => Layout::hybrid(),
@@ -58,7 +61,7 @@ fn plan(context: &Context, args: &Plan) -> Result<ExitCode> {
     let id = Id::new(&args.id)?;
     let bundle = Bundle::open(&args.bundle)?;
     let spec = bundle.spec()?;
-    let mut facts = facts(context.rootless, args.host.as_deref())?;
+    let mut facts = facts(context, args.host.as_deref())?;
     // What needs root can still be looked at without: then the plan is root's.
     let for_root =
         |spec: &Spec<'_>| !spec.linux.namespaces.iter().any(|n| n.kind == Some(NamespaceKind::User));
@@ -69,7 +72,7 @@ fn plan(context: &Context, args: &Plan) -> Result<ExitCode> {
     let console =
         if spec.process.as_ref().is_some_and(|p| p.terminal) { Console::Foreground } else { Console::None };
     let (no_pivot, no_new_keyring) = (args.no_pivot, args.no_new_keyring);
-    let options = Options { console, no_pivot, no_new_keyring, ..Options::default() };
+    let options = Options { console, driver: context.driver, no_pivot, no_new_keyring, ..Options::default() };
     let request =
         Request { id: id.as_str(), bundle: &bundle.dir, spec: &spec, facts: &facts, options: &options };
     let plan = plan::create(&request).with_context(|| bundle.config())?;

@@ -46,7 +46,7 @@ fn execute(context: &Context, id: &Id, args: &Run) -> Result<ExitCode> {
     let wanted = lifecycle::Wanted {
         id,
         bundle: &args.create.bundle,
-        options: args.create.options(console)?,
+        options: args.create.options(console, context.driver)?,
         rootless: context.rootless,
         hand_out: HandOut {
             pid_file: args.create.pid_file.as_deref(),

@@ -30,6 +30,11 @@ impl Cgroup {
         Cgroup { dirs }
     }
 
+    /// Whether there is anything of it.
+    pub fn exists(&self) -> bool {
+        self.leading_dir().is_some()
+    }
+
     /// Every process in the cgroup and below it, in ascending order.
     ///
     /// # Errors

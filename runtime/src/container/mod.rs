@@ -6,3 +6,4 @@ pub mod id;
 pub mod record;
 pub mod status;
 pub mod store;
+pub mod systemd;

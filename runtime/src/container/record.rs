@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::step::Hook;
+use crate::plan::systemd::Scope;
 
 /// The spec version that this runtime follows and reports.
 pub const OCI_VERSION: &str = "1.3.0";
@@ -31,6 +32,9 @@ pub struct Record {
     pub cgroup2: Option<PathBuf>,
     /// Whether its processes have a session keyring of the container's.
     pub keyring: bool,
+    /// The unit that systemd keeps for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
     /// Whether killing the init ends every process of the container.
     pub own_pid_namespace: bool,
     pub poststart: Vec<Hook>,

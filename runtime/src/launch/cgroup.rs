@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Uid, chown, mkdir};
+use nix::unistd::{Gid, Pid, Uid, chown, mkdir};
 
 use crate::plan::step::IfMissing;
 use crate::sys::{bpf, kernfs};
@@ -168,6 +168,19 @@ pub fn own(dir: &Path, uid: u32, gid: u32) -> Result<()> {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(e) => bail!("chown {}: {e}", path.display()),
         }
+    }
+    Ok(())
+}
+
+/// Whether systemd has put the process where the plan says: its own root may be elsewhere than it seems.
+///
+/// # Errors
+/// It is not there, and where to look.
+pub fn check_inside(dir: &Path, pid: Pid) -> Result<()> {
+    let file = dir.join("cgroup.procs");
+    let list = kernfs::read(&file).map_err(|e| anyhow!("read {}: {e}", file.display()))?;
+    if !list.lines().any(|line| line.parse() == Ok(pid.as_raw())) {
+        bail!("systemd has not moved process {pid} into {}", dir.display());
     }
     Ok(())
 }

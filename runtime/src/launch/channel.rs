@@ -5,7 +5,7 @@
 //!   ───────                                         ────
 //!   clone3 ────────────────────────────────────▶    plays `inside`
 //!   maps ids                    IdsMapped     ──▶    (with a new user namespace)
-//!   attaches it to v1 cgroups   Attached      ──▶    meanwhile it mounts
+//!   has systemd move it         Attached      ──▶    (with a scope)
 //!                           ◀── Console + master     (with a terminal)
 //!                           ◀── HooksDue             (with hooks)
 //!   runs hooks                  HooksRan      ──▶    runs its own hooks

@@ -17,6 +17,7 @@ use super::spawn::flag;
 use super::{cgroup, foreground, hooks, id_maps, inside, mounts, passing};
 use crate::container::gate;
 use crate::container::record::Record;
+use crate::container::systemd;
 use crate::plan::Plan;
 use crate::plan::namespaces::proc_name;
 use crate::plan::step::{Mark, Outside};
@@ -88,6 +89,11 @@ impl<'a> Host<'a> {
                 cgroup::write(dir, file, values, missing)
             }
             Outside::LimitDevices { dir, program, .. } => cgroup::limit_devices(dir, program),
+            Outside::StartScope { scope, dir, properties } => {
+                let pid = there(peer)?.pid;
+                systemd::start(scope, properties, pid.as_raw())?;
+                cgroup::check_inside(dir, pid)
+            }
             Outside::OwnCgroup { dir, uid, gid } => cgroup::own(dir, *uid, *gid),
             Outside::OpenCgroup { dir, slot } => {
                 self.handles[slot.0] = Some(cgroup::open_to_enter(dir)?);

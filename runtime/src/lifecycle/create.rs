@@ -1,6 +1,6 @@
 //! From a bundle to a container that waits at its gate, or is on its way through it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::SigSet;
@@ -15,7 +15,7 @@ use crate::container::store::{Locked, Store};
 use crate::facts;
 use crate::launch::{self, Gate, Launched};
 use crate::plan::step::HookKind;
-use crate::plan::{self, Options, Plan, Request};
+use crate::plan::{self, Driver, Options, Plan, Request};
 use crate::report::{Level, Log, rfc3339};
 use crate::spec::{NamespaceKind, Spec};
 
@@ -50,7 +50,10 @@ pub struct Made {
 pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>) -> Result<Made> {
     let bundle = Bundle::open(wanted.bundle)?;
     let spec = bundle.spec()?;
-    let facts = facts::gather(wanted.rootless);
+    let facts = match wanted.options.driver {
+        Driver::Cgroupfs => facts::gather(wanted.rootless),
+        Driver::Systemd => facts::gather(wanted.rootless).with_manager(),
+    };
     let request = Request {
         id: wanted.id.as_str(),
         bundle: &bundle.dir,
@@ -99,12 +102,19 @@ fn record(wanted: &Wanted<'_>, bundle: &Bundle, spec: &Spec<'_>, plan: &Plan, ow
         owner,
         annotations: spec.annotations.0.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
         cgroups: plan.cgroups.clone(),
-        cgroup2: plan.spawn.into.clone(),
+        cgroup2: cgroup2(plan),
         keyring: !wanted.options.no_new_keyring,
+        scope: plan.scope.clone(),
         own_pid_namespace: plan.spawn.new.contains(&NamespaceKind::Pid),
         poststart: plan::hooks::of(spec, HookKind::Poststart)?,
         poststop: plan::hooks::of(spec, HookKind::Poststop)?,
     })
+}
+
+/// A scope is v2's alone.
+fn cgroup2(plan: &Plan) -> Option<PathBuf> {
+    let scope = plan.scope.as_ref().and(plan.cgroups.first());
+    plan.spawn.into.as_ref().or(scope).cloned()
 }
 
 /// Asked before the cgroups are on record: what a record names, delete kills and removes.

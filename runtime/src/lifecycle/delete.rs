@@ -12,9 +12,11 @@ use crate::container::cgroup::Cgroup;
 use crate::container::record::Record;
 use crate::container::status::{Status, Verb, allowed, observe};
 use crate::container::store::{Container, Locked};
+use crate::container::systemd;
 use crate::facts;
 use crate::launch::hooks;
 use crate::plan::step::HookKind;
+use crate::plan::systemd::Scope;
 use crate::report::{Level, Log};
 use crate::sys::pidfd;
 
@@ -87,6 +89,9 @@ pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
     if let Some(fd) = init {
         end(&fd, &group, &record)?;
     }
+    if let Some(scope) = &record.scope {
+        stop_scope(scope, &group, log);
+    }
     group.remove().context("remove its cgroups")?;
     // runtime.md#lifecycle: the container is gone, and whatever a hook says now, it stays gone.
     let state = record.hook_state(Status::Stopped.name(), 0);
@@ -96,6 +101,21 @@ pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
         }
     }
     locked.remove()
+}
+
+/// systemd removes the cgroup with the scope; where it can't be asked any more, the cgroup goes without it.
+fn stop_scope(scope: &Scope, group: &Cgroup, log: &Log) {
+    // Without its directory the scope has ended or never was; an active unit of that name is somebody else's then,
+    // in another slice.
+    if !group.exists() {
+        let _ = systemd::forget(scope);
+        return;
+    }
+    // First, or systemd would wait for what has no reason to go.
+    let stopped = group.kill(Signal::SIGKILL).and_then(|()| systemd::stop(scope));
+    if let Err(reason) = stopped {
+        log.line(Level::Warning, &format!("stop {}: {reason:#}", scope.unit));
+    }
 }
 
 fn end(init: impl AsFd + Copy, group: &Cgroup, record: &Record) -> Result<()> {

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::devices;
 use super::step::{IfMissing, Outside};
+use super::systemd::Scope;
 use crate::facts::{Facts, Hierarchy, Layout, Version};
 use crate::spec::Resources;
 
@@ -27,6 +28,8 @@ pub struct Cgroups {
     pub into: Option<PathBuf>,
     /// The v1 directories, which a process can only move into.
     pub enter: Vec<PathBuf>,
+    /// The unit that holds them.
+    pub scope: Option<Scope>,
     /// What may wait until there is a process, and is done while that one makes its mounts.
     pub after: Vec<Outside>,
     /// What was left out because the spec says to ignore it.
@@ -97,10 +100,16 @@ impl Sheet {
 /// # Errors
 /// Names the JSON path of a limit that no hierarchy here can hold, or whose value can't be.
 pub fn cgroups(facts: &Facts, cgroups_path: &str, id: &str, resources: &Resources<'_>) -> Result<Cgroups> {
+    let trees = facts.cgroups.hierarchies.iter();
+    let dirs = trees.map(|tree| dir(tree, cgroups_path, id)).collect::<Result<_>>()?;
+    of_dirs(facts, dirs, resources)
+}
+
+/// The same with the directories given, one for each hierarchy.
+pub(super) fn of_dirs(facts: &Facts, dirs: Vec<PathBuf>, resources: &Resources<'_>) -> Result<Cgroups> {
     let layout = &facts.cgroups;
     let mut plan = Cgroups::default();
-    for tree in &layout.hierarchies {
-        let dir = dir(tree, cgroups_path, id)?;
+    for (tree, dir) in layout.hierarchies.iter().zip(dirs) {
         match tree.version {
             Version::V1 => plan.enter.push(dir.clone()),
             Version::V2 => plan.into = Some(dir.clone()),

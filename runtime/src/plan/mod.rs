@@ -21,6 +21,7 @@ pub mod path;
 mod rootfs;
 pub mod seccomp;
 pub mod step;
+pub mod systemd;
 mod text;
 
 pub use attributes::{Attributes, Change};
@@ -31,6 +32,7 @@ use crate::spec::{NamespaceKind, Process, Resources, Spec};
 use namespaces::Namespaces;
 use path::ContainerPath;
 use step::{Inside, Mark, Outside, Slot, Spawn};
+use systemd::Scope;
 
 /// Where the container's terminal goes, if it has one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,11 +46,22 @@ pub enum Console {
     Socket(PathBuf),
 }
 
+/// Who makes the container's cgroup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// The runtime itself.
+    #[default]
+    Cgroupfs,
+    /// systemd, as a scope.
+    Systemd,
+}
+
 /// What the command line adds to the document.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs, reason = "runc's own flags")]
 pub struct Options {
     pub console: Console,
+    pub driver: Driver,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
     /// Descriptors after stderr that the payload inherits, besides those of socket activation.
@@ -70,6 +83,8 @@ pub struct Plan {
     pub inside: Vec<Inside>,
     /// The container's cgroup in every hierarchy, for the record: `delete` removes them.
     pub cgroups: Vec<PathBuf>,
+    /// For the record, too: `delete` stops it.
+    pub scope: Option<Scope>,
     /// What was left out because the spec says to warn rather than to fail.
     pub warnings: Vec<String>,
     /// How many handles the steps share.
@@ -97,6 +112,7 @@ struct Draft<'a> {
     options: &'a Options,
     namespaces: Namespaces,
     cgroup_dirs: Vec<PathBuf>,
+    scope: Option<Scope>,
     before: Vec<Outside>,
     spawn: Spawn,
     after: Vec<Outside>,
@@ -207,6 +223,7 @@ impl<'a> Draft<'a> {
             options,
             namespaces: namespaces::namespaces(spec)?,
             cgroup_dirs: Vec::new(),
+            scope: None,
             before: Vec::new(),
             spawn: Spawn::default(),
             after: Vec::new(),
@@ -226,6 +243,7 @@ impl<'a> Draft<'a> {
             after: self.after,
             inside: self.inside,
             cgroups: self.cgroup_dirs,
+            scope: self.scope,
             warnings: self.warnings,
             slots: self.slots,
         }
@@ -243,7 +261,8 @@ impl Draft<'_> {
     }
 
     /// A detached copy of mounts of the host's tree. Root makes it on the host: inside a user namespace its path may
-    /// not be walkable. Anyone else may copy mounts only in a mount namespace of his own.
+    /// not be walkable. Anyone else may copy mounts only in a mount namespace of his own; and a scope's cgroup is not
+    /// there before the process is.
     fn clone_tree(
         &mut self,
         source: PathBuf,
@@ -252,7 +271,7 @@ impl Draft<'_> {
         property: String,
     ) -> Slot {
         let slot = self.slot();
-        if self.facts.rootless {
+        if self.facts.rootless || (self.scope.is_some() && self.cgroup_dirs.contains(&source)) {
             self.inside.push(Inside::CloneTree { source, recursive, attributes, slot, property });
         } else {
             self.before.push(Outside::CloneTree { source, recursive, attributes, slot, property });
@@ -265,7 +284,7 @@ impl Draft<'_> {
     }
 
     /// config-linux.md#cgroup-ownership: v2, a new cgroup namespace and a writable mount of it.
-    fn own_cgroup(&mut self) {
+    fn own_cgroup(&self) -> Option<Outside> {
         let writable = self.spec.mounts.iter().any(|m| {
             &*m.destination == "/sys/fs/cgroup"
                 && matches!(&*m.kind, "cgroup" | "cgroup2")
@@ -276,13 +295,13 @@ impl Draft<'_> {
             || !self.namespaces.makes(NamespaceKind::Cgroup)
             || !self.namespaces.makes(NamespaceKind::User)
         {
-            return;
+            return None;
         }
         let id = |ranges| Namespaces::outside(ranges, 0);
-        let (Some(uid), Some(gid)) = (id(&self.namespaces.uids), id(&self.namespaces.gids)) else { return };
-        let v2 = self.facts.cgroups.hierarchies.iter().zip(&self.cgroup_dirs);
-        let v2 = v2.filter(|(h, _)| h.version == crate::facts::Version::V2).map(|(_, dir)| dir.clone());
-        self.before.extend(v2.map(|dir| Outside::OwnCgroup { dir, uid, gid }));
+        let (uid, gid) = (id(&self.namespaces.uids)?, id(&self.namespaces.gids)?);
+        let mut v2 = self.facts.cgroups.hierarchies.iter().zip(&self.cgroup_dirs);
+        let (_, dir) = v2.find(|(h, _)| h.version == crate::facts::Version::V2)?;
+        Some(Outside::OwnCgroup { dir: dir.clone(), uid, gid })
     }
 
     /// Returns the steps that join them, but for those that are joined before there is a process.

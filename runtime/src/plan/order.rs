@@ -5,7 +5,10 @@
 use anyhow::{Result, bail};
 
 use super::step::{Inside, Mark, Outside};
-use super::{Console, Draft, ExecRequest, cgroup, hooks, identity, mounts, namespaces, rootfs, seccomp};
+use super::{
+    Console, Draft, Driver, ExecRequest, cgroup, hooks, identity, mounts, namespaces, rootfs, seccomp,
+    systemd,
+};
 use crate::spec::NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Time, User};
 use crate::spec::Process;
 
@@ -13,15 +16,25 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     // ── On the host, before there is a process ──────────────────────────────────────────────────────────────
     let offsets = namespaces::offsets(&d.spec.linux)?;
     let sysctls = namespaces::sysctls(d.spec, &d.namespaces)?;
-    let cgroups = cgroup::cgroups(d.facts, &d.spec.linux.cgroups_path, d.id, &d.spec.linux.resources)?;
-    d.cgroup_dirs = cgroups.dirs;
+    let mut cgroups = match d.options.driver {
+        Driver::Cgroupfs => {
+            cgroup::cgroups(d.facts, &d.spec.linux.cgroups_path, d.id, &d.spec.linux.resources)?
+        }
+        Driver::Systemd => systemd::cgroups(d.facts, d.spec, d.id)?,
+    };
+    let scoped = cgroups.scope.is_some(); //               systemd moves who is born already
+    (d.cgroup_dirs, d.scope) = (cgroups.dirs, cgroups.scope);
     d.before.extend(cgroups.before);
     d.warnings.extend(cgroups.warnings);
-    d.own_cgroup(); //                                     so that a user namespace's root may divide its own group
+    let owner = d.own_cgroup(); //                         so that a user namespace's root may divide its own group
+    if scoped { &mut cgroups.after } else { &mut d.before }.extend(owner);
     let joins = d.open_namespaces(); //                    while their paths still mean what the caller meant
 
     // ── Inside, from the first instruction ──────────────────────────────────────────────────────────────────
-    let v1 = !cgroups.enter.is_empty();
+    let moved = scoped || !cgroups.enter.is_empty();
+    if scoped {
+        d.await_mark(Mark::Attached);
+    }
     d.enter_cgroups(cgroups.enter); //                     all it costs is the container's from here on
     if d.namespaces.makes(User) {
         d.await_mark(Mark::IdsMapped); //                  before it the child is nobody, and may do nothing
@@ -39,7 +52,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     }
     d.names(); //                                          hostname and domainname
     d.inside.extend(sysctls.into_iter().map(|(key, value)| Inside::Sysctl { key, value }));
-    if d.namespaces.makes(Cgroup) && v1 {
+    if d.namespaces.makes(Cgroup) && moved {
         d.inside.push(Inside::NewCgroupNamespace); //      its root is where the child is when it is made
     }
 
@@ -68,8 +81,8 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     // ── The clone, and the host's side of the conversation ──────────────────────────────────────────────────
     d.spawn.into = cgroups.into;
     d.spawn.new = d.namespaces.new.clone();
-    // Cgroup: on v1 made by the child once it is in its groups. Time: offsets are set before anyone is born into it.
-    d.spawn.new.retain(|kind| (*kind != Cgroup || !v1) && (*kind != Time || offsets.is_empty()));
+    // Cgroup: made by the child once it is where it belongs, unless it is born there. Time: offsets are set before anyone is born into it.
+    d.spawn.new.retain(|kind| (*kind != Cgroup || !moved) && (*kind != Time || offsets.is_empty()));
     let mut borrowed = Vec::new();
     if !offsets.is_empty() {
         d.before.push(Outside::OffsetClocks { offsets });
@@ -89,6 +102,9 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
         d.after.push(Outside::Tell { mark: Mark::IdsMapped });
     }
     d.after.extend(cgroups.after); //                      while the child makes its mounts
+    if scoped {
+        d.after.push(Outside::Tell { mark: Mark::Attached });
+    }
     hear_console(d, process);
     hooks::beside(d)?; //                                  prestart and createRuntime run here
     d.after.extend(listener);

@@ -14,6 +14,7 @@ use super::attributes::Attributes;
 use super::identity::Credentials;
 use super::path::ContainerPath;
 use super::seccomp::Filter;
+use super::systemd::{Property, Scope};
 use crate::spec::NamespaceKind;
 
 /// A step on the host, before or after the clone.
@@ -48,6 +49,12 @@ pub enum Outside {
         #[serde(skip)]
         program: Vec<u64>,
         rules: usize,
+    },
+    /// systemd makes `dir` and moves the new process into it.
+    StartScope {
+        scope: Scope,
+        dir: PathBuf,
+        properties: Vec<Property>,
     },
     OwnCgroup {
         dir: PathBuf,

@@ -40,6 +40,10 @@ impl Display for Outside {
             Outside::LimitDevices { dir, rules, .. } => {
                 write!(f, "limit devices of {} by {}", dir.display(), plural(*rules, "rule"))
             }
+            Outside::StartScope { scope, properties, .. } => {
+                write!(f, "start {}scope {} with", if scope.user { "user " } else { "" }, scope.unit)?;
+                properties.iter().try_for_each(|p| write!(f, " {}={}", p.name, p.value))
+            }
             Outside::OwnCgroup { dir, uid, gid } => write!(f, "give cgroup {} to {uid}:{gid}", dir.display()),
             Outside::OpenCgroup { dir, .. } => write!(f, "open cgroup {}", dir.display()),
             Outside::ForbidTracing => f.write_str("let nobody trace it"),
@@ -243,7 +247,7 @@ impl Outside {
             Outside::OffsetClocks { .. } => "linux.timeOffsets",
             Outside::OomScore { .. } => "process.oomScoreAdj",
             Outside::MapIds { .. } => "linux.uidMappings",
-            Outside::MakeCgroup { .. } => "linux.cgroupsPath",
+            Outside::MakeCgroup { .. } | Outside::StartScope { .. } => "linux.cgroupsPath",
             Outside::PassListener { .. } => "linux.seccomp.listenerPath",
             _ => "",
         }

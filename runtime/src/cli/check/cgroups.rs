@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{AccessFlags, access};
 
 use super::{Finding, text};
-use crate::facts::{Hierarchy, Layout, Version};
+use crate::container::systemd;
+use crate::facts::{Hierarchy, Layout, Manager, Version};
 use crate::sys::{bpf, probe};
 
 const UNIFY: &str = "boot with systemd.unified_cgroup_hierarchy=1, or: mount -t cgroup2 none /sys/fs/cgroup";
@@ -21,6 +22,7 @@ pub(super) fn findings(layout: &Layout) -> Vec<Finding> {
     findings.push(devices(layout, v2));
     findings.push(kill(v2));
     findings.push(swap(layout));
+    findings.push(systemd_driver(layout));
     findings.push(Finding::either(
         Path::new("/proc/pressure").is_dir(),
         "pressure (PSI)",
@@ -158,6 +160,24 @@ fn kernel_is(major: u32, minor: u32) -> bool {
     let release = text("/proc/sys/kernel/osrelease");
     let mut numbers = release.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
     (numbers.next(), numbers.next()) >= (Some(major), Some(minor))
+}
+
+/// Asked for real, over the bus that create would use.
+fn systemd_driver(layout: &Layout) -> Finding {
+    const NAME: &str = "systemd driver";
+    const LOST: &str = "--systemd-cgroup is refused; the cgroupfs driver works";
+    if !Path::new("/run/systemd/system").is_dir() {
+        return Finding::missing(NAME, LOST, "boot with systemd as init");
+    }
+    if layout.hierarchies.iter().any(|t| t.version == Version::V1) {
+        return Finding::missing(NAME, LOST, UNIFY);
+    }
+    let user = Manager::find().user;
+    match systemd::version(user) {
+        Ok(version) if user => Finding::ok(NAME, format!("this user's systemd {version} makes scopes")),
+        Ok(version) => Finding::ok(NAME, format!("systemd {version} makes scopes")),
+        Err(reason) => Finding::missing(NAME, LOST, format!("{reason:#}")),
+    }
 }
 
 fn swap(layout: &Layout) -> Finding {

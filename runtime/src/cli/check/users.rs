@@ -1,7 +1,5 @@
 //! Ids, capabilities, security modules, and the programs that others provide.
 
-use std::path::Path;
-
 use nix::unistd::{User, getuid};
 
 use super::{Finding, program, text};
@@ -14,13 +12,6 @@ pub(super) fn findings() -> Vec<Finding> {
         capabilities(),
         apparmor(),
         selinux(),
-        Finding::either(
-            Path::new("/run/systemd/system").is_dir(),
-            "systemd",
-            "it is this host's service manager",
-            "no scopes: only the cgroupfs driver works",
-            "boot with systemd as init",
-        ),
         match program("criu") {
             Some(path) => Finding::ok("CRIU", path.display().to_string()),
             None => Finding::missing("CRIU", "nothing can be checkpointed", "install criu"),

@@ -28,6 +28,8 @@ pub enum Mark {
     Listener,
     /// Child to parent: everything is done but the gate.
     Ready,
+    /// Parent to child: it is in its cgroup, and every limit holds.
+    Attached,
 }
 
 impl fmt::Display for Mark {
@@ -40,6 +42,7 @@ impl fmt::Display for Mark {
             Mark::Console => "the terminal",
             Mark::Listener => "the seccomp listener",
             Mark::Ready => "readiness",
+            Mark::Attached => "its cgroup",
         })
     }
 }

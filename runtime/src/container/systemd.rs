@@ -1,0 +1,146 @@
+//! Scopes, over the bus (org.freedesktop.systemd1(5)): five calls, each with an end.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+
+mod bus;
+mod wire;
+
+use crate::plan::systemd::{Property, Scope, Value};
+use bus::Bus;
+use wire::{Call, Writer};
+
+/// systemd's own limit for a call, and for what follows from it.
+const START_LIMIT: Duration = Duration::from_secs(25);
+/// Everything else is asked of a systemd that has answered before.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Of no great use, so nobody should wait for it.
+const SHORT_LIMIT: Duration = Duration::from_secs(2);
+
+const SYSTEMD: Call<'static> = Call {
+    destination: "org.freedesktop.systemd1",
+    path: "/org/freedesktop/systemd1",
+    interface: "org.freedesktop.systemd1.Manager",
+    member: "",
+    signature: "",
+    body: Vec::new(),
+};
+
+/// Has systemd make a scope with `pid` in it, and waits until that is done.
+///
+/// # Errors
+/// No bus; systemd's own words; a unit of that name that is active.
+pub fn start(scope: &Scope, properties: &[Property], pid: i32) -> Result<()> {
+    let mut bus = Bus::connect(scope.user, LIMIT)?;
+    watch(&mut bus, &scope.unit)?;
+    bus.must_end_in(START_LIMIT);
+    let pids = Value::Array("u".to_owned(), vec![Value::Uint32(pid as u32)]);
+    let pids = Property { name: "PIDs".to_owned(), value: pids, dispensable: false };
+    let mut wanted: Vec<&Property> = properties.iter().chain([&pids]).collect();
+    let mut reset = false;
+    let job = loop {
+        let refusal = match bus.call(transient(scope, &wanted))? {
+            Ok(texts) => break texts.into_iter().next().unwrap_or_default(),
+            Err(refusal) => refusal,
+        };
+        if refusal.is("UnitExists") {
+            if reset {
+                bail!("a unit {} is active already: another container's?", scope.unit);
+            }
+            // One that has failed is kept until somebody has seen it.
+            let _ = bus.call(about("ResetFailedUnit", &scope.unit))?;
+            reset = true;
+            continue;
+        }
+        let known = wanted.len();
+        wanted.retain(|p| !(p.dispensable && refusal.mentions(&p.name)));
+        if wanted.len() == known {
+            return Err(refusal.into());
+        }
+    };
+    match &*finished(&mut bus, &job)? {
+        "done" => Ok(()),
+        result => {
+            let _ = bus.call(about("ResetFailedUnit", &scope.unit))?;
+            bail!("systemd: its start ended as {result:?} (see journalctl -u {})", scope.unit)
+        }
+    }
+}
+
+/// Has systemd end a scope, waits until that is done, and has it forget how it ended. One that is not there is fine.
+///
+/// # Errors
+/// No bus; systemd's own words.
+pub fn stop(scope: &Scope) -> Result<()> {
+    let mut bus = Bus::connect(scope.user, LIMIT)?;
+    watch(&mut bus, &scope.unit)?;
+    let mut out = Writer::default();
+    out.text(&scope.unit);
+    out.text("replace");
+    let call = Call { member: "StopUnit", signature: "ss", body: out.bytes, ..SYSTEMD };
+    match bus.call(call)? {
+        Ok(texts) => drop(finished(&mut bus, texts.first().map_or("", String::as_str))?),
+        Err(refusal) if refusal.is("NoSuchUnit") => return Ok(()),
+        Err(refusal) => return Err(refusal.into()),
+    }
+    let _ = bus.call(about("ResetFailedUnit", &scope.unit))?;
+    Ok(())
+}
+
+/// Has systemd forget a scope that has ended. An active one stays as it is.
+///
+/// # Errors
+/// No bus.
+pub fn forget(scope: &Scope) -> Result<()> {
+    let mut bus = Bus::connect(scope.user, SHORT_LIMIT)?;
+    let _ = bus.call(about("ResetFailedUnit", &scope.unit))?;
+    Ok(())
+}
+
+/// Whether a systemd answers: its version.
+///
+/// # Errors
+/// No bus, or nobody of that name on it.
+pub fn version(user: bool) -> Result<String> {
+    let mut bus = Bus::connect(user, LIMIT)?;
+    let mut out = Writer::default();
+    out.text(SYSTEMD.interface);
+    out.text("Version");
+    let interface = "org.freedesktop.DBus.Properties";
+    let texts =
+        bus.call(Call { interface, member: "Get", signature: "ss", body: out.bytes, ..SYSTEMD })??;
+    texts.into_iter().next().ok_or_else(|| anyhow!("systemd tells no version"))
+}
+
+/// Who has queued a job is sent its end in any case; Subscribe would have systemd tell of every unit's every change.
+fn watch(bus: &mut Bus, unit: &str) -> Result<()> {
+    bus.listen(&format!(
+        "type='signal',sender='{}',interface='{}',member='JobRemoved',arg2='{unit}'",
+        SYSTEMD.destination, SYSTEMD.interface
+    ))
+}
+
+fn about(member: &'static str, unit: &str) -> Call<'static> {
+    let mut out = Writer::default();
+    out.text(unit);
+    Call { member, signature: "s", body: out.bytes, ..SYSTEMD }
+}
+
+fn transient(scope: &Scope, properties: &[&Property]) -> Call<'static> {
+    let mut out = Writer::default();
+    out.text(&scope.unit);
+    // A job that is under way for the same name is somebody else's.
+    out.text("fail");
+    out.array(8, |out| properties.iter().for_each(|p| out.property(&p.name, &p.value)));
+    out.array(8, |_| {});
+    Call { member: "StartTransientUnit", signature: "ssa(sv)a(sa(sv))", body: out.bytes, ..SYSTEMD }
+}
+
+/// How a job ended: `done`, or another word of systemd's.
+fn finished(bus: &mut Bus, job: &str) -> Result<String> {
+    bus.signal("JobRemoved", |texts| match texts {
+        [path, _, result] if path == job => Some(result.clone()),
+        _ => None,
+    })
+}
