@@ -1,10 +1,6 @@
 //! A container under test: calls of the runtime, and the promise that nothing is left behind.
 
-use crate::{
-    Bundle, Engine, Outcome, Terminal, cgroup, patience, pids_mentioning,
-    place::{engine_flags, place},
-    scratch, wait_for,
-};
+use crate::{Bundle, Engine, Outcome, Terminal, cgroup, patience, pids_mentioning, place, scratch, wait_for};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
@@ -64,7 +60,12 @@ impl Container {
                 command
             }
         };
-        command.arg("--root").arg(self.state_root()).args(engine_flags()).args(args).stdin(Stdio::null());
+        command
+            .arg("--root")
+            .arg(self.state_root())
+            .args(Engine::get().flags())
+            .args(args)
+            .stdin(Stdio::null());
         command
     }
 

@@ -1,5 +1,6 @@
 //! The runtime under test.
 
+use crate::place;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -48,6 +49,15 @@ impl Engine {
     /// Its version, as it prints it.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Flags that stand before every verb: in the places of the test machine that are systemd's, its cgroup driver's.
+    pub fn flags(&self) -> &'static [&'static str] {
+        match place().as_str() {
+            // An ordinary user has no other way to a cgroup of their own.
+            "v2-systemd" | "v2-user" => &["--systemd-cgroup"],
+            _ => &[],
+        }
     }
 
     /// Whether this is our own runtime, held to every promise; others are held to what they support.

@@ -19,6 +19,7 @@ mod place;
 mod proc;
 mod scratch;
 mod sys;
+pub mod systemd;
 mod wait;
 
 pub use ability::{
