@@ -330,3 +330,19 @@ fn exec_pause_and_resume_work_in_a_scope() {
     container.call(&["resume", &container.id]).ok();
     assert_eq!(container.status(), "running");
 }
+
+#[test]
+fn an_update_outlives_a_reload_of_systemd() {
+    require!(runs_on_v2(), "systemd", named WHY);
+    let container = created(with_limits(Bundle::sleeping()));
+    container
+        .call(&["update", "--memory=134217728", "--memory-swap=167772160", "--pids-limit=23", &container.id])
+        .ok();
+    let shown = shown(&unit(&container));
+    assert_eq!((&*shown["MemoryMax"], &*shown["TasksMax"]), ("134217728", "23"));
+    assert!(Command::new("systemctl").arg("daemon-reload").status().expect("run systemctl").success());
+    let cgroups = container.cgroups();
+    for (file, value) in [("memory.max", "134217728"), ("pids.max", "23"), ("cpu.weight", "59")] {
+        assert_eq!(cgroups.read("", file), value, "{file}");
+    }
+}

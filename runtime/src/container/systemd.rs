@@ -1,4 +1,4 @@
-//! Scopes, over the bus (org.freedesktop.systemd1(5)): five calls, each with an end.
+//! Scopes, over the bus (org.freedesktop.systemd1(5)): five calls of the manager's, each with an end.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ mod bus;
 mod wire;
 
 use crate::plan::systemd::{Property, Scope, Value};
-use bus::Bus;
+use bus::{Bus, Refusal};
 use wire::{Call, Writer};
 
 /// systemd's own limit for a call, and for what follows from it.
@@ -53,11 +53,7 @@ pub fn start(scope: &Scope, properties: &[Property], pid: i32) -> Result<()> {
             reset = true;
             continue;
         }
-        let known = wanted.len();
-        wanted.retain(|p| !(p.dispensable && refusal.mentions(&p.name)));
-        if wanted.len() == known {
-            return Err(refusal.into());
-        }
+        do_without(&mut wanted, refusal)?;
     };
     match &*finished(&mut bus, &job)? {
         "done" => Ok(()),
@@ -66,6 +62,34 @@ pub fn start(scope: &Scope, properties: &[Property], pid: i32) -> Result<()> {
             bail!("systemd: its start ended as {result:?} (see journalctl -u {})", scope.unit)
         }
     }
+}
+
+/// Has systemd give a scope other limits.
+///
+/// # Errors
+/// No bus; systemd's own words.
+pub fn set(scope: &Scope, properties: &[Property]) -> Result<()> {
+    let mut bus = Bus::connect(scope.user, LIMIT)?;
+    let mut wanted: Vec<&Property> = properties.iter().collect();
+    loop {
+        let mut out = Writer::default();
+        out.text(&scope.unit);
+        // At run time only: it is not there after a boot.
+        out.u32(1);
+        out.array(8, |out| wanted.iter().for_each(|p| out.property(&p.name, &p.value)));
+        let call = Call { member: "SetUnitProperties", signature: "sba(sv)", body: out.bytes, ..SYSTEMD };
+        match bus.call(call)? {
+            Ok(_) => return Ok(()),
+            Err(refusal) => do_without(&mut wanted, refusal)?,
+        }
+    }
+}
+
+/// Leaves out what systemd doesn't take and the kernel is told anyway.
+fn do_without(wanted: &mut Vec<&Property>, refusal: Refusal) -> Result<()> {
+    let known = wanted.len();
+    wanted.retain(|p| !(p.dispensable && refusal.mentions(&p.name)));
+    if wanted.len() == known { Err(refusal.into()) } else { Ok(()) }
 }
 
 /// Has systemd end a scope, waits until that is done, and has it forget how it ended. One that is not there is fine.

@@ -94,6 +94,7 @@ impl<'a> Host<'a> {
                 systemd::start(scope, properties, pid.as_raw())?;
                 cgroup::check_inside(dir, pid)
             }
+            Outside::SetProperties { scope, properties } => systemd::set(scope, properties),
             Outside::OwnCgroup { dir, uid, gid } => cgroup::own(dir, *uid, *gid),
             Outside::OpenCgroup { dir, slot } => {
                 self.handles[slot.0] = Some(cgroup::open_to_enter(dir)?);

@@ -31,10 +31,16 @@ pub fn update(locked: &Locked, log: &Log, resources: &Resources<'_>) -> Result<(
             bail!("rejecting memory limit {limit}: {used} bytes are in use");
         }
     }
-    let facts = facts::gather(None);
-    let update = plan::update(&facts, &record.cgroups, resources, group.memory_and_swap_limit())?;
+    let facts = match record.scope {
+        Some(_) => facts::gather(None).with_manager(),
+        None => facts::gather(None),
+    };
+    let mut update = plan::update(&facts, &record.cgroups, resources, group.memory_and_swap_limit())?;
     for warning in &update.warnings {
         log.line(Level::Warning, warning);
+    }
+    if let Some(scope) = &record.scope {
+        plan::systemd::tell(scope, &mut update);
     }
     launch::update(&update, &record)
 }

@@ -56,6 +56,10 @@ pub enum Outside {
         dir: PathBuf,
         properties: Vec<Property>,
     },
+    SetProperties {
+        scope: Scope,
+        properties: Vec<Property>,
+    },
     OwnCgroup {
         dir: PathBuf,
         uid: u32,

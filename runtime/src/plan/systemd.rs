@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::Plan;
 use super::cgroup::{self, Cgroups};
 use super::step::Outside;
 use crate::facts::{Facts, Hierarchy, Version};
@@ -76,6 +77,14 @@ pub(super) fn cgroups(facts: &Facts, spec: &Spec<'_>, id: &str) -> Result<Cgroup
     after.extend(limits);
     after.append(&mut plan.after);
     Ok(Cgroups { scope: Some(scope), into: None, after, ..plan })
+}
+
+/// Puts a plan's limits to systemd, too, before the kernel hears of them.
+pub fn tell(scope: &Scope, plan: &mut Plan) {
+    let properties = resources::properties(&plan.before);
+    if !properties.is_empty() {
+        plan.before.insert(0, Outside::SetProperties { scope: scope.clone(), properties });
+    }
 }
 
 fn base(id: &str, slice: &str) -> Vec<Property> {

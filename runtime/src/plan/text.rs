@@ -44,6 +44,10 @@ impl Display for Outside {
                 write!(f, "start {}scope {} with", if scope.user { "user " } else { "" }, scope.unit)?;
                 properties.iter().try_for_each(|p| write!(f, " {}={}", p.name, p.value))
             }
+            Outside::SetProperties { scope, properties } => {
+                write!(f, "set properties of {}:", scope.unit)?;
+                properties.iter().try_for_each(|p| write!(f, " {}={}", p.name, p.value))
+            }
             Outside::OwnCgroup { dir, uid, gid } => write!(f, "give cgroup {} to {uid}:{gid}", dir.display()),
             Outside::OpenCgroup { dir, .. } => write!(f, "open cgroup {}", dir.display()),
             Outside::ForbidTracing => f.write_str("let nobody trace it"),
