@@ -1,5 +1,6 @@
 //! `ampoule features`: what works, as the spec's document (features.md). It says only what does, on this build and host.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -47,6 +48,7 @@ pub(super) fn run(context: &Context, _: Features) -> Result<ExitCode> {
             "mountExtensions": { "idmap": { "enabled": false } },
             "netDevices": { "enabled": false },
         },
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
         "annotations": { "io.ampoule.version": env!("CARGO_PKG_VERSION") },
     });
     super::print(&format!("{document:#}\n"))
@@ -67,11 +69,13 @@ fn capabilities() -> Vec<String> {
 fn cgroup(layout: &Layout) -> Value {
     let has = |version| layout.hierarchies.iter().any(|tree| tree.version == version);
     let rdma = layout.hierarchies.iter().any(|tree| tree.controllers.iter().any(|c| c == "rdma"));
+    // sd_booted(3); whether it also answers is for check to say, which may take its time.
+    let systemd = Path::new("/run/systemd/system").is_dir() && has(Version::V2) && !has(Version::V1);
     json!({
         "v1": has(Version::V1),
         "v2": has(Version::V2),
-        "systemd": false,
-        "systemdUser": false,
+        "systemd": systemd,
+        "systemdUser": systemd,
         "rdma": rdma,
     })
 }

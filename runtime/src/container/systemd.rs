@@ -1,4 +1,4 @@
-//! Scopes, over the bus (org.freedesktop.systemd1(5)): five calls of the manager's, each with an end.
+//! Scopes, over the bus (org.freedesktop.systemd1(5)): a handful of calls, each with an end.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use wire::{Call, Writer};
 const START_LIMIT: Duration = Duration::from_secs(25);
 /// Everything else is asked of a systemd that has answered before.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Of no great use, so nobody should wait for it.
+/// Where there is most likely nothing to be done, nobody should wait for it.
 const SHORT_LIMIT: Duration = Duration::from_secs(2);
 
 const SYSTEMD: Call<'static> = Call {
@@ -92,13 +92,21 @@ fn do_without(wanted: &mut Vec<&Property>, refusal: Refusal) -> Result<()> {
     if wanted.len() == known { Err(refusal.into()) } else { Ok(()) }
 }
 
-/// Has systemd end a scope, waits until that is done, and has it forget how it ended. One that is not there is fine.
+/// Has systemd end a scope, waits until that is done, and has it forget how it ended. One that is not there is fine;
+/// a unit of the same name in another slice is somebody else's. `made` tells whether the scope's cgroup is there.
+///
+/// systemd is asked even when it is not: a runtime that was killed while it had the scope made leaves a start that
+/// is still to come, and this call gets behind it.
 ///
 /// # Errors
 /// No bus; systemd's own words.
-pub fn stop(scope: &Scope) -> Result<()> {
-    let mut bus = Bus::connect(scope.user, LIMIT)?;
+pub fn stop(scope: &Scope, made: bool) -> Result<()> {
+    let mut bus = Bus::connect(scope.user, if made { LIMIT } else { SHORT_LIMIT })?;
     watch(&mut bus, &scope.unit)?;
+    if slice_of(&mut bus, &scope.unit)?.as_ref() != Some(&scope.slice) {
+        return Ok(());
+    }
+    bus.must_end_in(LIMIT);
     let mut out = Writer::default();
     out.text(&scope.unit);
     out.text("replace");
@@ -112,14 +120,22 @@ pub fn stop(scope: &Scope) -> Result<()> {
     Ok(())
 }
 
-/// Has systemd forget a scope that has ended. An active one stays as it is.
-///
-/// # Errors
-/// No bus.
-pub fn forget(scope: &Scope) -> Result<()> {
-    let mut bus = Bus::connect(scope.user, SHORT_LIMIT)?;
-    let _ = bus.call(about("ResetFailedUnit", &scope.unit))?;
-    Ok(())
+/// Where a unit that systemd knows lies.
+fn slice_of(bus: &mut Bus, unit: &str) -> Result<Option<String>> {
+    let Ok(texts) = bus.call(about("GetUnit", unit))? else { return Ok(None) };
+    let path = texts.first().map_or("", String::as_str);
+    Ok(bus
+        .call(property(path, "org.freedesktop.systemd1.Scope", "Slice"))?
+        .ok()
+        .and_then(|t| t.into_iter().next()))
+}
+
+fn property<'a>(path: &'a str, of: &str, name: &str) -> Call<'a> {
+    let mut out = Writer::default();
+    out.text(of);
+    out.text(name);
+    let interface = "org.freedesktop.DBus.Properties";
+    Call { path, interface, member: "Get", signature: "ss", body: out.bytes, ..SYSTEMD }
 }
 
 /// Whether a systemd answers: its version.
@@ -128,12 +144,7 @@ pub fn forget(scope: &Scope) -> Result<()> {
 /// No bus, or nobody of that name on it.
 pub fn version(user: bool) -> Result<String> {
     let mut bus = Bus::connect(user, LIMIT)?;
-    let mut out = Writer::default();
-    out.text(SYSTEMD.interface);
-    out.text("Version");
-    let interface = "org.freedesktop.DBus.Properties";
-    let texts =
-        bus.call(Call { interface, member: "Get", signature: "ss", body: out.bytes, ..SYSTEMD })??;
+    let texts = bus.call(property(SYSTEMD.path, SYSTEMD.interface, "Version"))??;
     texts.into_iter().next().ok_or_else(|| anyhow!("systemd tells no version"))
 }
 

@@ -1,6 +1,7 @@
 //! Kill and delete: from every state, also a half-made one.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -79,9 +80,13 @@ pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
         // It is written first of all: either nothing was done yet, or somebody destroyed it. Then a live init still
         // knows its cgroups.
         if let (Some(fd), Some(init)) = (init, container.init()?) {
-            let group = Cgroup::new(facts::cgroups_of(init.pid.as_raw(), container.id.as_str()));
+            let dirs = facts::cgroups_of(init.pid.as_raw(), container.id.as_str());
+            let is_scope = |dir: &PathBuf| dir.extension().is_some_and(|kind| kind == "scope");
+            let (scopes, dirs): (Vec<_>, Vec<_>) = dirs.into_iter().partition(is_scope);
+            // systemd removes one that is empty.
+            Cgroup::new(scopes).kill(Signal::SIGKILL).context("kill its processes")?;
             pidfd::signal(fd, libc::SIGKILL).or_else(gone).context("kill the init process")?;
-            group.remove().context("remove its cgroups")?;
+            Cgroup::new(dirs).remove().context("remove its cgroups")?;
         }
         return locked.remove();
     };
@@ -105,15 +110,13 @@ pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
 
 /// systemd removes the cgroup with the scope; where it can't be asked any more, the cgroup goes without it.
 fn stop_scope(scope: &Scope, group: &Cgroup, log: &Log) {
-    // Without its directory the scope has ended or never was; an active unit of that name is somebody else's then,
-    // in another slice.
-    if !group.exists() {
-        let _ = systemd::forget(scope);
-        return;
-    }
-    // First, or systemd would wait for what has no reason to go.
-    let stopped = group.kill(Signal::SIGKILL).and_then(|()| systemd::stop(scope));
-    if let Err(reason) = stopped {
+    let made = group.exists();
+    // First, or systemd would wait for what has no reason to go. Its directory is not removed before systemd has: the
+    // kernel's word that a group has become empty is lost with the group.
+    let stopped = group.kill(Signal::SIGKILL).and_then(|()| systemd::stop(scope, made));
+    if let Err(reason) = stopped
+        && made
+    {
         log.line(Level::Warning, &format!("stop {}: {reason:#}", scope.unit));
     }
 }

@@ -22,11 +22,13 @@ mod variant;
 
 pub use variant::Value;
 
-/// A unit of systemd's that holds a container, and whether the user's own manager keeps it rather than the system's.
+/// A unit of systemd's that holds a container, the slice it lies in, and whether the user's own manager keeps it
+/// rather than the system's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "said above")]
 pub struct Scope {
     pub unit: String,
+    pub slice: String,
     pub user: bool,
 }
 
@@ -72,7 +74,7 @@ pub(super) fn cgroups(facts: &Facts, spec: &Spec<'_>, id: &str) -> Result<Cgroup
     properties.extend(annotations::properties(&spec.annotations)?);
     // After the annotations: what config.json says in its own words is what the kernel will be told.
     properties.extend(resources::properties(&limits));
-    let scope = Scope { unit: place.unit, user: facts.manager.user };
+    let scope = Scope { unit: place.unit, slice: place.slice, user: facts.manager.user };
     let mut after = vec![Outside::StartScope { scope: scope.clone(), dir, properties }];
     after.extend(limits);
     after.append(&mut plan.after);
