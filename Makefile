@@ -61,19 +61,22 @@ bundles: $(BUNDLES:%=%/rootfs) ## Make the root filesystems of the sample bundle
 bundles/%/rootfs: bundles/make-rootfs $$(wildcard bundles/$$*/*.sh) | deps-run
 	@$(AS_OWNER) $< $@ $(wordlist 2,9,$^)
 
-# Another runtime is put through the integration tests only. Without nextest plain cargo does: installing
-# nextest from source takes longer than all the tests.
-TESTED = $(if $(RUNTIME),-p ampoule-tests,--workspace)
+# Another runtime is put through the integration tests only. They are static, to be run in the test machine too; the
+# others aren't: they load libseccomp, to compare with it. Without nextest plain cargo does: installing nextest from
+# source takes longer than all the tests.
+UNITS = $(if $(RUNTIME),,--workspace --exclude ampoule-tests)
+INTEGRATION = -p ampoule-tests $(STATIC)
 RUNNER = $(if $(shell PATH="$(PATH)" command -v cargo-nextest),nextest run,test --lib --bins --tests)
 
 test: deps-test deps-build $(if $(RUNTIME),,build) image ## Run all tests (as root); RUNTIME=runc tests another runtime, STRICT=1 forbids skips
 	@$(BUILD) -p ampoule-tests --bins
-	@$(CARGO) $(RUNNER) $(TESTED) $(STATIC) --no-run
+	@$(if $(UNITS),$(CARGO) $(RUNNER) $(UNITS))
+	@$(CARGO) $(RUNNER) $(INTEGRATION) --no-run
 	@[ $$(id -u) = 0 ] || { echo "the integration tests need root: sudo make test" >&2; exit 1; }
 	@# The runner hides what passing tests say, so the skips are shown here, and its summary last again.
 	@rm -f target/skips; set -o pipefail; \
 	    PROBE=$(abspath $(BUILT)/probe) SKIPS=$(abspath target/skips) \
-	        cargo $(RUNNER) $(TESTED) $(STATIC) --no-fail-fast 2>&1 | tee target/tests.log; status=$$?; \
+	        cargo $(RUNNER) $(INTEGRATION) --no-fail-fast 2>&1 | tee target/tests.log; status=$$?; \
 	    if [ -s target/skips ]; then sort -u target/skips | sed "1i Skipped themselves:"; \
 	        grep -E '^ *Summary|^test result|^error: .* failed' target/tests.log | tail -n 1; fi; exit $$status
 	$(if $(RUNTIME),,@$(MAKE) --no-print-directory test-vm)
@@ -95,7 +98,7 @@ vm-shell: vm-tree ## Open a shell in the test machine
 # The built tree, as a disk for the test machine.
 vm-tree: deps-vm deps-build build
 	@$(BUILD) -p ampoule-tests --bins
-	@$(CARGO) test --workspace --no-run $(STATIC) --message-format json-render-diagnostics | \
+	@$(CARGO) test $(INTEGRATION) --no-run --message-format json-render-diagnostics | \
 	    $(AS_OWNER) tests/vm/tree $(BUILT)
 
 lint: deps-build deps-lint ## Check formatting, clippy's and rustc's warnings, licences and advisories
