@@ -24,6 +24,7 @@ pub fn run(start: Start, options: &Options, speaker: Speaker, blocked_before: Se
     // The child does it too: whoever comes first, a signal to the group finds it.
     let _ = sys::lead_group(command);
     speaker.count(Level::Info, Text::of(c"Spawned pid "), command as u32);
+    start.forget();
     let_go(options);
     Init { options, speaker, command, code: None, phase: Phase::Running }.serve()
 }

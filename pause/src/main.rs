@@ -33,7 +33,10 @@ fn main(start: sys::Start) -> u8 {
     let name = text::base_name(start.arguments().next().unwrap_or_default());
     let mut options = Options::default();
     let answer = match options::parse(start.arguments(), &mut options) {
-        Request::Pause => return pause(blocked_before),
+        Request::Pause => {
+            start.forget();
+            return pause(blocked_before);
+        }
         Request::Run => {
             options.read_environment(|name| start.variable(name));
             let speaker = Speaker { name, verbosity: options.verbosity };

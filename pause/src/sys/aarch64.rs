@@ -24,6 +24,7 @@ pub mod nr {
     pub const GETPPID: usize = 173;
     pub const CLONE: usize = 220;
     pub const EXECVE: usize = 221;
+    pub const MADVISE: usize = 233;
     pub const WAIT4: usize = 260;
     pub const CLOSE_RANGE: usize = 436;
 }
@@ -43,11 +44,12 @@ pub unsafe fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usi
     result
 }
 
-/// Where the kernel begins: the argument count is at the top of the stack, which is aligned.
+/// Where the kernel begins: the argument count is at the top of the stack. What pause puts there begins on a page of
+/// its own, see `Start::forget`.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pause_start() -> ! {
-    naked_asm!("mov x0, sp", "bl {begin}", "brk 1", begin = sym super::begin)
+    naked_asm!("mov x0, sp", "and sp, x0, #0xfffffffffffff000", "bl {begin}", "brk 1", begin = sym super::begin)
 }
 
 #[unsafe(naked)]

@@ -80,6 +80,19 @@ impl<'s> Start<'s> {
         }
     }
 
+    /// Gives the lists of pointers back to the kernel, with the pages that they alone lie on. The kernel puts them at
+    /// random up to two pages below the texts, which stay (`ps` shows them): without this, pause would weigh a page
+    /// more in one start of ten.
+    pub fn forget(self) {
+        const PAGE: usize = 4096;
+        const MADV_DONTNEED: usize = 4;
+        let page_of = |address: usize| address & !(PAGE - 1);
+        // pause's own stack ends where the first page begins. Of all the texts, the first argument lies lowest.
+        let (from, to) = (page_of(self.0 as usize), page_of(self.argument(0).address()));
+        // SAFETY: nobody else has the lists. The kernel refuses a range that is none, and pages of another size.
+        unsafe { call(nr::MADVISE, from, to.wrapping_sub(from), MADV_DONTNEED, 0, 0) };
+    }
+
     /// Becomes the program at `path`, with the arguments from `from` on. Returns only the error.
     pub fn execute(&self, path: Text, from: usize) -> Errno {
         // SAFETY: both lists end with a null pointer, and hold nothing but texts before it.

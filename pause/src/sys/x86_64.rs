@@ -9,6 +9,7 @@ pub mod nr {
     pub const RT_SIGACTION: usize = 13;
     pub const RT_SIGPROCMASK: usize = 14;
     pub const IOCTL: usize = 16;
+    pub const MADVISE: usize = 28;
     pub const SETITIMER: usize = 38;
     pub const GETPID: usize = 39;
     pub const CLONE: usize = 56;
@@ -44,11 +45,12 @@ pub unsafe fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usi
     result
 }
 
-/// Where the kernel begins: the argument count is at the top of the stack.
+/// Where the kernel begins: the argument count is at the top of the stack. What pause puts there begins on a page of
+/// its own, see `Start::forget`.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pause_start() -> ! {
-    naked_asm!("mov rdi, rsp", "and rsp, -16", "call {begin}", "ud2", begin = sym super::begin)
+    naked_asm!("mov rdi, rsp", "and rsp, -4096", "call {begin}", "ud2", begin = sym super::begin)
 }
 
 #[unsafe(naked)]
