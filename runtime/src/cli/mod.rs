@@ -5,6 +5,7 @@
 mod check;
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -89,7 +90,7 @@ impl Context {
 }
 
 /// For `--help`, in the order of a container's life.
-const VERBS: [(&str, &str); 16] = [
+const VERBS: [(&str, &str); 17] = [
     ("run", "Create a container, start it and wait for its end"),
     ("create", "Create a container that waits for start"),
     ("start", "Start a created container"),
@@ -98,6 +99,7 @@ const VERBS: [(&str, &str); 16] = [
     ("pause", "Stop a container's processes for a while"),
     ("resume", "Let them go on"),
     ("update", "Change a container's limits"),
+    ("events", "Print what a container uses, again and again"),
     ("kill", "Send a container a signal"),
     ("delete", "Remove a container"),
     ("list", "List containers"),
@@ -172,6 +174,7 @@ fn dispatch(context: &Context, words: &[OsString]) -> Result<ExitCode> {
         "pause" => verb(context, words, pause::run),
         "resume" => verb(context, words, pause::resume),
         "update" => verb(context, words, update::run),
+        "events" => verb(context, words, events::run),
         "kill" => verb(context, words, kill::run),
         "delete" => verb(context, words, delete::run),
         "list" => verb(context, words, list::run),

@@ -3,7 +3,9 @@
 pub mod cgroup;
 pub mod gate;
 pub mod id;
+pub mod oom;
 pub mod record;
+pub mod stats;
 pub mod status;
 pub mod store;
 pub mod systemd;

@@ -51,6 +51,7 @@ pub enum Verb {
     Pause,
     Resume,
     Update,
+    Events,
     Kill,
     Delete,
 }
@@ -64,7 +65,7 @@ pub fn allowed(verb: Verb, status: Status) -> bool {
         Verb::Exec => matches!(status, Created | Running),
         Verb::Pause => matches!(status, Created | Running),
         Verb::Resume => status == Paused,
-        Verb::Update => matches!(status, Created | Running | Paused),
+        Verb::Update | Verb::Events => matches!(status, Created | Running | Paused),
         Verb::Kill => matches!(status, Created | Running | Paused),
         // A created container never ran its program, so nothing is lost (runc does the same).
         Verb::Delete => matches!(status, Stopped | Created),

@@ -1,7 +1,8 @@
 //! A bump allocator for a short-lived, single-threaded command line.
 //!
 //! musl's malloc triples the time of reading config.json. The whole life of `ampoule` needs a few hundred kilobytes,
-//! so memory is handed out in a line and never taken back, except the latest piece, which may shrink, grow or go.
+//! so memory is handed out in a line and never taken back, except the latest piece, which may shrink, grow or go, and
+//! a chunk whose every piece has gone, which is begun anew.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
@@ -13,9 +14,13 @@ const CHUNK: usize = 1 << 20;
 /// The allocator. Only for programs that never start a thread.
 pub struct Bump(UnsafeCell<Arena>);
 
+/// The current chunk; those before it are never looked at again.
 struct Arena {
+    start: usize,
     next: usize,
     end: usize,
+    /// Pieces of this chunk that are in use.
+    used: usize,
 }
 
 // SAFETY: `GlobalAlloc` demands `Sync`; `ampoule` never starts a thread, so no two threads can meet here.
@@ -24,7 +29,7 @@ unsafe impl Sync for Bump {}
 impl Bump {
     /// An empty arena.
     pub const fn new() -> Self {
-        Bump(UnsafeCell::new(Arena { next: 0, end: 0 }))
+        Bump(UnsafeCell::new(Arena { start: 0, next: 0, end: 0, used: 0 }))
     }
 }
 
@@ -50,17 +55,44 @@ impl Arena {
             if chunk == libc::MAP_FAILED {
                 return ptr::null_mut();
             }
-            self.next = chunk as usize;
-            self.end = self.next + wanted;
+            self.start = chunk as usize;
+            self.next = self.start;
+            self.end = self.start + wanted;
+            self.used = 0;
             start = self.next.next_multiple_of(layout.align());
         }
         self.next = start + layout.size();
+        self.used += 1;
         start as *mut u8
+    }
+
+    fn holds(&self, block: *mut u8) -> bool {
+        (self.start..self.end).contains(&(block as usize))
+    }
+
+    fn give_back(&mut self, block: *mut u8, size: usize) {
+        if !self.holds(block) {
+            return;
+        }
+        self.used -= 1;
+        if self.used == 0 {
+            self.next = self.start;
+        } else if block as usize + size == self.next {
+            self.next = block as usize;
+        }
     }
 }
 
+/// Takes a new chunk, for a loop that may go on for days: what each of its turns allocates from now on is used again by
+/// the next, as long as nothing of it outlives its turn.
+pub fn begin_chunk() {
+    // More than what is left of a chunk.
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(2 * CHUNK)));
+}
+
 // SAFETY: every block lies in a live mapping that no other block overlaps, since `next` only passes a block's end, or
-// returns to the start of the latest one when that is given back. Single-threaded, see `Sync` above.
+// returns to the start of the latest one when that is given back, or to the chunk's when no block of it is in use.
+// Single-threaded, see `Sync` above.
 unsafe impl GlobalAlloc for Bump {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: one thread, and `take` calls nothing that allocates.
@@ -69,16 +101,14 @@ unsafe impl GlobalAlloc for Bump {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: as in `alloc`.
-        let arena = unsafe { &mut *self.0.get() };
-        if block as usize + layout.size() == arena.next {
-            arena.next = block as usize;
-        }
+        unsafe { (*self.0.get()).give_back(block, layout.size()) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: as in `alloc`.
         let arena = unsafe { &mut *self.0.get() };
-        if block as usize + layout.size() == arena.next && size <= arena.end - block as usize {
+        let is_latest = arena.holds(block) && block as usize + layout.size() == arena.next;
+        if is_latest && size <= arena.end - block as usize {
             arena.next = block as usize + size;
             return block;
         }
@@ -87,7 +117,52 @@ unsafe impl GlobalAlloc for Bump {
         if !fresh.is_null() {
             // SAFETY: both blocks are at least that long, and a fresh block overlaps none.
             unsafe { ptr::copy_nonoverlapping(block, fresh, layout.size().min(size)) };
+            arena.give_back(block, layout.size());
         }
         fresh
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_begun_anew_when_its_last_piece_has_gone() {
+        let (bump, layout) = (Bump::new(), Layout::new::<[u64; 8]>());
+        let larger = Layout::new::<[u64; 64]>();
+        // SAFETY: blocks of this allocator's own, each given back once with its layout.
+        unsafe {
+            let turn = || {
+                let (first, second) = (bump.alloc(layout), bump.alloc(layout));
+                let moved = bump.realloc(first, layout, larger.size());
+                bump.dealloc(second, layout);
+                let last = bump.alloc(layout);
+                assert!(last > moved, "the second still was in between");
+                bump.dealloc(moved, larger);
+                bump.dealloc(last, layout);
+                first
+            };
+            assert_eq!(turn(), turn());
+            let kept = bump.alloc(layout);
+            assert_ne!(turn(), kept);
+            bump.dealloc(kept, layout);
+        }
+    }
+
+    #[test]
+    fn pieces_of_an_earlier_chunk_do_not_count_for_the_current_one() {
+        let (bump, small) = (Bump::new(), Layout::new::<u64>());
+        let large = Layout::new::<[u8; 2 * CHUNK]>();
+        // SAFETY: as above.
+        unsafe {
+            let early = bump.alloc(small);
+            let late = bump.alloc(large);
+            bump.dealloc(early, small);
+            let other = bump.alloc(small);
+            assert!(!(late..late.add(large.size())).contains(&other));
+            bump.dealloc(late, large);
+            bump.dealloc(other, small);
+        }
     }
 }

@@ -9,6 +9,7 @@ pub mod alloc;
 pub mod bpf;
 pub mod clone;
 pub mod credentials;
+pub mod event_control;
 pub mod exe;
 pub mod kernfs;
 pub mod keyring;

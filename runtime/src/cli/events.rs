@@ -1,0 +1,189 @@
+//! `ampoule events`: what a container uses, and when the kernel killed a process of it for want of memory.
+
+use std::io::{ErrorKind, Stdout, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use serde::Serialize;
+
+use super::Context;
+use crate::container::oom::OomWatch;
+use crate::container::stats::{self, Stats};
+use crate::container::status::{Verb, allowed, observe};
+use crate::sys::alloc;
+
+#[derive(clap::Args)]
+pub(super) struct Events {
+    /// Time from one line to the next, such as 500ms or 1m30s
+    #[arg(long, value_name = "TIME", default_value = "5s", allow_hyphen_values = true)]
+    interval: String,
+    /// Print what it uses now, once
+    #[arg(long)]
+    stats: bool,
+    /// The container's name
+    id: String,
+}
+
+/// One line (runc's types/events.go).
+#[derive(Serialize)]
+struct Event<'a> {
+    r#type: &'a str,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Stats>,
+}
+
+pub(super) fn run(context: &Context, args: Events) -> Result<ExitCode> {
+    events(context, &args).with_context(|| format!("events {}", args.id))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn events(context: &Context, args: &Events) -> Result<()> {
+    let interval = duration(&args.interval)?;
+    let container = context.open(&args.id)?;
+    let observed = observe(&container)?;
+    let (Some((_, init)), true) = (observed.init, allowed(Verb::Events, observed.status)) else {
+        bail!("container with id {} is not running: it is {}", args.id, observed.status);
+    };
+    let groups = container.record()?.cgroups;
+    if groups.is_empty() {
+        bail!("it was made without a cgroup, which is what counts what it uses");
+    }
+    let mut teller = Teller { id: &args.id, groups: &groups, out: std::io::stdout() };
+    if args.stats { teller.stats().map(drop) } else { teller.follow(&init, interval) }
+}
+
+struct Teller<'a> {
+    id: &'a str,
+    groups: &'a [PathBuf],
+    out: Stdout,
+}
+
+impl Teller<'_> {
+    /// Tells until the init has ended or nobody reads any more.
+    fn follow(&mut self, init: &OwnedFd, interval: Duration) -> Result<()> {
+        let mut watch = OomWatch::on(self.groups)?;
+        // This may go on for days.
+        alloc::begin_chunk();
+        let mut next = Instant::now() + interval;
+        loop {
+            let (ended, read) = self.wait(init, watch.as_ref(), next)?;
+            // The init may have been the one that was killed.
+            match watch.as_mut().map(OomWatch::news) {
+                Some(Some(kills)) => {
+                    for _ in 0..kills {
+                        self.tell("oom", None)?;
+                    }
+                }
+                _ => watch = None,
+            }
+            if ended || !read {
+                return Ok(());
+            }
+            if Instant::now() >= next {
+                if !self.stats()? {
+                    return Ok(());
+                }
+                next = (next + interval).max(Instant::now());
+            }
+        }
+    }
+
+    /// Returns at the latest at `end`: whether the init has ended, and whether somebody still reads.
+    fn wait(&self, init: &OwnedFd, watch: Option<&OomWatch>, end: Instant) -> Result<(bool, bool)> {
+        let ending = || PollFd::new(init.as_fd(), PollFlags::POLLIN);
+        // A pipe without a reader is in error.
+        let reader = PollFd::new(self.out.as_fd(), PollFlags::empty());
+        let mut fds = [ending(), reader, watch.map_or_else(ending, OomWatch::poll_fd)];
+        let left = end.saturating_duration_since(Instant::now());
+        match ppoll(&mut fds, Some(left.into()), None) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok((false, true)),
+            Err(e) => bail!("wait for the container's news: {e}"),
+        }
+        let any = |fd: &PollFd| fd.any().unwrap_or(true);
+        Ok((any(&fds[0]), !fds[1].revents().is_none_or(|r| !r.is_empty())))
+    }
+
+    fn stats(&mut self) -> Result<bool> {
+        self.tell("stats", Some(stats::read(self.groups)))
+    }
+
+    /// Whether somebody still reads.
+    fn tell(&mut self, kind: &str, data: Option<Stats>) -> Result<bool> {
+        let mut line = serde_json::to_vec(&Event { r#type: kind, id: self.id, data })?;
+        line.push(b'\n');
+        match self.out.write_all(&line) {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
+            other => other.map(|()| true).context("write to stdout"),
+        }
+    }
+}
+
+/// Reads a length of time as Go writes it (time.ParseDuration): `1h2m3.5s`.
+fn duration(text: &str) -> Result<Duration> {
+    let Some(time) = parse(text.strip_prefix('+').unwrap_or(text)) else {
+        bail!("--interval: {text:?}, expected a time such as 5s, 500ms or 1m30s, greater than 0");
+    };
+    Ok(time)
+}
+
+fn parse(mut text: &str) -> Option<Duration> {
+    let mut seconds = 0.0;
+    while !text.is_empty() {
+        let unit = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (value, rest) = text.split_at(unit);
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let (unit, rest) = rest.split_at(end);
+        let scale = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" | "μs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        seconds += value.parse::<f64>().ok()? * scale;
+        text = rest;
+    }
+    let time = Duration::try_from_secs_f64(seconds).ok()?;
+    // Go's longest: 292 years.
+    (!time.is_zero() && i64::try_from(time.as_nanos()).is_ok()).then_some(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_go_writes_them() {
+        for (text, ms) in [
+            ("1s", 1000),
+            ("500ms", 500),
+            ("1m30s", 90_000),
+            ("+1.5h", 5_400_000),
+            (".5s", 500),
+            ("2000us", 2),
+            ("3000µs", 3),
+            ("4000000ns", 4),
+            ("1h0m0s", 3_600_000),
+        ] {
+            assert_eq!(duration(text).unwrap(), Duration::from_millis(ms), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_time_and_what_is_no_time_is_refused() {
+        for text in
+            ["", "0", "0s", "-1s", "5", "s", "1x", "1..s", "1e3s", "1s5", "9999999999h", "1 s", "+", "--1s"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}
