@@ -134,27 +134,39 @@ fn duration(text: &str) -> Result<Duration> {
 }
 
 fn parse(mut text: &str) -> Option<Duration> {
-    let mut seconds = 0.0;
+    let mut total: u64 = 0;
     while !text.is_empty() {
         let unit = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (value, rest) = text.split_at(unit);
         let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
         let (unit, rest) = rest.split_at(end);
-        let scale = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
+        let scale: u64 = match unit {
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
             _ => return None,
         };
-        seconds += value.parse::<f64>().ok()? * scale;
+        total = total.checked_add(nanoseconds(value, scale)?)?;
         text = rest;
     }
-    let time = Duration::try_from_secs_f64(seconds).ok()?;
     // Go's longest: 292 years.
-    (!time.is_zero() && i64::try_from(time.as_nanos()).is_ok()).then_some(time)
+    (1..=i64::MAX as u64).contains(&total).then(|| Duration::from_nanos(total))
+}
+
+/// `1.5` of a unit. What is below a nanosecond is cut off.
+fn nanoseconds(value: &str, scale: u64) -> Option<u64> {
+    let (whole, part) = value.split_once('.').unwrap_or((value, ""));
+    if part.contains('.') || whole.len() + part.len() == 0 {
+        return None;
+    }
+    let number = |digits: &str| if digits.is_empty() { Some(0) } else { digits.parse::<u64>().ok() };
+    // More digits than these are below a nanosecond of an hour.
+    let part = &part[..part.len().min(15)];
+    let fraction = u128::from(number(part)?) * u128::from(scale) / 10u128.pow(part.len() as u32);
+    number(whole)?.checked_mul(scale)?.checked_add(fraction as u64)
 }
 
 #[cfg(test)]
@@ -169,20 +181,38 @@ mod tests {
             ("1m30s", 90_000),
             ("+1.5h", 5_400_000),
             (".5s", 500),
+            ("1.s", 1000),
+            ("0.1234999999999999999999999s", 123),
             ("2000us", 2),
             ("3000µs", 3),
             ("4000000ns", 4),
             ("1h0m0s", 3_600_000),
         ] {
-            assert_eq!(duration(text).unwrap(), Duration::from_millis(ms), "{text}");
+            assert_eq!(duration(text).unwrap().as_millis(), ms, "{text}");
         }
     }
 
     #[test]
     fn no_time_and_what_is_no_time_is_refused() {
-        for text in
-            ["", "0", "0s", "-1s", "5", "s", "1x", "1..s", "1e3s", "1s5", "9999999999h", "1 s", "+", "--1s"]
-        {
+        for text in [
+            "",
+            "0",
+            "0s",
+            "-1s",
+            "5",
+            "s",
+            "1x",
+            "1..s",
+            ".s",
+            "0.1ns",
+            "99999999999999999999s",
+            "1e3s",
+            "1s5",
+            "9999999999h",
+            "1 s",
+            "+",
+            "--1s",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

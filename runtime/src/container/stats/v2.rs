@@ -101,17 +101,22 @@ fn psi(text: &str) -> Psi {
         };
         *pressure = Pressure::default();
         for (key, value) in words.filter_map(|w| w.split_once('=')) {
-            let percent = || value.parse().unwrap_or(0.0);
             match key {
-                "avg10" => pressure.avg10 = percent(),
-                "avg60" => pressure.avg60 = percent(),
-                "avg300" => pressure.avg300 = percent(),
+                "avg10" => pressure.avg10 = percent(value),
+                "avg60" => pressure.avg60 = percent(value),
+                "avg300" => pressure.avg300 = percent(value),
                 "total" => pressure.total = word(value),
                 _ => {}
             }
         }
     }
     psi
+}
+
+/// The kernel always writes two decimals (kernel/sched/psi.c: psi_show). std's own reader of fractions is 20 kB.
+fn percent(text: &str) -> f64 {
+    let (whole, hundredths) = text.split_once('.').unwrap_or((text, ""));
+    word(whole).saturating_mul(100).saturating_add(word(hundredths)) as f64 / 100.0
 }
 
 #[cfg(test)]
