@@ -82,4 +82,18 @@ mod tests {
         assert_eq!(count(text), Some(2));
         assert_eq!(count(""), None);
     }
+
+    #[test]
+    fn only_kills_since_the_last_time_are_news() {
+        let dir = std::env::temp_dir().join(format!("ampoule-oom-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let write = |kills| std::fs::write(dir.join("memory.events"), format!("oom 9\noom_kill {kills}\n"));
+        write(2).unwrap();
+        let mut watch = OomWatch::on(std::slice::from_ref(&dir)).unwrap().unwrap();
+        assert_eq!(watch.news(), Some(0));
+        write(5).unwrap();
+        assert_eq!((watch.news(), watch.news()), (Some(3), Some(0)));
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(OomWatch::on(&[dir]).unwrap().is_none());
+    }
 }

@@ -229,18 +229,23 @@ fn page_size(name: &str) -> Option<String> {
     })
 }
 
+// Not inlined: there are some thirty callers of these, and it is a tenth of the code then.
+
 /// A file that holds one number; no limit is the largest, and what can't be read is 0.
+#[inline(never)]
 fn number(text: Option<String>) -> u64 {
     text.map_or(0, |text| word(text.trim_end()))
 }
 
+#[inline(never)]
 fn word(text: &str) -> u64 {
     if text == "max" { u64::MAX } else { text.parse().unwrap_or(0) }
 }
 
 /// `NAME NUMBER` a line.
-fn pairs(text: &str) -> impl Iterator<Item = (&str, u64)> {
-    text.lines().filter_map(|line| line.split_once(' ').map(|(name, value)| (name, word(value))))
+#[inline(never)]
+fn pairs(text: &str) -> Vec<(&str, u64)> {
+    text.lines().filter_map(|line| line.split_once(' ').map(|(name, value)| (name, word(value)))).collect()
 }
 
 /// `pids.max`, where no limit is 0.

@@ -94,7 +94,7 @@ fn list(text: &str) -> Vec<u16> {
 
 fn memory(text: &str, files: Files<'_>, stats: &mut Stats) {
     let memory = &mut stats.memory;
-    memory.raw = pairs(text).map(|(name, value)| (name.to_owned(), value)).collect();
+    memory.raw = pairs(text).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     memory.cache = memory.raw.get("cache").copied().unwrap_or(0);
     let amount = |kind: &str| {
         let value = |name| number(files(&format!("{kind}.{name}")));

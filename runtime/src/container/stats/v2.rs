@@ -27,7 +27,7 @@ pub(super) fn read(files: Files<'_>, page_sizes: &[String], stats: &mut Stats) {
         let usage = files(&format!("hugetlb.{size}.rsvd.current"));
         let Some(usage) = usage.or_else(|| files(&format!("hugetlb.{size}.current"))) else { continue };
         let events = files(&format!("hugetlb.{size}.events")).unwrap_or_default();
-        let failcnt = pairs(&events).find(|(name, _)| *name == "max").map_or(0, |(_, n)| n);
+        let failcnt = pairs(&events).iter().find(|(name, _)| *name == "max").map_or(0, |(_, n)| *n);
         stats.hugetlb.insert(size.clone(), HugeTlb { usage: number(Some(usage)), max: 0, failcnt });
     }
 }
@@ -50,7 +50,7 @@ fn cpu(text: &str, stats: &mut Stats) {
 
 fn memory(text: &str, files: Files<'_>, stats: &mut Stats) {
     let memory = &mut stats.memory;
-    memory.raw = pairs(text).map(|(name, value)| (name.to_owned(), value)).collect();
+    memory.raw = pairs(text).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     memory.cache = memory.raw.get("file").copied().unwrap_or(0);
     // memory.peak: Linux 5.19.
     let amount = |kind: &str| Amount {
