@@ -15,7 +15,6 @@ use super::Context;
 use crate::container::oom::OomWatch;
 use crate::container::stats::{self, Stats};
 use crate::container::status::{Verb, allowed, observe};
-use crate::sys::alloc;
 
 #[derive(clap::Args)]
 pub(super) struct Events {
@@ -65,11 +64,10 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    /// Tells until the init has ended or nobody reads any more.
+    /// Tells until the init has ended or nobody reads any more, which may be days: nothing that a turn allocates may
+    /// outlive it (sys/alloc.rs).
     fn follow(&mut self, init: &OwnedFd, interval: Duration) -> Result<()> {
         let mut watch = OomWatch::on(self.groups)?;
-        // This may go on for days.
-        alloc::begin_chunk();
         let mut next = Instant::now() + interval;
         loop {
             let (ended, read) = self.wait(init, watch.as_ref(), next)?;
@@ -107,7 +105,7 @@ impl Teller<'_> {
             Err(e) => bail!("wait for the container's news: {e}"),
         }
         let any = |fd: &PollFd| fd.any().unwrap_or(true);
-        Ok((any(&fds[0]), !fds[1].revents().is_none_or(|r| !r.is_empty())))
+        Ok((any(&fds[0]), fds[1].revents().is_some_and(|r| r.is_empty())))
     }
 
     fn stats(&mut self) -> Result<bool> {

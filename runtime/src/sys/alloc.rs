@@ -2,7 +2,8 @@
 //!
 //! musl's malloc triples the time of reading config.json. The whole life of `ampoule` needs a few hundred kilobytes,
 //! so memory is handed out in a line and never taken back, except the latest piece, which may shrink, grow or go, and
-//! a chunk whose every piece has gone, which is begun anew.
+//! a chunk whose every piece has gone, which is begun anew. So a loop that keeps nothing runs for days in one chunk: the
+//! first that holds none of what was there before it.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
@@ -81,13 +82,6 @@ impl Arena {
             self.next = block as usize;
         }
     }
-}
-
-/// Takes a new chunk, for a loop that may go on for days: what each of its turns allocates from now on is used again by
-/// the next, as long as nothing of it outlives its turn.
-pub fn begin_chunk() {
-    // More than what is left of a chunk.
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(2 * CHUNK)));
 }
 
 // SAFETY: every block lies in a live mapping that no other block overlaps, since `next` only passes a block's end, or
