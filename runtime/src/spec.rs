@@ -32,7 +32,9 @@ macro_rules! document {
     )* };
 }
 
+mod scheduling;
 mod seccomp;
+pub use scheduling::{ExecCpuAffinity, IoPriority, MemoryPolicy, Personality, Scheduler};
 pub use seccomp::{ArgumentTest, Seccomp, SyscallRule};
 
 /// A property that this version does not carry out: its presence is known, its contents are not.
@@ -75,10 +77,10 @@ document! {
         apparmor_profile: Str<'a>,
         selinux_label: Str<'a>,
         oom_score_adj: Option<i32>,
-        scheduler: Option<Present>,
-        io_priority: Option<Present>,
+        scheduler: Option<Scheduler<'a>>,
+        io_priority: Option<IoPriority<'a>>,
         #[serde(rename = "execCPUAffinity")]
-        exec_cpu_affinity: Option<Present>,
+        exec_cpu_affinity: Option<ExecCpuAffinity<'a>>,
     }
 
     ConsoleSize { height: u16, width: u16 }
@@ -135,8 +137,8 @@ document! {
         readonly_paths: Vec<Str<'a>>,
         mount_label: Str<'a>,
         intel_rdt: Option<Present>,
-        memory_policy: Option<Present>,
-        personality: Option<Present>,
+        memory_policy: Option<MemoryPolicy<'a>>,
+        personality: Option<Personality<'a>>,
     }
 
     Namespace { #[serde(rename = "type")] kind: Option<NamespaceKind>, path: Str<'a> }

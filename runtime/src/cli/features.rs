@@ -10,7 +10,7 @@ use super::Context;
 use crate::container::record::OCI_VERSION;
 use crate::facts::{self, Layout, Version};
 use crate::plan::{CAPABILITIES, known};
-use crate::sys::seccomp;
+use crate::sys::{scheduling, seccomp};
 
 #[derive(clap::Args)]
 pub(super) struct Features {}
@@ -44,7 +44,7 @@ pub(super) fn run(context: &Context, _: Features) -> Result<ExitCode> {
             "apparmor": { "enabled": false },
             "selinux": { "enabled": false },
             "intelRdt": { "enabled": false },
-            "memoryPolicy": { "modes": [], "flags": [] },
+            "memoryPolicy": memory_policy(),
             "mountExtensions": { "idmap": { "enabled": false } },
             "netDevices": { "enabled": false },
         },
@@ -90,5 +90,16 @@ fn seccomp() -> Value {
         "archs": known.archs,
         "knownFlags": known.flags.iter().map(|(name, _)| name).collect::<Vec<_>>(),
         "supportedFlags": supported.map(|(name, _)| name).collect::<Vec<_>>(),
+    })
+}
+
+fn memory_policy() -> Value {
+    const MPOL_BIND: u32 = 2;
+    let [modes, flags] = known::memory_policy();
+    let modes = modes.iter().filter(|(_, mode)| scheduling::takes_memory_policy(*mode as u32));
+    let flags = flags.iter().filter(|(_, flag)| scheduling::takes_memory_policy(*flag as u32 | MPOL_BIND));
+    json!({
+        "modes": modes.map(|(name, _)| name).collect::<Vec<_>>(),
+        "flags": flags.map(|(name, _)| name).collect::<Vec<_>>(),
     })
 }

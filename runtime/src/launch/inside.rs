@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
@@ -22,7 +23,7 @@ use super::{cgroup, credentials, hooks, nodes, program, terminal};
 use crate::container::gate;
 use crate::container::record::Record;
 use crate::plan::seccomp::Filter;
-use crate::plan::step::{Entry, HookKind, Inside, Mark, Slot};
+use crate::plan::step::{Entry, HookKind, Inside, Mark, Scheduler, Slot};
 use crate::plan::{Attributes, Plan};
 use crate::sys;
 
@@ -170,6 +171,17 @@ impl Init<'_> {
             Inside::Rlimit { resource, soft, hard, .. } => {
                 sys::process::set_limit(*resource, *soft, *hard).context("setrlimit")
             }
+            Inside::RunOn { cpus } => sys::scheduling::run_on(&cpus.words).context("sched_setaffinity"),
+            Inside::Personality { value, .. } => {
+                sys::scheduling::set_personality(*value).context("personality")
+            }
+            Inside::MemoryPolicy(policy) => {
+                sys::scheduling::set_memory_policy(policy.mode, &policy.nodes.words).context("set_mempolicy")
+            }
+            Inside::IoPriority { value, .. } => {
+                sys::scheduling::set_io_priority(*value).context("ioprio_set")
+            }
+            Inside::Scheduler(wanted) => schedule(wanted),
             Inside::Umask { mask } => {
                 umask(Mode::from_bits_truncate(*mask));
                 Ok(())
@@ -278,8 +290,23 @@ impl Found {
 fn session_keyring(name: &str) -> Result<()> {
     match sys::keyring::join(&std::ffi::CString::new(name)?) {
         // A kernel without keys has none to leak, either.
-        Err(nix::errno::Errno::ENOSYS) => Ok(()),
+        Err(Errno::ENOSYS) => Ok(()),
         other => other.context("keyctl"),
+    }
+}
+
+fn schedule(wanted: &Scheduler) -> Result<()> {
+    let Scheduler { policy, nice, priority, flags, runtime, deadline, period, .. } = *wanted;
+    let times = [runtime, deadline, period];
+    match sys::scheduling::set_scheduler(policy, flags, nice, priority, times) {
+        // sched(7), cpuset(7).
+        Err(e @ (Errno::EPERM | Errno::EBUSY)) => {
+            bail!(
+                "sched_setattr: {e} (it takes CAP_SYS_NICE over the host; SCHED_DEADLINE also takes all processors, \
+                 not a cpuset's)"
+            )
+        }
+        other => other.context("sched_setattr"),
     }
 }
 

@@ -127,6 +127,7 @@ impl<'a> Host<'a> {
                 let own = File::open(&path).with_context(|| format!("open {path}"))?;
                 setns(own, flag(*kind)).context("setns")
             }),
+            Outside::RunOn { cpus } => sys::scheduling::run_on(&cpus.words).context("sched_setaffinity"),
             Outside::OomScore { value } => {
                 let path = format!("{}/oom_score_adj", there(peer)?.pid);
                 Procfs::open()?.write(&path, &value.to_string())

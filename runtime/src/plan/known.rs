@@ -1,7 +1,7 @@
 //! The words that the planner knows: for `features`, which must not promise others.
 
 use super::seccomp;
-use super::{attributes, mounts};
+use super::{attributes, mounts, scheduling};
 
 /// Every option of `mounts[].options` that is not a filesystem's own, sorted.
 pub fn mount_options() -> Vec<String> {
@@ -25,4 +25,9 @@ pub struct Seccomp {
 /// The words of `linux.seccomp`.
 pub fn seccomp() -> Seccomp {
     seccomp::words()
+}
+
+/// The modes and flags of `linux.memoryPolicy`, with their numbers for set_mempolicy(2).
+pub fn memory_policy() -> [&'static [(&'static str, u64)]; 2] {
+    [scheduling::MEMORY_MODES, scheduling::MEMORY_FLAGS]
 }

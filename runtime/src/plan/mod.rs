@@ -19,6 +19,7 @@ pub(crate) mod namespaces;
 mod order;
 pub mod path;
 mod rootfs;
+mod scheduling;
 pub mod seccomp;
 pub mod step;
 pub mod systemd;
@@ -197,13 +198,9 @@ fn refuse_what_is_missing_here(spec: &Spec<'_>, process: &Process<'_>) -> Result
     for (name, given) in [
         ("process.apparmorProfile", text(&process.apparmor_profile)),
         ("process.selinuxLabel", text(&process.selinux_label)),
-        ("process.scheduler", process.scheduler.is_some()),
-        ("process.ioPriority", process.io_priority.is_some()),
         ("linux.mountLabel", text(&linux.mount_label)),
         ("linux.netDevices", linux.net_devices.is_some()),
         ("linux.intelRdt", linux.intel_rdt.is_some()),
-        ("linux.memoryPolicy", linux.memory_policy.is_some()),
-        ("linux.personality", linux.personality.is_some()),
     ] {
         if given {
             bail!("{name}: not part of this version; take it out of config.json to run without it");

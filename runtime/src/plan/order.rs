@@ -6,8 +6,7 @@ use anyhow::{Result, bail};
 
 use super::step::{Inside, Mark, Outside};
 use super::{
-    Console, Draft, Driver, ExecRequest, cgroup, hooks, identity, mounts, namespaces, rootfs, seccomp,
-    systemd,
+    Console, Draft, Driver, ExecRequest, cgroup, hooks, identity, mounts, namespaces, rootfs, scheduling, seccomp, systemd,
 };
 use crate::spec::NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Time, User};
 use crate::spec::Process;
@@ -116,6 +115,8 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
 pub(super) fn exec(d: &mut Draft<'_>, request: &ExecRequest<'_>) -> Result<()> {
     let process = request.process;
     let init = d.slot(); //                                the launch puts it there
+    let (initial, last) = scheduling::affinity(process)?;
+    d.before.extend(initial.map(|cpus| Outside::RunOn { cpus })); // while the container's cgroup does not bind it
     d.before.push(Outside::ForbidTracing); //              by those whose namespaces it joins (CVE-2016-9962)
     d.spawn.into = request.into.clone();
     d.spawn.neighbor = Some(request.init);
@@ -130,6 +131,7 @@ pub(super) fn exec(d: &mut Draft<'_>, request: &ExecRequest<'_>) -> Result<()> {
     }
 
     d.enter_cgroups(request.enter.clone()); //             all it costs is the container's from here on
+    d.inside.extend(last.map(|cpus| Inside::RunOn { cpus })); // of those that the cgroup leaves to it
     if !kinds.is_empty() {
         d.inside.push(Inside::JoinAll { kinds, init: request.init, slot: init });
     }
@@ -159,6 +161,7 @@ pub(super) fn exec(d: &mut Draft<'_>, request: &ExecRequest<'_>) -> Result<()> {
 fn become_payload(d: &mut Draft<'_>, process: &Process<'_>, init: Option<i32>) -> Result<Vec<Outside>> {
     let filter = seccomp::moments(d.spec, process, init)?;
     identity::limits(d, process)?;
+    scheduling::scheduling(d, process)?; //                by rights that go next, by calls that the filter may forbid
     d.inside.extend(filter.privileged); //                 takes CAP_SYS_ADMIN, which goes next
     identity::credentials(d, process)?;
     identity::program(d, process)?; //                     found as the user who will run it

@@ -8,7 +8,10 @@ use serde::Serialize;
 
 mod parts;
 
-pub use parts::{Entry, Hook, HookKind, IdRange, IfMissing, Mapper, Mark, Node, NodeKind, Parameter, Slot};
+pub use parts::{
+    Entry, Hook, HookKind, IdRange, IfMissing, Mapper, Mark, MemoryPolicy, Node, NodeKind, Numbers,
+    Parameter, Scheduler, Slot,
+};
 
 use super::attributes::Attributes;
 use super::identity::Credentials;
@@ -100,6 +103,10 @@ pub enum Outside {
     },
     OomScore {
         value: i32,
+    },
+    /// The runtime itself, and who is born from it.
+    RunOn {
+        cpus: Numbers,
     },
     MapIds {
         uids: Vec<IdRange>,
@@ -270,6 +277,21 @@ pub enum Inside {
         soft: u64,
         hard: u64,
     },
+    RunOn {
+        cpus: Numbers,
+    },
+    Personality {
+        domain: String,
+        value: u64,
+    },
+    MemoryPolicy(MemoryPolicy),
+    /// `value`: class and priority as ioprio_set(2) wants them.
+    IoPriority {
+        class: String,
+        priority: u16,
+        value: u16,
+    },
+    Scheduler(Scheduler),
     Umask {
         mask: u32,
     },

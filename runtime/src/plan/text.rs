@@ -66,6 +66,7 @@ impl Display for Outside {
                 let kinds: Vec<_> = kinds.iter().map(|k| name(*k)).collect();
                 write!(f, "have no one else born into the {} namespace", kinds.join(" and "))
             }
+            Outside::RunOn { cpus } => write!(f, "run on processors {}", cpus.text),
             Outside::OomScore { value } => write!(f, "set its oom_score_adj {value}"),
             Outside::MapIds { uids, gids, by } => {
                 write!(f, "map users {}, groups {}", ids(uids), ids(gids))?;
@@ -198,6 +199,13 @@ impl Display for Inside {
             Inside::RootPropagation { attributes } => write!(f, "set propagation of /{attributes}"),
             Inside::ReadonlyRoot => f.write_str("make / read-only"),
             Inside::Rlimit { name, soft, hard, .. } => write!(f, "limit {name} to {soft}:{hard}"),
+            Inside::RunOn { cpus } => write!(f, "run on processors {}", cpus.text),
+            Inside::Personality { domain, .. } => write!(f, "take on the personality {domain}"),
+            Inside::MemoryPolicy(policy) => policy.fmt(f),
+            Inside::IoPriority { class, priority, .. } => {
+                write!(f, "do I/O as {class}, priority {priority}")
+            }
+            Inside::Scheduler(scheduler) => scheduler.fmt(f),
             Inside::Umask { mask } => write!(f, "set umask {mask:04o}"),
             Inside::MakeDirectory { path, .. } => write!(f, "make directory {path}"),
             Inside::WorkingDirectory { path } => write!(f, "change directory to {path}"),
@@ -249,6 +257,7 @@ impl Outside {
             Outside::LimitDevices { .. } => "linux.resources.devices",
             Outside::OpenNamespace { .. } => "linux.namespaces",
             Outside::OffsetClocks { .. } => "linux.timeOffsets",
+            Outside::RunOn { .. } => "process.execCPUAffinity.initial",
             Outside::OomScore { .. } => "process.oomScoreAdj",
             Outside::MapIds { .. } => "linux.uidMappings",
             Outside::MakeCgroup { .. } | Outside::StartScope { .. } => "linux.cgroupsPath",
@@ -277,6 +286,11 @@ impl Inside {
             Inside::ReadonlyPath { .. } => "linux.readonlyPaths",
             Inside::MaskPath { .. } => "linux.maskedPaths",
             Inside::Rlimit { .. } => "process.rlimits",
+            Inside::RunOn { .. } => "process.execCPUAffinity.final",
+            Inside::Personality { .. } => "linux.personality",
+            Inside::MemoryPolicy(_) => "linux.memoryPolicy",
+            Inside::IoPriority { .. } => "process.ioPriority",
+            Inside::Scheduler(_) => "process.scheduler",
             Inside::Seccomp(_) => "linux.seccomp",
             Inside::WorkingDirectory { .. } => "process.cwd",
             Inside::Credentials(_) => "process.user",

@@ -169,3 +169,70 @@ pub enum Entry {
     /// Without a mount namespace of its own there is nothing to pivot.
     Chroot,
 }
+
+/// What sched_setattr(2) wants: SCHED_* and SCHED_FLAG_* by number; times in nanoseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the kernel's own names")]
+pub struct Scheduler {
+    pub name: String,
+    #[serde(skip)]
+    pub policy: u32,
+    pub nice: i32,
+    pub priority: u32,
+    pub flags: u64,
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
+}
+
+impl fmt::Display for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "be scheduled as {}, nice {}", self.name, self.nice)?;
+        if self.priority != 0 {
+            write!(f, ", priority {}", self.priority)?;
+        }
+        if self.flags != 0 {
+            write!(f, ", flags {:#x}", self.flags)?;
+        }
+        if self.runtime != 0 {
+            write!(f, ", {} of {} ns each {} ns", self.runtime, self.deadline, self.period)?;
+        }
+        Ok(())
+    }
+}
+
+/// A set of small numbers: as the document writes it, and a bit each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+#[allow(missing_docs, reason = "said above")]
+pub struct Numbers {
+    pub text: String,
+    pub words: Vec<u64>,
+}
+
+impl From<Numbers> for String {
+    fn from(numbers: Numbers) -> String {
+        numbers.text
+    }
+}
+
+/// What set_mempolicy(2) wants: MPOL_* by number, the mode's flags included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "said above")]
+pub struct MemoryPolicy {
+    pub name: String,
+    pub words: Vec<String>,
+    #[serde(skip)]
+    pub mode: u32,
+    pub nodes: Numbers,
+}
+
+impl fmt::Display for MemoryPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "take memory by {}", self.name)?;
+        if !self.nodes.words.is_empty() {
+            write!(f, " of nodes {}", self.nodes.text)?;
+        }
+        self.words.iter().try_for_each(|flag| write!(f, ", {flag}"))
+    }
+}
