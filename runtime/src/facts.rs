@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, FsType, statfs};
 
 use crate::sys::kernfs;
+
+/// linux/magic.h
+const SELINUX_MAGIC: FsType = FsType(libc::SELINUX_MAGIC as _);
 
 /// What a plan may depend on besides config.json.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +24,10 @@ pub struct Facts {
     pub egid: u32,
     /// Without rights over the host: what root does there is done inside, by a helper, or left out.
     pub rootless: bool,
+    /// Whether AppArmor is on.
+    pub apparmor: bool,
+    /// Whether SELinux is on.
+    pub selinux: bool,
     /// The runtime's own oom_score_adj, below which nobody may go without CAP_SYS_RESOURCE.
     pub oom_score_adj: i32,
     /// The systemd that would make a scope; looked for only where one is wanted.
@@ -157,6 +164,8 @@ pub fn ourselves(rootless: Option<bool>) -> Facts {
         capabilities: held.iter().fold(0, |mask, cap| mask | cap.bitmask()),
         euid: nix::unistd::geteuid().as_raw(),
         egid: nix::unistd::getegid().as_raw(),
+        apparmor: read("/sys/module/apparmor/parameters/enabled").starts_with('Y'),
+        selinux: statfs("/sys/fs/selinux").is_ok_and(|s| s.filesystem_type() == SELINUX_MAGIC),
         rootless: rootless.unwrap_or(!held.contains(&caps::Capability::CAP_SYS_ADMIN)),
         ..Facts::default()
     };

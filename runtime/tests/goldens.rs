@@ -17,7 +17,7 @@ fn folder() -> PathBuf {
 }
 
 fn root(cgroups: Layout) -> Facts {
-    Facts { cgroups, capabilities: u64::MAX, ..Facts::default() }
+    Facts { cgroups, capabilities: u64::MAX, apparmor: true, selinux: true, ..Facts::default() }
 }
 
 fn user(foreign: Layout) -> Facts {

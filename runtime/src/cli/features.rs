@@ -30,7 +30,8 @@ const NAMESPACES: [(&str, &str); 8] = [
 ];
 
 pub(super) fn run(context: &Context, _: Features) -> Result<ExitCode> {
-    let cgroups = facts::gather(context.rootless).host_cgroups();
+    let facts = facts::gather(context.rootless);
+    let cgroups = facts.host_cgroups();
     let document = json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,
@@ -41,8 +42,8 @@ pub(super) fn run(context: &Context, _: Features) -> Result<ExitCode> {
             "capabilities": capabilities(),
             "cgroup": cgroup(&cgroups),
             "seccomp": seccomp(),
-            "apparmor": { "enabled": false },
-            "selinux": { "enabled": false },
+            "apparmor": { "enabled": facts.apparmor },
+            "selinux": { "enabled": facts.selinux },
             "intelRdt": { "enabled": false },
             "memoryPolicy": memory_policy(),
             "mountExtensions": { "idmap": { "enabled": false } },

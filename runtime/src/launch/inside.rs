@@ -97,6 +97,7 @@ impl Init<'_> {
             }
             Inside::NewCgroupNamespace => unshare(CloneFlags::CLONE_NEWCGROUP).context("unshare"),
             Inside::NewSession => setsid().context("setsid").map(drop),
+            Inside::LabelKeys { label } => found.procfs()?.write_own(&["attr/keycreate"], label),
             Inside::SessionKeyring { name } => session_keyring(name),
             Inside::Hostname { name } => sethostname(name).context("sethostname"),
             Inside::Domainname { name } => sys::process::set_domainname(name).context("setdomainname"),
@@ -149,9 +150,9 @@ impl Init<'_> {
             Inside::Symlink { path, to } => nodes::link(found.root()?, path, to),
             Inside::MakeDirectory { path, .. } => found.root()?.make_directory(path).map(drop),
             Inside::ReadonlyPath { path } => mounts::readonly(found.root()?, path),
-            Inside::MaskPath { path } => {
+            Inside::MaskPath { path, label } => {
                 let mut masks = std::mem::take(&mut found.masks);
-                let done = masks.hide(found.root()?, path);
+                let done = masks.hide(found.root()?, path, label.as_ref());
                 found.masks = masks;
                 done
             }
@@ -171,6 +172,8 @@ impl Init<'_> {
             Inside::Rlimit { resource, soft, hard, .. } => {
                 sys::process::set_limit(*resource, *soft, *hard).context("setrlimit")
             }
+            Inside::Apparmor { profile } => confine(found.procfs()?, profile),
+            Inside::Selinux { label } => found.procfs()?.write_own(&["attr/exec"], label),
             Inside::RunOn { cpus } => sys::scheduling::run_on(&cpus.words).context("sched_setaffinity"),
             Inside::Personality { value, .. } => {
                 sys::scheduling::set_personality(*value).context("personality")
@@ -293,6 +296,17 @@ fn session_keyring(name: &str) -> Result<()> {
         Err(Errno::ENOSYS) => Ok(()),
         other => other.context("keyctl"),
     }
+}
+
+/// Its own directory is there since Linux 5.8, for the others may be another module's.
+fn confine(procfs: &Procfs, profile: &str) -> Result<()> {
+    let done = procfs.write_own(&["attr/apparmor/exec", "attr/exec"], &format!("exec {profile}"));
+    done.map_err(|e| match e.downcast_ref() {
+        Some(Errno::ENOENT) => {
+            anyhow::anyhow!("{e:#} (no such profile is loaded: apparmor_parser(8) loads one)")
+        }
+        _ => e,
+    })
 }
 
 fn schedule(wanted: &Scheduler) -> Result<()> {

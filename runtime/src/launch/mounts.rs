@@ -62,6 +62,14 @@ fn because<T>(fs: &Filesystem, done: Result<T, Errno>, doing: impl FnOnce() -> S
     })
 }
 
+fn set(fs: &Filesystem, parameter: &Parameter) -> Result<()> {
+    let done = match parameter {
+        Parameter::Flag(key) => fs.flag(&c(key)?),
+        Parameter::Value(key, value) => fs.set(&c(key)?, &c(value)?),
+    };
+    because(fs, done, || format!("set option {parameter}"))
+}
+
 fn detached(wanted: &Wanted<'_>) -> Result<OwnedFd> {
     let kind = wanted.kind;
     let fs = match Filesystem::open(&c(kind)?) {
@@ -74,11 +82,7 @@ fn detached(wanted: &Wanted<'_>) -> Result<OwnedFd> {
         because(&fs, fs.set(c"source", &c(wanted.source)?), || format!("set source {}", wanted.source))?;
     }
     for parameter in wanted.parameters {
-        let done = match parameter {
-            Parameter::Flag(key) => fs.flag(&c(key)?),
-            Parameter::Value(key, value) => fs.set(&c(key)?, &c(value)?),
-        };
-        because(&fs, done, || format!("set option {parameter}"))?;
+        set(&fs, parameter)?;
     }
     let first = if wanted.copy_up { 0 } else { wanted.attributes.own.set };
     because(&fs, fs.mount(first), || "fsmount".to_owned())
@@ -87,7 +91,12 @@ fn detached(wanted: &Wanted<'_>) -> Result<OwnedFd> {
 /// Options too long for fsconfig(2), as overlay's can be, go through mount(2), on a target that is the working
 /// directory: no path is resolved twice.
 fn mount_by_the_old_call(root: &Root, wanted: &Wanted<'_>, target: &OwnedFd) -> Result<()> {
-    let data: Vec<String> = wanted.parameters.iter().map(|p| p.to_string()).collect();
+    let data = wanted.parameters.iter().map(|p| match p {
+        // A label has commas of its own.
+        Parameter::Value(key, value) if key.ends_with("context") => format!("{key}=\"{value}\""),
+        p => p.to_string(),
+    });
+    let data: Vec<String> = data.collect();
     let here =
         open(".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).context("open .")?;
     nix::unistd::fchdir(target).with_context(|| format!("fchdir {}", wanted.target))?;
@@ -151,7 +160,12 @@ pub(super) struct Masks {
 }
 
 impl Masks {
-    pub(super) fn hide(&mut self, root: &Root, path: &ContainerPath) -> Result<()> {
+    pub(super) fn hide(
+        &mut self,
+        root: &Root,
+        path: &ContainerPath,
+        label: Option<&Parameter>,
+    ) -> Result<()> {
         let target = match root.find(path) {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
             other => other.with_context(|| format!("open {path}"))?,
@@ -176,6 +190,9 @@ impl Masks {
                 fs.set(c"nr_blocks", c"1")
                     .and_then(|()| fs.set(c"nr_inodes", c"1"))
                     .context("fsconfig tmpfs")?;
+                if let Some(label) = label {
+                    set(&fs, label)?;
+                }
                 let guards = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
                 let mount = fs.mount(guards | libc::MOUNT_ATTR_NOEXEC).context("fsmount tmpfs")?;
                 attach(&mount, &target).context("move_mount")?;

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, open, readlinkat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
@@ -33,13 +33,27 @@ impl Procfs {
         Ok(Procfs(dir))
     }
 
+    /// Writes an attribute of this process's, as the first of these files that the kernel has.
+    ///
+    /// Which process this is the mount itself knows: it may show the pids of another namespace than this one's.
+    pub(super) fn write_own(&self, files: &[&str], value: &str) -> Result<()> {
+        let own = readlinkat(self.0.as_fd(), "thread-self").context("readlink /proc/thread-self")?;
+        let paths: Vec<_> = files.iter().map(|file| format!("{}/{file}", own.to_string_lossy())).collect();
+        let is_there = |path: &&String| self.file(path).map(drop) != Err(Errno::ENOENT);
+        let path = paths.iter().find(is_there).or(paths.last()).context("no file is named")?;
+        self.write(path, value)
+    }
+
     /// Writes one value; the path may cross neither a symlink nor a mount.
     pub(super) fn write(&self, path: &str, value: &str) -> Result<()> {
-        let resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
-        let file = openat2(self.0.as_fd(), path, OFlag::O_WRONLY.bits(), 0, resolve)
-            .with_context(|| format!("open /proc/{path}"))?;
+        let file = self.file(path).with_context(|| format!("open /proc/{path}"))?;
         nix::unistd::write(&file, value.as_bytes())
             .with_context(|| format!("write {value} to /proc/{path}"))?;
         Ok(())
+    }
+
+    fn file(&self, path: &str) -> Result<OwnedFd, Errno> {
+        let resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
+        openat2(self.0.as_fd(), path, OFlag::O_WRONLY.bits(), 0, resolve)
     }
 }

@@ -14,6 +14,7 @@ mod devices;
 pub mod hooks;
 mod identity;
 pub mod known;
+mod labels;
 mod mounts;
 pub(crate) mod namespaces;
 mod order;
@@ -152,7 +153,7 @@ pub struct ExecRequest<'a> {
 pub fn create(request: &Request<'_>) -> Result<Plan> {
     let &Request { id, bundle, spec, facts, options } = request;
     let Some(process) = &spec.process else { bail!("process: missing") };
-    refuse_what_is_missing_here(spec, process)?;
+    refuse_what_is_missing_here(spec)?;
     let Some(root) = spec.root.as_ref().filter(|r| !r.path.is_empty()) else { bail!("root.path: missing") };
     let mut draft = Draft::new(id, spec, facts, options)?;
     draft.bundle = bundle;
@@ -168,7 +169,7 @@ pub fn create(request: &Request<'_>) -> Result<Plan> {
 /// As those of [`create`].
 pub fn exec(request: &ExecRequest<'_>) -> Result<Plan> {
     let &ExecRequest { id, spec, process, facts, options, .. } = request;
-    refuse_what_is_missing_here(spec, process)?;
+    refuse_what_is_missing_here(spec)?;
     let mut draft = Draft::new(id, spec, facts, options)?;
     draft.rootfs = request.rootfs.to_owned();
     order::check_process(&draft, process)?;
@@ -192,16 +193,11 @@ pub fn update(
 
 /// Properties that this version knows and cannot carry out. Leaving one out silently would be a container that is
 /// less confined, or runs otherwise, than its author asked for.
-fn refuse_what_is_missing_here(spec: &Spec<'_>, process: &Process<'_>) -> Result<()> {
+fn refuse_what_is_missing_here(spec: &Spec<'_>) -> Result<()> {
     let linux = &spec.linux;
-    let text = |value: &str| !value.is_empty();
-    for (name, given) in [
-        ("process.apparmorProfile", text(&process.apparmor_profile)),
-        ("process.selinuxLabel", text(&process.selinux_label)),
-        ("linux.mountLabel", text(&linux.mount_label)),
-        ("linux.netDevices", linux.net_devices.is_some()),
-        ("linux.intelRdt", linux.intel_rdt.is_some()),
-    ] {
+    for (name, given) in
+        [("linux.netDevices", linux.net_devices.is_some()), ("linux.intelRdt", linux.intel_rdt.is_some())]
+    {
         if given {
             bail!("{name}: not part of this version; take it out of config.json to run without it");
         }

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use super::Draft;
 use super::attributes::{Attributes, Propagation};
+use super::labels;
 use super::path::ContainerPath;
 use super::step::{Inside, Parameter, Slot};
 use crate::facts::{Hierarchy, Version};
@@ -91,7 +92,7 @@ pub(super) fn mounts(draft: &mut Draft<'_>) -> Result<()> {
                 host_sysfs(draft, target, options.attributes, at);
             }
             ("", None) => bail!("{at}.type: missing; without it, options must contain bind or rbind"),
-            _ => filesystem(draft, mount, target, options, at),
+            _ => filesystem(draft, mount, target, options, at)?,
         }
     }
     Ok(())
@@ -103,7 +104,7 @@ fn filesystem(
     target: ContainerPath,
     mut options: Options,
     at: String,
-) {
+) -> Result<()> {
     // A read-only /dev must first get its nodes (runc does the same), and a copied-up tmpfs its copy.
     let late = (target.as_str() == "/dev" || options.copy_up) && options.attributes.take_readonly();
     if options.attributes.own.set & libc::MOUNT_ATTR_RDONLY != 0 && !PSEUDO.contains(&&*mount.kind) {
@@ -118,6 +119,10 @@ fn filesystem(
     } else if late {
         options.attributes.take("ro");
     }
+    let labelled = |p: &Parameter| matches!(p, Parameter::Value(key, _) if key.ends_with("context"));
+    if !options.parameters.iter().any(labelled) {
+        options.parameters.extend(labels::of_mount(draft, &mount.kind)?);
+    }
     draft.inside.push(Inside::Mount {
         kind: mount.kind.to_string(),
         source: mount.source.to_string(),
@@ -127,6 +132,7 @@ fn filesystem(
         copy_up: options.copy_up,
         property: at,
     });
+    Ok(())
 }
 
 fn bind(
@@ -180,10 +186,12 @@ fn cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut options: Options) ->
         return Ok(());
     }
     let readonly = options.attributes.take_readonly();
+    let mode = Parameter::Value("mode".to_owned(), "755".to_owned());
+    let label = labels::of_mount(draft, "tmpfs")?;
     draft.inside.push(Inside::Mount {
         kind: "tmpfs".to_owned(),
         source: "tmpfs".to_owned(),
-        parameters: vec![Parameter::Value("mode".to_owned(), "755".to_owned())],
+        parameters: [mode].into_iter().chain(label).collect(),
         attributes: options.attributes.clone(),
         target: target.clone(),
         copy_up: false,

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::step::{Inside, Mark, Outside};
 use super::{
-    Console, Draft, Driver, ExecRequest, cgroup, hooks, identity, mounts, namespaces, rootfs, scheduling, seccomp, systemd,
+    Console, Draft, Driver, ExecRequest, cgroup, hooks, identity, labels, mounts, namespaces, rootfs, scheduling, seccomp, systemd,
 };
 use crate::spec::NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Time, User};
 use crate::spec::Process;
@@ -44,6 +44,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     }
     d.inside.push(Inside::NewSession); //                  no controlling terminal of the caller's
     if !d.options.no_new_keyring {
+        labels::keys(d, process)?;
         d.inside.push(Inside::SessionKeyring { name: format!("_ses.{}", d.id) });
     }
     if d.namespaces.makes(Network) {
@@ -140,6 +141,7 @@ pub(super) fn exec(d: &mut Draft<'_>, request: &ExecRequest<'_>) -> Result<()> {
     }
     d.inside.push(Inside::NewSession);
     if !d.options.no_new_keyring {
+        labels::keys(d, process)?;
         d.inside.push(Inside::SessionKeyring { name: format!("_ses.{}", d.id) });
     }
     rootfs::reenter(d); //                                 a joined mount namespace shows the container's root as "/"
@@ -161,6 +163,7 @@ pub(super) fn exec(d: &mut Draft<'_>, request: &ExecRequest<'_>) -> Result<()> {
 fn become_payload(d: &mut Draft<'_>, process: &Process<'_>, init: Option<i32>) -> Result<Vec<Outside>> {
     let filter = seccomp::moments(d.spec, process, init)?;
     identity::limits(d, process)?;
+    labels::process(d, process)?; //                       of what is executed; the kernel asks for no rights
     scheduling::scheduling(d, process)?; //                by rights that go next, by calls that the filter may forbid
     d.inside.extend(filter.privileged); //                 takes CAP_SYS_ADMIN, which goes next
     identity::credentials(d, process)?;

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 use super::Draft;
 use super::attributes::{Attributes, Propagation};
+use super::labels;
 use super::path::ContainerPath;
 use super::step::{Entry, Inside, Node, NodeKind, Outside};
 use crate::spec::{Device, NamespaceKind};
@@ -116,6 +117,7 @@ fn node(device: &Device<'_>, at: &str) -> Result<Node> {
 /// linux.readonlyPaths and linux.maskedPaths; those that the root does not have are left out at run time.
 pub(super) fn restrictions(draft: &mut Draft<'_>) -> Result<()> {
     let linux = &draft.spec.linux;
+    let label = labels::of_mount(draft, "tmpfs")?;
     for (name, paths) in [("readonlyPaths", &linux.readonly_paths), ("maskedPaths", &linux.masked_paths)] {
         for (n, path) in paths.iter().enumerate() {
             if !path.starts_with('/') {
@@ -124,7 +126,7 @@ pub(super) fn restrictions(draft: &mut Draft<'_>) -> Result<()> {
             let path = ContainerPath::new(path);
             draft.inside.push(match name {
                 "readonlyPaths" => Inside::ReadonlyPath { path },
-                _ => Inside::MaskPath { path },
+                _ => Inside::MaskPath { path, label: label.clone() },
             });
         }
     }

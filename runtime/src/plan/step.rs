@@ -253,8 +253,10 @@ pub enum Inside {
     ReadonlyPath {
         path: ContainerPath,
     },
+    /// `label`: how the tmpfs that hides a directory is labelled.
     MaskPath {
         path: ContainerPath,
+        label: Option<Parameter>,
     },
     RunHooks {
         kind: HookKind,
@@ -276,6 +278,18 @@ pub enum Inside {
         resource: u32,
         soft: u64,
         hard: u64,
+    },
+    /// From exec on.
+    Apparmor {
+        profile: String,
+    },
+    /// From exec on.
+    Selinux {
+        label: String,
+    },
+    /// Those that this process makes, up to exec.
+    LabelKeys {
+        label: String,
     },
     RunOn {
         cpus: Numbers,
