@@ -28,6 +28,12 @@ fn every_mount_option_that_is_listed_can_be_mounted_with() {
         let mount = match *option {
             "bind" | "rbind" => json!({ "destination": target, "source": "/tmp", "options": [option] }),
             "remount" => json!({ "destination": "/proc", "options": ["remount", "nosuid"] }),
+            "idmap" | "ridmap" if features["linux"]["mountExtensions"]["idmap"]["enabled"] == true => {
+                let map = json!([{ "containerID": 0, "hostID": 5000, "size": 100 }]);
+                json!({ "destination": target, "source": "/tmp", "options": ["bind", option],
+                        "uidMappings": map, "gidMappings": map })
+            }
+            "idmap" | "ridmap" => continue,
             _ => json!({ "destination": target, "type": "tmpfs", "source": "tmpfs", "options": [option] }),
         };
         bundle = bundle.adding("/mounts", mount);

@@ -1,6 +1,6 @@
 //! Mounts: what is mounted where, in which order, and what it does to the root file system.
 
-use ampoule_tests::{Bundle, Container, Engine, Layout, Mount, ampoule_only};
+use ampoule_tests::{Bundle, Container, Engine, Layout, Mount};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -240,26 +240,4 @@ fn a_cgroup_mount_without_a_cgroup_namespace_shows_the_hosts_hierarchy() {
     let mount = at(&mounts, "/sys/fs/cgroup");
     assert_eq!((mount.kind.as_str(), mount.root.as_str()), ("cgroup2", "/"));
     assert!(mount.has("ro"), "{mount:?}");
-}
-
-#[test]
-fn idmapped_binds_are_refused_as_long_as_they_cannot_be_made() {
-    ampoule_only!("runc 1.1 hands the option to the kernel as data");
-    let bundle = Bundle::asking(&["stat", "/data/file"]);
-    fs::create_dir(bundle.beside("data")).unwrap();
-    fs::write(bundle.beside("data/file"), "").unwrap();
-    std::os::unix::fs::chown(bundle.beside("data/file"), Some(1000), Some(2000)).unwrap();
-    let map = json!([{ "containerID": 0, "hostID": 5000, "size": 10_000 }]);
-    let source = bundle.beside("data");
-    let bundle = bundle.adding(
-        "/mounts",
-        json!({
-            "destination": "/data", "type": "bind", "source": source, "options": ["bind", "idmap"],
-            "uidMappings": map, "gidMappings": map,
-        }),
-    );
-    // Until it can be done it must be refused: an unmapped mount would show other owners than were asked for.
-    let container = Container::of(bundle);
-    container.run().fails().saying("id-mapped mounts");
-    assert_eq!(container.leftovers(), [""; 0]);
 }

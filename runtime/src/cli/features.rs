@@ -10,7 +10,7 @@ use super::Context;
 use crate::container::record::OCI_VERSION;
 use crate::facts::{self, Layout, Version};
 use crate::plan::{CAPABILITIES, known};
-use crate::sys::{scheduling, seccomp};
+use crate::sys::{probe, scheduling, seccomp};
 
 #[derive(clap::Args)]
 pub(super) struct Features {}
@@ -46,7 +46,7 @@ pub(super) fn run(context: &Context, _: Features) -> Result<ExitCode> {
             "selinux": { "enabled": facts.selinux },
             "intelRdt": { "enabled": false },
             "memoryPolicy": memory_policy(),
-            "mountExtensions": { "idmap": { "enabled": false } },
+            "mountExtensions": { "idmap": { "enabled": probe::can_map_mount_ids() == Some(true) } },
             "netDevices": { "enabled": false },
         },
         "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],

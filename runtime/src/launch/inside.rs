@@ -119,7 +119,7 @@ impl Init<'_> {
         match step {
             Inside::Isolate => isolate(),
             Inside::CloneTree { source, recursive, attributes, slot, .. } => {
-                found.trees.insert(slot.0, mounts::clone_host(source, *recursive, attributes)?);
+                found.trees.insert(slot.0, mounts::clone_host(source, *recursive, attributes, None)?);
                 Ok(())
             }
             Inside::HoldRoot => found.hold(open_top()?),

@@ -2,8 +2,9 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::mount::MsFlags;
@@ -14,7 +15,7 @@ use super::root::Root;
 use crate::plan::path::ContainerPath;
 use crate::plan::step::Parameter;
 use crate::plan::{Attributes, Change};
-use crate::sys::mount::{Filesystem, attach, clone_tree, set_attributes};
+use crate::sys::mount::{Filesystem, attach, clone_tree, map_ids, set_attributes};
 
 /// fsconfig(2) takes no longer value.
 const MAX_VALUE: usize = 255;
@@ -57,8 +58,8 @@ fn c(text: &str) -> Result<CString> {
 /// What the kernel says of a filesystem's parameter beats the bare number.
 fn because<T>(fs: &Filesystem, done: Result<T, Errno>, doing: impl FnOnce() -> String) -> Result<T> {
     done.map_err(|e| match fs.log() {
-        Some(log) => anyhow::anyhow!("{}: {e} ({log})", doing()),
-        None => anyhow::anyhow!("{}: {e}", doing()),
+        Some(log) => anyhow!("{}: {e} ({log})", doing()),
+        None => anyhow!("{}: {e}", doing()),
     })
 }
 
@@ -215,9 +216,23 @@ fn host_null() -> Result<OwnedFd> {
     Ok(null)
 }
 
-/// A detached copy of what the host has at `path`, with those attributes.
-pub(super) fn clone_host(path: &std::path::Path, recursive: bool, with: &Attributes) -> Result<OwnedFd> {
+/// A detached copy of what the host has at `path`, with those attributes, its owners as the user namespace maps them
+/// (and those of the mounts below, if so).
+pub(super) fn clone_host(
+    path: &Path,
+    recursive: bool,
+    with: &Attributes,
+    id_map: Option<(&OwnedFd, bool)>,
+) -> Result<OwnedFd> {
     let tree = clone_tree(AT_FDCWD, path, recursive).context("open_tree")?;
+    if let Some((namespace, recursive)) = id_map {
+        map_ids(&tree, namespace, recursive).map_err(|e| match e {
+            Errno::EINVAL => {
+                anyhow!("mount_setattr: {e}: a filesystem here can't map ids, or they are mapped already")
+            }
+            e => anyhow!("mount_setattr: {e}"),
+        })?;
+    }
     change(tree.as_fd(), with)?;
     Ok(tree)
 }

@@ -58,7 +58,7 @@ pub(super) fn make(root: &Root, path: &ContainerPath, node: &Node) -> Result<()>
 /// The host's own node of that path, once it is sure to be that device.
 pub(super) fn bind(root: &Root, path: &ContainerPath, node: &Node) -> Result<()> {
     let host = Path::new(path.as_str());
-    let copy = mounts::clone_host(host, false, &Attributes::default())?;
+    let copy = mounts::clone_host(host, false, &Attributes::default(), None)?;
     if !is(&fstat(&copy).context("fstat")?, node) {
         bail!("the host's {path} is another device");
     }

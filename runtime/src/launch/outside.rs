@@ -117,8 +117,14 @@ impl<'a> Host<'a> {
                 self.handles[slot.0] = Some(namespace);
                 Ok(())
             }
-            Outside::CloneTree { source, recursive, attributes, slot, .. } => {
-                self.handles[slot.0] = Some(mounts::clone_host(source, *recursive, attributes)?);
+            Outside::MakeIdMap { uids, gids, slot } => {
+                self.handles[slot.0] = Some(id_maps::namespace(uids, gids)?);
+                Ok(())
+            }
+            Outside::CloneTree { source, recursive, attributes, id_map, slot, .. } => {
+                let map =
+                    id_map.as_ref().and_then(|map| Some((self.handles[map.slot.0].as_ref()?, map.recursive)));
+                self.handles[slot.0] = Some(mounts::clone_host(source, *recursive, attributes, map)?);
                 Ok(())
             }
             Outside::OffsetClocks { offsets } => offset_clocks(offsets),

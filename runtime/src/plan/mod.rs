@@ -12,6 +12,7 @@ mod attributes;
 mod cgroup;
 mod devices;
 pub mod hooks;
+mod id_maps;
 mod identity;
 pub mod known;
 mod labels;
@@ -33,7 +34,7 @@ use crate::facts::Facts;
 use crate::spec::{NamespaceKind, Process, Resources, Spec};
 use namespaces::Namespaces;
 use path::ContainerPath;
-use step::{Inside, Mark, Outside, Slot, Spawn};
+use step::{IdMap, Inside, Mark, Outside, Slot, Spawn};
 use systemd::Scope;
 
 /// Where the container's terminal goes, if it has one.
@@ -261,13 +262,16 @@ impl Draft<'_> {
         source: PathBuf,
         recursive: bool,
         attributes: Attributes,
+        id_map: Option<IdMap>,
         property: String,
     ) -> Slot {
         let slot = self.slot();
-        if self.facts.rootless || (self.scope.is_some() && self.cgroup_dirs.contains(&source)) {
+        if id_map.is_none()
+            && (self.facts.rootless || (self.scope.is_some() && self.cgroup_dirs.contains(&source)))
+        {
             self.inside.push(Inside::CloneTree { source, recursive, attributes, slot, property });
         } else {
-            self.before.push(Outside::CloneTree { source, recursive, attributes, slot, property });
+            self.before.push(Outside::CloneTree { source, recursive, attributes, id_map, slot, property });
         }
         slot
     }

@@ -6,9 +6,9 @@ use anyhow::{Result, bail};
 
 use super::Draft;
 use super::attributes::{Attributes, Propagation};
-use super::labels;
 use super::path::ContainerPath;
-use super::step::{Inside, Parameter, Slot};
+use super::step::{IdMap, Inside, Parameter, Slot};
+use super::{id_maps, labels};
 use crate::facts::{Hierarchy, Version};
 use crate::spec::{Mount, NamespaceKind};
 
@@ -19,6 +19,8 @@ struct Options {
     /// Some(recursive) for `bind` and `rbind`.
     bind: Option<bool>,
     remount: bool,
+    /// Some(recursive) for `idmap` and `ridmap`.
+    id_map: Option<bool>,
     copy_up: bool,
     parameters: Vec<Parameter>,
 }
@@ -33,17 +35,18 @@ const PSEUDO: &[&str] = &["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup"
 
 /// Options that mean more than an attribute, and those two kinds.
 pub(super) const OPTIONS: [&[&str]; 3] =
-    [&["bind", "rbind", "remount", "tmpcopyup"], SUPERBLOCK, SAYS_NOTHING];
+    [&["bind", "rbind", "remount", "idmap", "ridmap", "tmpcopyup"], SUPERBLOCK, SAYS_NOTHING];
 
 fn options(mount: &Mount<'_>, at: &str) -> Result<Options> {
     let mut o = Options::default();
-    for (n, option) in mount.options.iter().enumerate() {
+    for option in &mount.options {
         match &**option {
             "bind" => o.bind = Some(false),
             "rbind" => o.bind = Some(true),
             "remount" => o.remount = true,
             "tmpcopyup" => o.copy_up = true,
-            "idmap" | "ridmap" => bail!("{at}.options[{n}]: id-mapped mounts are not part of this version"),
+            "idmap" => o.id_map = Some(false),
+            "ridmap" => o.id_map = Some(true),
             word if SAYS_NOTHING.contains(&word) => {}
             word if SUPERBLOCK.contains(&word) => o.parameters.push(Parameter::Flag(word.to_owned())),
             word if o.attributes.take(word) => {}
@@ -70,10 +73,9 @@ pub(super) fn mounts(draft: &mut Draft<'_>) -> Result<()> {
         if mount.destination.is_empty() {
             bail!("{at}.destination: missing");
         }
-        if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-            bail!("{at}.uidMappings: id-mapped mounts are not part of this version");
-        }
         let options = options(mount, &at)?;
+        let is_bind = options.bind.is_some() && !options.remount;
+        let id_map = id_maps::of_mount(draft, mount, options.id_map, is_bind, &at)?;
         let target = ContainerPath::new(&mount.destination);
         if target.as_str() == "/" && !options.remount {
             bail!("{at}.destination: \"/\" would hide root.path; use root.path for the root filesystem");
@@ -84,7 +86,9 @@ pub(super) fn mounts(draft: &mut Draft<'_>) -> Result<()> {
                 attributes: options.attributes,
                 property: at,
             }),
-            (_, Some(recursive)) => bind(draft, mount, target, options.attributes, recursive, at)?,
+            (_, Some(recursive)) => {
+                bind(draft, mount, target, options.attributes, recursive, id_map, at)?;
+            }
             ("cgroup" | "cgroup2", None) => cgroup(draft, target, options)?,
             ("sysfs", None)
                 if draft.namespaces.has_user() && !draft.namespaces.has(NamespaceKind::Network) =>
@@ -141,6 +145,7 @@ fn bind(
     target: ContainerPath,
     mut attributes: Attributes,
     recursive: bool,
+    id_map: Option<IdMap>,
     at: String,
 ) -> Result<()> {
     if mount.source.is_empty() {
@@ -150,7 +155,7 @@ fn bind(
         draft.bound_dev = true;
     }
     let source = draft.bundle.join(&*mount.source);
-    let slot = clone_tree(draft, &source, recursive, &mut attributes, format!("{at}.source"));
+    let slot = clone_tree(draft, &source, recursive, &mut attributes, id_map, format!("{at}.source"));
     draft.inside.push(Inside::Bind { slot, source, target, property: at });
     Ok(())
 }
@@ -160,6 +165,7 @@ fn clone_tree(
     source: &Path,
     recursive: bool,
     attributes: &mut Attributes,
+    id_map: Option<IdMap>,
     property: String,
 ) -> Slot {
     // The copy is made in the host's mount namespace, so it would stay a peer of a shared source. As a slave it
@@ -167,7 +173,7 @@ fn clone_tree(
     if attributes.propagation.is_empty() {
         attributes.propagation.push((Propagation::Slave, true));
     }
-    draft.clone_tree(source.to_owned(), recursive, attributes.clone(), property)
+    draft.clone_tree(source.to_owned(), recursive, attributes.clone(), id_map, property)
 }
 
 /// `cgroup` shows the container's own cgroups: one v2 mount, or a tmpfs with one mount a hierarchy, as on the host.
@@ -223,7 +229,7 @@ fn cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut options: Options) ->
 /// A sysfs shows the network namespace, and mounting one takes rights over it: a user namespace without a network of
 /// its own gets the host's (crun does the same).
 fn host_sysfs(draft: &mut Draft<'_>, target: ContainerPath, mut attributes: Attributes, at: String) {
-    let slot = clone_tree(draft, Path::new("/sys"), true, &mut attributes, at.clone());
+    let slot = clone_tree(draft, Path::new("/sys"), true, &mut attributes, None, at.clone());
     draft.inside.push(Inside::Bind { slot, source: "/sys".into(), target, property: at });
 }
 
@@ -249,7 +255,7 @@ fn foreign_cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut attributes: 
     // hierarchies has others than the `relatime` that every config asks of its cgroup mount.
     attributes.leave_access_times();
     let source = Path::new("/sys/fs/cgroup");
-    let slot = clone_tree(draft, source, true, &mut attributes, String::new());
+    let slot = clone_tree(draft, source, true, &mut attributes, None, String::new());
     draft.inside.push(Inside::Bind { slot, source: source.to_owned(), target, property: String::new() });
 }
 
@@ -266,7 +272,7 @@ fn own_cgroup(
         // Without a cgroup namespace the root of a fresh mount would be the host's: bind the container's own group.
         // So would v2's, but there runc and crun show the host's tree, and engines rely on it.
         let mut attributes = attributes.clone();
-        let slot = clone_tree(draft, dir, true, &mut attributes, String::new());
+        let slot = clone_tree(draft, dir, true, &mut attributes, None, String::new());
         draft.inside.push(Inside::Bind { slot, source: dir.to_owned(), target, property: String::new() });
         return;
     }

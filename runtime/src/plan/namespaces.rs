@@ -71,8 +71,20 @@ impl Namespaces {
     }
 }
 
-fn ranges(mappings: &[IdMapping<'_>]) -> Vec<IdRange> {
+pub(super) fn ranges(mappings: &[IdMapping<'_>]) -> Vec<IdRange> {
     mappings.iter().map(|m| IdRange { inside: m.container_id, outside: m.host_id, size: m.size }).collect()
+}
+
+/// What no kernel takes as a map.
+pub(super) fn check_ranges(ranges: &[IdRange], at: &str) -> Result<()> {
+    // user_namespaces(7): at most 340 lines since Linux 4.15.
+    if ranges.len() > 340 {
+        bail!("{at}: {} ranges, and the kernel takes at most 340", ranges.len());
+    }
+    if let Some(n) = ranges.iter().position(|r| r.size == 0) {
+        bail!("{at}[{n}].size: 0, expected at least 1");
+    }
+    Ok(())
 }
 
 fn kinds(linux: &Linux<'_>) -> Result<Namespaces> {
@@ -115,13 +127,7 @@ pub(super) fn namespaces(spec: &Spec<'_>) -> Result<Namespaces> {
         if found.makes(User) && ranges.is_empty() {
             bail!("linux.{name}: missing; a new user namespace needs a mapping");
         }
-        // user_namespaces(7): at most 340 lines since Linux 4.15.
-        if ranges.len() > 340 {
-            bail!("linux.{name}: {} ranges, and the kernel takes at most 340", ranges.len());
-        }
-        if let Some(n) = ranges.iter().position(|r| r.size == 0) {
-            bail!("linux.{name}[{n}].size: 0, expected at least 1");
-        }
+        check_ranges(ranges, &format!("linux.{name}"))?;
     }
     if !found.has(Uts) {
         for (name, value) in [("hostname", &spec.hostname), ("domainname", &spec.domainname)] {

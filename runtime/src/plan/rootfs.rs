@@ -33,7 +33,7 @@ pub(super) fn attach(draft: &mut Draft<'_>) {
     }
     // As a slave it sees what the host mounts below it, and tells nothing back.
     let attributes = Attributes::propagating(Propagation::Slave, true);
-    let slot = draft.clone_tree(source.clone(), true, attributes, "root.path".to_owned());
+    let slot = draft.clone_tree(source.clone(), true, attributes, None, "root.path".to_owned());
     draft.inside.push(Inside::AttachRoot { slot, source });
 }
 

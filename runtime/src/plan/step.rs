@@ -9,7 +9,7 @@ use serde::Serialize;
 mod parts;
 
 pub use parts::{
-    Entry, Hook, HookKind, IdRange, IfMissing, Mapper, Mark, MemoryPolicy, Node, NodeKind, Numbers,
+    Entry, Hook, HookKind, IdMap, IdRange, IfMissing, Mapper, Mark, MemoryPolicy, Node, NodeKind, Numbers,
     Parameter, Scheduler, Slot,
 };
 
@@ -85,11 +85,18 @@ pub enum Outside {
         path: PathBuf,
         slot: Slot,
     },
+    /// A user namespace for its map only: nobody lives in it.
+    MakeIdMap {
+        uids: Vec<IdRange>,
+        gids: Vec<IdRange>,
+        slot: Slot,
+    },
     /// A detached copy of a mount (or of a tree of them), to be attached inside.
     CloneTree {
         source: PathBuf,
         recursive: bool,
         attributes: Attributes,
+        id_map: Option<IdMap>,
         slot: Slot,
         property: String,
     },

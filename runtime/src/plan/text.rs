@@ -7,7 +7,7 @@ use super::attributes::Attributes;
 use super::identity::{Credentials, Named};
 use super::namespaces::name;
 use super::seccomp::Filter;
-use super::step::{Entry, Hook, IdRange, Inside, Mapper, Node, NodeKind, Outside, Spawn};
+use super::step::{Entry, Hook, IdMap, IdRange, Inside, Mapper, Node, NodeKind, Outside, Spawn};
 
 fn plural(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
@@ -55,8 +55,16 @@ impl Display for Outside {
             Outside::OpenNamespace { kind, path, .. } => {
                 write!(f, "open {} namespace {}", name(*kind), path.display())
             }
-            Outside::CloneTree { source, recursive, attributes, .. } => {
-                copy(f, source, *recursive, attributes)
+            Outside::MakeIdMap { uids, gids, .. } => {
+                write!(f, "make a map of users {}, groups {}", ids(uids), ids(gids))
+            }
+            Outside::CloneTree { source, recursive, attributes, id_map, .. } => {
+                copy(f, source, *recursive, attributes)?;
+                match id_map {
+                    Some(IdMap { recursive: true, .. }) => f.write_str(" with mapped ids, all of them"),
+                    Some(_) => f.write_str(" with mapped ids"),
+                    None => Ok(()),
+                }
             }
             Outside::OffsetClocks { offsets } => {
                 f.write_str("make a time namespace")?;

@@ -14,6 +14,7 @@ const FSCONFIG_CMD_CREATE: u32 = 6;
 const FSOPEN_CLOEXEC: u32 = 1;
 const FSMOUNT_CLOEXEC: u32 = 1;
 const OPEN_TREE_CLONE: libc::c_uint = 1;
+const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
 const MOVE_MOUNT_F_EMPTY_PATH: u32 = 0x4;
 const MOVE_MOUNT_T_EMPTY_PATH: u32 = 0x40;
 
@@ -103,11 +104,22 @@ pub fn set_attributes(
     recursive: bool,
 ) -> Result<(), Errno> {
     let attr = libc::mount_attr { attr_set: set, attr_clr: clear, propagation, userns_fd: 0 };
+    set_attr(mount.as_fd(), &attr, recursive)
+}
+
+/// Has a detached mount show owners as the user namespace maps them (MOUNT_ATTR_IDMAP, Linux 5.12).
+pub fn map_ids(mount: impl AsFd, namespace: impl AsFd, recursive: bool) -> Result<(), Errno> {
+    let userns_fd = namespace.as_fd().as_raw_fd() as u64;
+    let attr = libc::mount_attr { attr_set: MOUNT_ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd };
+    set_attr(mount.as_fd(), &attr, recursive)
+}
+
+fn set_attr(mount: BorrowedFd<'_>, attr: &libc::mount_attr, recursive: bool) -> Result<(), Errno> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
-    let fd = mount.as_fd().as_raw_fd();
+    let fd = mount.as_raw_fd();
     // SAFETY: an empty C string, and a struct of the size that is told.
     let done = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &raw const attr, size_of_val(&attr))
+        libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &raw const *attr, size_of_val(attr))
     };
     Errno::result(done).map(drop)
 }

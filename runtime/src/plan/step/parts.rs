@@ -98,6 +98,14 @@ impl fmt::Display for IdRange {
     }
 }
 
+/// How a mount shows owners: as the user namespace in `slot` maps them (MOUNT_ATTR_IDMAP, Linux 5.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "said above")]
+pub struct IdMap {
+    pub slot: Slot,
+    pub recursive: bool,
+}
+
 /// Who writes the id maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
