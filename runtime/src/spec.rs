@@ -127,7 +127,7 @@ document! {
         gid_mappings: Vec<IdMapping<'a>>,
         time_offsets: Map<'a, TimeOffset<'a>>,
         devices: Vec<Device<'a>>,
-        net_devices: Option<Present>,
+        net_devices: Option<Map<'a, NetDevice<'a>>>,
         cgroups_path: Str<'a>,
         resources: Resources<'a>,
         sysctl: Map<'a, Str<'a>>,
@@ -163,6 +163,9 @@ document! {
         uid: Option<u32>,
         gid: Option<u32>,
     }
+
+    /// config-linux.md#network-devices
+    NetDevice { name: Str<'a> }
 
     /// config-linux.md#control-groups
     Resources {

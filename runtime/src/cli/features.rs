@@ -47,7 +47,7 @@ pub(super) fn run(context: &Context, _: Features) -> Result<ExitCode> {
             "intelRdt": { "enabled": false },
             "memoryPolicy": memory_policy(),
             "mountExtensions": { "idmap": { "enabled": probe::can_map_mount_ids() == Some(true) } },
-            "netDevices": { "enabled": false },
+            "netDevices": { "enabled": !facts.rootless },
         },
         "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
         "annotations": { "io.ampoule.version": env!("CARGO_PKG_VERSION") },

@@ -5,6 +5,7 @@
 //!   ───────                                         ────
 //!   clone3 ────────────────────────────────────▶    plays `inside`
 //!   maps ids                    IdsMapped     ──▶    (with a new user namespace)
+//!   moves network devices       DevicesMoved ──▶    (with linux.netDevices)
 //!   has systemd move it         Attached      ──▶    (with a scope)
 //!                           ◀── Console + master     (with a terminal)
 //!                           ◀── HooksDue             (with hooks)

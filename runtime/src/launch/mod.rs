@@ -12,6 +12,7 @@ pub mod hooks;
 mod id_maps;
 mod inside;
 mod mounts;
+mod net_devices;
 mod nodes;
 mod outside;
 pub mod passing;

@@ -14,7 +14,7 @@ use super::Gate;
 use super::channel::{Channel, Message};
 use super::procfs::Procfs;
 use super::spawn::flag;
-use super::{cgroup, foreground, hooks, id_maps, inside, mounts, passing};
+use super::{cgroup, foreground, hooks, id_maps, inside, mounts, net_devices, passing};
 use crate::container::gate;
 use crate::container::record::Record;
 use crate::container::systemd;
@@ -133,6 +133,16 @@ impl<'a> Host<'a> {
                 let own = File::open(&path).with_context(|| format!("open {path}"))?;
                 setns(own, flag(*kind)).context("setns")
             }),
+            Outside::MoveDevice { device, name, namespace } => {
+                let theirs = match namespace {
+                    Some(slot) => self.handles[slot.0].as_ref().map(OwnedFd::try_clone).transpose()?,
+                    None => {
+                        Some(File::open(format!("/proc/{}/ns/net", there(peer)?.pid)).context("open")?.into())
+                    }
+                };
+                let theirs = theirs.context("its handle was never opened")?;
+                net_devices::move_into(&theirs, device, name.as_deref())
+            }
             Outside::RunOn { cpus } => sys::scheduling::run_on(&cpus.words).context("sched_setaffinity"),
             Outside::OomScore { value } => {
                 let path = format!("{}/oom_score_adj", there(peer)?.pid);

@@ -18,6 +18,7 @@ pub mod known;
 mod labels;
 mod mounts;
 pub(crate) mod namespaces;
+mod net_devices;
 mod order;
 pub mod path;
 mod rootfs;
@@ -196,9 +197,7 @@ pub fn update(
 /// less confined, or runs otherwise, than its author asked for.
 fn refuse_what_is_missing_here(spec: &Spec<'_>) -> Result<()> {
     let linux = &spec.linux;
-    for (name, given) in
-        [("linux.netDevices", linux.net_devices.is_some()), ("linux.intelRdt", linux.intel_rdt.is_some())]
-    {
+    for (name, given) in [("linux.intelRdt", linux.intel_rdt.is_some())] {
         if given {
             bail!("{name}: not part of this version; take it out of config.json to run without it");
         }

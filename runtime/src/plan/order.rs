@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::step::{Inside, Mark, Outside};
 use super::{
-    Console, Draft, Driver, ExecRequest, cgroup, hooks, identity, labels, mounts, namespaces, rootfs, scheduling, seccomp, systemd,
+    Console, Draft, Driver, ExecRequest, cgroup, hooks, identity, labels, mounts, namespaces, net_devices, rootfs, scheduling, seccomp, systemd,
 };
 use crate::spec::NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Time, User};
 use crate::spec::Process;
@@ -28,6 +28,11 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     let owner = d.own_cgroup(); //                         so that a user namespace's root may divide its own group
     if scoped { &mut cgroups.after } else { &mut d.before }.extend(owner);
     let joins = d.open_namespaces(); //                    while their paths still mean what the caller meant
+    let network = joins.iter().find_map(|join| match join {
+        Inside::Join { kind: Network, slot } => Some(*slot),
+        _ => None,
+    });
+    let moves = net_devices::devices(d, network)?; //      into a joined namespace at once
 
     // ── Inside, from the first instruction ──────────────────────────────────────────────────────────────────
     let moved = scoped || !cgroups.enter.is_empty();
@@ -50,6 +55,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     if d.namespaces.makes(Network) {
         d.inside.push(Inside::LoopbackUp); //              as every runtime does: programs count on localhost
     }
+    net_devices::await_them(d, &moves); //                 whom sysctls and hooks may name
     d.names(); //                                          hostname and domainname
     d.inside.extend(sysctls.into_iter().map(|(key, value)| Inside::Sysctl { key, value }));
     if d.namespaces.makes(Cgroup) && moved {
@@ -101,6 +107,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     if d.namespaces.makes(User) {
         d.after.push(Outside::Tell { mark: Mark::IdsMapped });
     }
+    d.after.extend(moves); //                              into the new one, once it is there
     d.after.extend(cgroups.after); //                      while the child makes its mounts
     if scoped {
         d.after.push(Outside::Tell { mark: Mark::Attached });

@@ -111,6 +111,12 @@ pub enum Outside {
     OomScore {
         value: i32,
     },
+    /// `namespace`: one that is joined; otherwise the new process's.
+    MoveDevice {
+        device: String,
+        name: Option<String>,
+        namespace: Option<Slot>,
+    },
     /// The runtime itself, and who is born from it.
     RunOn {
         cpus: Numbers,

@@ -74,6 +74,10 @@ impl Display for Outside {
                 let kinds: Vec<_> = kinds.iter().map(|k| name(*k)).collect();
                 write!(f, "have no one else born into the {} namespace", kinds.join(" and "))
             }
+            Outside::MoveDevice { device, name, .. } => {
+                write!(f, "move the network device {device} into the container")?;
+                name.iter().try_for_each(|name| write!(f, " as {name}"))
+            }
             Outside::RunOn { cpus } => write!(f, "run on processors {}", cpus.text),
             Outside::OomScore { value } => write!(f, "set its oom_score_adj {value}"),
             Outside::MapIds { uids, gids, by } => {
@@ -268,6 +272,7 @@ impl Outside {
             Outside::LimitDevices { .. } => "linux.resources.devices",
             Outside::OpenNamespace { .. } => "linux.namespaces",
             Outside::OffsetClocks { .. } => "linux.timeOffsets",
+            Outside::MoveDevice { .. } => "linux.netDevices",
             Outside::RunOn { .. } => "process.execCPUAffinity.initial",
             Outside::OomScore { .. } => "process.oomScoreAdj",
             Outside::MapIds { .. } => "linux.uidMappings",

@@ -18,8 +18,10 @@ pub enum Mark {
     Born = 9,
     /// Parent to child: the id maps are written.
     IdsMapped = 1,
+    /// Parent to child: the host's network devices are there.
+    DevicesMoved = 10,
     /// Child to parent: the namespaces and mounts stand, the root is not yet pivoted.
-    HooksDue,
+    HooksDue = 2,
     /// Parent to child: every limit holds, and the host's hooks ran.
     HooksRan,
     /// Child to parent: carries the master end of the terminal.
@@ -37,6 +39,7 @@ impl fmt::Display for Mark {
         f.write_str(match self {
             Mark::Born => "its birth",
             Mark::IdsMapped => "the id maps",
+            Mark::DevicesMoved => "the network devices",
             Mark::HooksDue => "the moment for hooks",
             Mark::HooksRan => "the host's hooks",
             Mark::Console => "the terminal",
