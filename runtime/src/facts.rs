@@ -6,7 +6,11 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, FsType, statfs};
 
 use crate::sys::kernfs;
 
+/// Where the kernel has a place for the resctrl filesystem.
+pub const RESCTRL: &str = "/sys/fs/resctrl";
+
 /// linux/magic.h
+const RESCTRL_MAGIC: FsType = FsType(0x0765_5821);
 const SELINUX_MAGIC: FsType = FsType(libc::SELINUX_MAGIC as _);
 
 /// What a plan may depend on besides config.json.
@@ -24,6 +28,8 @@ pub struct Facts {
     pub egid: u32,
     /// Without rights over the host: what root does there is done inside, by a helper, or left out.
     pub rootless: bool,
+    /// Whether [`RESCTRL`] is mounted.
+    pub resctrl: bool,
     /// Whether AppArmor is on.
     pub apparmor: bool,
     /// Whether SELinux is on.
@@ -164,6 +170,7 @@ pub fn ourselves(rootless: Option<bool>) -> Facts {
         capabilities: held.iter().fold(0, |mask, cap| mask | cap.bitmask()),
         euid: nix::unistd::geteuid().as_raw(),
         egid: nix::unistd::getegid().as_raw(),
+        resctrl: statfs(RESCTRL).is_ok_and(|s| s.filesystem_type() == RESCTRL_MAGIC),
         apparmor: read("/sys/module/apparmor/parameters/enabled").starts_with('Y'),
         selinux: statfs("/sys/fs/selinux").is_ok_and(|s| s.filesystem_type() == SELINUX_MAGIC),
         rootless: rootless.unwrap_or(!held.contains(&caps::Capability::CAP_SYS_ADMIN)),

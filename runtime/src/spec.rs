@@ -7,7 +7,7 @@
 mod values;
 mod whereabouts;
 
-use serde::de::{Deserialize as De, Deserializer, IgnoredAny};
+use serde::de::{Deserialize as De, Deserializer};
 use serde::{Deserialize, Serialize};
 
 pub use values::{Map, Str};
@@ -36,16 +36,6 @@ mod scheduling;
 mod seccomp;
 pub use scheduling::{ExecCpuAffinity, IoPriority, MemoryPolicy, Personality, Scheduler};
 pub use seccomp::{ArgumentTest, Seccomp, SyscallRule};
-
-/// A property that this version does not carry out: its presence is known, its contents are not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Present(pub bool);
-
-impl<'de> De<'de> for Present {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(d).map(|_| Present(true))
-    }
-}
 
 document! {
     /// The whole document (config.md).
@@ -136,7 +126,7 @@ document! {
         masked_paths: Vec<Str<'a>>,
         readonly_paths: Vec<Str<'a>>,
         mount_label: Str<'a>,
-        intel_rdt: Option<Present>,
+        intel_rdt: Option<IntelRdt<'a>>,
         memory_policy: Option<MemoryPolicy<'a>>,
         personality: Option<Personality<'a>>,
     }
@@ -166,6 +156,16 @@ document! {
 
     /// config-linux.md#network-devices
     NetDevice { name: Str<'a> }
+
+    /// config-linux.md#intelrdt
+    IntelRdt {
+        #[serde(rename = "closID")]
+        clos_id: Str<'a>,
+        schemata: Vec<Str<'a>>,
+        l3_cache_schema: Str<'a>,
+        mem_bw_schema: Str<'a>,
+        enable_monitoring: bool,
+    }
 
     /// config-linux.md#control-groups
     Resources {

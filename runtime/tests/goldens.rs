@@ -17,7 +17,14 @@ fn folder() -> PathBuf {
 }
 
 fn root(cgroups: Layout) -> Facts {
-    Facts { cgroups, capabilities: u64::MAX, apparmor: true, selinux: true, ..Facts::default() }
+    Facts {
+        cgroups,
+        capabilities: u64::MAX,
+        apparmor: true,
+        resctrl: true,
+        selinux: true,
+        ..Facts::default()
+    }
 }
 
 fn user(foreign: Layout) -> Facts {

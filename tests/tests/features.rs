@@ -1,6 +1,6 @@
 //! `features`: says what works here, and only that.
 
-use ampoule_tests::{Bundle, Container, ampoule_only};
+use ampoule_tests::{Bundle, Container, ampoule_only, require};
 use serde_json::{Value, json};
 
 const WHY: &str = "each runtime has features of its own";
@@ -85,4 +85,18 @@ fn what_is_off_is_refused_and_what_is_on_is_not() {
         }
     }
     assert_eq!(features["linux"]["seccomp"]["enabled"], true);
+}
+
+#[test]
+fn without_a_resctrl_filesystem_intel_rdt_is_refused() {
+    ampoule_only!(WHY);
+    let off = features()["linux"]["intelRdt"]["enabled"] == false;
+    require!(off, "a host without resctrl", named "with one, what is planned is carried out");
+    let refused = |rdt: Value, said: &str| {
+        let container = Container::of(Bundle::asking(&["cwd"]).with(|c| c["linux"]["intelRdt"] = rdt));
+        container.run().fails().saying(said);
+        assert_eq!(container.leftovers(), [""; 0]);
+    };
+    refused(json!({ "closID": "guaranteed" }), "linux.intelRdt: there is no resctrl filesystem");
+    refused(json!({ "closID": "../up" }), "linux.intelRdt.closID: \"../up\"");
 }

@@ -44,7 +44,7 @@ pub(super) fn run(context: &Context, _: Features) -> Result<ExitCode> {
             "seccomp": seccomp(),
             "apparmor": { "enabled": facts.apparmor },
             "selinux": { "enabled": facts.selinux },
-            "intelRdt": { "enabled": false },
+            "intelRdt": { "enabled": facts.resctrl, "schemata": facts.resctrl, "monitoring": facts.resctrl },
             "memoryPolicy": memory_policy(),
             "mountExtensions": { "idmap": { "enabled": probe::can_map_mount_ids() == Some(true) } },
             "netDevices": { "enabled": !facts.rootless },

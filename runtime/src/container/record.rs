@@ -30,6 +30,9 @@ pub struct Record {
     pub cgroups: Vec<PathBuf>,
     /// The one of them that is in the v2 hierarchy.
     pub cgroup2: Option<PathBuf>,
+    /// Its own groups of the resctrl filesystem, each before the one that it is in.
+    #[serde(default)]
+    pub rdt_groups: Vec<PathBuf>,
     /// Whether its processes have a session keyring of the container's.
     pub keyring: bool,
     /// The unit that systemd keeps for them.

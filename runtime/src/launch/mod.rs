@@ -18,6 +18,7 @@ mod outside;
 pub mod passing;
 mod procfs;
 mod program;
+mod resctrl;
 mod root;
 mod spawn;
 mod terminal;

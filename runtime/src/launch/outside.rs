@@ -14,7 +14,7 @@ use super::Gate;
 use super::channel::{Channel, Message};
 use super::procfs::Procfs;
 use super::spawn::flag;
-use super::{cgroup, foreground, hooks, id_maps, inside, mounts, net_devices, passing};
+use super::{cgroup, foreground, hooks, id_maps, inside, mounts, net_devices, passing, resctrl};
 use crate::container::gate;
 use crate::container::record::Record;
 use crate::container::systemd;
@@ -143,6 +143,8 @@ impl<'a> Host<'a> {
                 let theirs = theirs.context("its handle was never opened")?;
                 net_devices::move_into(&theirs, device, name.as_deref())
             }
+            Outside::RdtGroup { dir, schemata, shared } => resctrl::group(dir, schemata, *shared),
+            Outside::EnterRdtGroup { dir } => resctrl::enter(dir, there(peer)?.pid),
             Outside::RunOn { cpus } => sys::scheduling::run_on(&cpus.words).context("sched_setaffinity"),
             Outside::OomScore { value } => {
                 let path = format!("{}/oom_score_adj", there(peer)?.pid);

@@ -102,6 +102,7 @@ fn record(wanted: &Wanted<'_>, bundle: &Bundle, spec: &Spec<'_>, plan: &Plan, ow
         owner,
         annotations: spec.annotations.0.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
         cgroups: plan.cgroups.clone(),
+        rdt_groups: plan.rdt_groups.clone(),
         cgroup2: cgroup2(plan),
         keyring: !wanted.options.no_new_keyring,
         scope: plan.scope.clone(),

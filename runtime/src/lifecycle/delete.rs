@@ -98,6 +98,12 @@ pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
         stop_scope(scope, &group, log);
     }
     group.remove().context("remove its cgroups")?;
+    for dir in &record.rdt_groups {
+        match std::fs::remove_dir(dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => bail!("rmdir {}: {e}", dir.display()),
+            _ => {}
+        }
+    }
     // runtime.md#lifecycle: the container is gone, and whatever a hook says now, it stays gone.
     let state = record.hook_state(Status::Stopped.name(), 0);
     for hook in &record.poststop {

@@ -14,6 +14,7 @@ mod devices;
 pub mod hooks;
 mod id_maps;
 mod identity;
+mod intel_rdt;
 pub mod known;
 mod labels;
 mod mounts;
@@ -87,6 +88,8 @@ pub struct Plan {
     pub inside: Vec<Inside>,
     /// The container's cgroup in every hierarchy, for the record: `delete` removes them.
     pub cgroups: Vec<PathBuf>,
+    /// The resctrl groups that are the container's alone, likewise.
+    pub rdt_groups: Vec<PathBuf>,
     /// For the record, too: `delete` stops it.
     pub scope: Option<Scope>,
     /// What was left out because the spec says to warn rather than to fail.
@@ -116,6 +119,7 @@ struct Draft<'a> {
     options: &'a Options,
     namespaces: Namespaces,
     cgroup_dirs: Vec<PathBuf>,
+    rdt_groups: Vec<PathBuf>,
     scope: Option<Scope>,
     before: Vec<Outside>,
     spawn: Spawn,
@@ -155,7 +159,6 @@ pub struct ExecRequest<'a> {
 pub fn create(request: &Request<'_>) -> Result<Plan> {
     let &Request { id, bundle, spec, facts, options } = request;
     let Some(process) = &spec.process else { bail!("process: missing") };
-    refuse_what_is_missing_here(spec)?;
     let Some(root) = spec.root.as_ref().filter(|r| !r.path.is_empty()) else { bail!("root.path: missing") };
     let mut draft = Draft::new(id, spec, facts, options)?;
     draft.bundle = bundle;
@@ -171,7 +174,6 @@ pub fn create(request: &Request<'_>) -> Result<Plan> {
 /// As those of [`create`].
 pub fn exec(request: &ExecRequest<'_>) -> Result<Plan> {
     let &ExecRequest { id, spec, process, facts, options, .. } = request;
-    refuse_what_is_missing_here(spec)?;
     let mut draft = Draft::new(id, spec, facts, options)?;
     draft.rootfs = request.rootfs.to_owned();
     order::check_process(&draft, process)?;
@@ -193,18 +195,6 @@ pub fn update(
     Ok(Plan { before, warnings, ..Plan::default() })
 }
 
-/// Properties that this version knows and cannot carry out. Leaving one out silently would be a container that is
-/// less confined, or runs otherwise, than its author asked for.
-fn refuse_what_is_missing_here(spec: &Spec<'_>) -> Result<()> {
-    let linux = &spec.linux;
-    for (name, given) in [("linux.intelRdt", linux.intel_rdt.is_some())] {
-        if given {
-            bail!("{name}: not part of this version; take it out of config.json to run without it");
-        }
-    }
-    Ok(())
-}
-
 impl<'a> Draft<'a> {
     fn new(id: &'a str, spec: &'a Spec<'a>, facts: &'a Facts, options: &'a Options) -> Result<Self> {
         Ok(Draft {
@@ -216,6 +206,7 @@ impl<'a> Draft<'a> {
             options,
             namespaces: namespaces::namespaces(spec)?,
             cgroup_dirs: Vec::new(),
+            rdt_groups: Vec::new(),
             scope: None,
             before: Vec::new(),
             spawn: Spawn::default(),
@@ -236,6 +227,7 @@ impl<'a> Draft<'a> {
             after: self.after,
             inside: self.inside,
             cgroups: self.cgroup_dirs,
+            rdt_groups: self.rdt_groups,
             scope: self.scope,
             warnings: self.warnings,
             slots: self.slots,

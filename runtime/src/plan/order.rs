@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 
 use super::step::{Inside, Mark, Outside};
 use super::{
-    Console, Draft, Driver, ExecRequest, cgroup, hooks, identity, labels, mounts, namespaces, net_devices, rootfs, scheduling, seccomp, systemd,
+    Console, Draft, Driver, ExecRequest, cgroup, hooks, identity, intel_rdt, labels, mounts, namespaces,
+    net_devices, rootfs, scheduling, seccomp, systemd,
 };
 use crate::spec::NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Time, User};
 use crate::spec::Process;
@@ -25,6 +26,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     (d.cgroup_dirs, d.scope) = (cgroups.dirs, cgroups.scope);
     d.before.extend(cgroups.before);
     d.warnings.extend(cgroups.warnings);
+    let rdt = intel_rdt::intel_rdt(d)?;
     let owner = d.own_cgroup(); //                         so that a user namespace's root may divide its own group
     if scoped { &mut cgroups.after } else { &mut d.before }.extend(owner);
     let joins = d.open_namespaces(); //                    while their paths still mean what the caller meant
@@ -108,6 +110,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
         d.after.push(Outside::Tell { mark: Mark::IdsMapped });
     }
     d.after.extend(moves); //                              into the new one, once it is there
+    d.after.extend(rdt);
     d.after.extend(cgroups.after); //                      while the child makes its mounts
     if scoped {
         d.after.push(Outside::Tell { mark: Mark::Attached });
@@ -159,6 +162,7 @@ pub(super) fn exec(d: &mut Draft<'_>, request: &ExecRequest<'_>) -> Result<()> {
     d.inside.extend(d.exec.take());
 
     identity::oom_score(d, process)?;
+    d.after.extend(intel_rdt::enter(d));
     hear_console(d, process);
     d.after.extend(listener);
     d.after.push(Outside::Hear { mark: Mark::Ready });

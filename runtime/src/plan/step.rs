@@ -111,6 +111,15 @@ pub enum Outside {
     OomScore {
         value: i32,
     },
+    /// `shared`: a class of service, which other containers may be in.
+    RdtGroup {
+        dir: PathBuf,
+        schemata: Vec<String>,
+        shared: bool,
+    },
+    EnterRdtGroup {
+        dir: PathBuf,
+    },
     /// `namespace`: one that is joined; otherwise the new process's.
     MoveDevice {
         device: String,

@@ -78,6 +78,12 @@ impl Display for Outside {
                 write!(f, "move the network device {device} into the container")?;
                 name.iter().try_for_each(|name| write!(f, " as {name}"))
             }
+            Outside::RdtGroup { dir, schemata, shared } => {
+                let what = if *shared { "use" } else { "make" };
+                write!(f, "{what} resctrl group {}", dir.display())?;
+                if schemata.is_empty() { Ok(()) } else { write!(f, " with {}", schemata.join("; ")) }
+            }
+            Outside::EnterRdtGroup { dir } => write!(f, "move it into resctrl group {}", dir.display()),
             Outside::RunOn { cpus } => write!(f, "run on processors {}", cpus.text),
             Outside::OomScore { value } => write!(f, "set its oom_score_adj {value}"),
             Outside::MapIds { uids, gids, by } => {
@@ -273,6 +279,7 @@ impl Outside {
             Outside::OpenNamespace { .. } => "linux.namespaces",
             Outside::OffsetClocks { .. } => "linux.timeOffsets",
             Outside::MoveDevice { .. } => "linux.netDevices",
+            Outside::RdtGroup { .. } | Outside::EnterRdtGroup { .. } => "linux.intelRdt",
             Outside::RunOn { .. } => "process.execCPUAffinity.initial",
             Outside::OomScore { .. } => "process.oomScoreAdj",
             Outside::MapIds { .. } => "linux.uidMappings",
