@@ -42,9 +42,11 @@ impl Default for Bump {
 
 impl Arena {
     fn take(&mut self, layout: Layout) -> *mut u8 {
-        let mut start = self.next.next_multiple_of(layout.align());
+        // malloc's promise, which some callers count on (nix puts control messages into a `Vec<u8>`).
+        let align = layout.align().max(align_of::<u64>());
+        let mut start = self.next.next_multiple_of(align);
         if self.end.checked_sub(start).is_none_or(|room| room < layout.size()) {
-            let Some(wanted) = layout.size().checked_add(layout.align() + CHUNK) else {
+            let Some(wanted) = layout.size().checked_add(align + CHUNK) else {
                 return ptr::null_mut();
             };
             // SAFETY: a fresh private anonymous mapping overlaps nothing.
@@ -60,7 +62,7 @@ impl Arena {
             self.next = self.start;
             self.end = self.start + wanted;
             self.used = 0;
-            start = self.next.next_multiple_of(layout.align());
+            start = self.next.next_multiple_of(align);
         }
         self.next = start + layout.size();
         self.used += 1;
