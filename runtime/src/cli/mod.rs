@@ -110,8 +110,18 @@ const VERBS: [(&str, &str); 17] = [
     ("check", "Show what this host can and can't do"),
 ];
 
+/// Verbs whose process enters a container.
+const ENTERING: [&str; 3] = ["run", "create", "exec"];
+
 /// Runs the command line; the exit code is the payload's for `run`, else 0 or 1.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.collect();
+    // Before the words are understood, for that would be done twice. One too many does no harm.
+    if args.iter().any(|word| ENTERING.iter().any(|verb| word == verb))
+        && let Err(e) = sys::exe::protect().context("protect the runtime's own program from the container")
+    {
+        return fail(&e);
+    }
     let global = match Global::try_parse_from(args) {
         Ok(global) => global,
         Err(e) => return usage(e),
@@ -162,9 +172,6 @@ fn settle(global: &Global) -> Result<(Level, &str, Option<bool>, Driver)> {
 
 fn dispatch(context: &Context, words: &[OsString]) -> Result<ExitCode> {
     let name = words.first().and_then(|w| w.to_str()).unwrap_or_default();
-    if matches!(name, "run" | "create" | "exec") {
-        sys::exe::protect().context("protect the runtime's own program from the container")?;
-    }
     match name {
         "run" => verb(context, words, run::run),
         "create" => verb(context, words, create::run),
