@@ -63,7 +63,8 @@ fn a_hundred_thousand_orphans_are_reaped_and_no_signal_is_lost() {
     assert!(sent > 100, "{sent} signals are too few to show anything");
     // Dozens, a few hundred when other tests keep pause from running.
     assert!(most < 1000, "{most} zombies at once");
-    assert!(after <= before, "it grew from {before} kB to {after} kB");
+    // A page may come and go, as memory is short on the host; a byte lost for each orphan would be 100 kB.
+    assert!(after <= before + 4, "it grew from {before} kB to {after} kB");
 }
 
 /// A container whose only file is pause.

@@ -26,6 +26,9 @@ pub(crate) fn play(root: &CStr, v2: bool, groups: &[String], program: &[&CStr], 
     must("chdir to the rootfs", chdir(root));
     laps.lap("c:ns");
     mounts(v2);
+    if !v2 {
+        show_groups(groups);
+    }
     laps.lap("c:mounts");
     devices();
     laps.lap("c:dev");
@@ -61,6 +64,26 @@ fn mounts(v2: bool) {
     if v2 {
         mount_new(c"cgroup", c"sys/fs/cgroup", c"cgroup2", safe | MsFlags::MS_RDONLY, None);
     }
+}
+
+/// The config's cgroup mount, which on v1 is a directory with each hierarchy's own group in it, read-only.
+fn show_groups(groups: &[String]) {
+    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
+    let top = c"sys/fs/cgroup";
+    mount_new(c"cgroup", top, c"tmpfs", safe, Some(c"mode=755"));
+    for group in groups {
+        let hierarchy = group.split('/').nth(4).unwrap_or_default();
+        let target = format!("sys/fs/cgroup/{hierarchy}");
+        must("mkdir a hierarchy", mkdir(target.as_str(), Mode::from_bits_truncate(0o755)));
+        let seal = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | safe;
+        must(
+            "bind a group",
+            mount(Some(group.as_str()), target.as_str(), NOTHING, MsFlags::MS_BIND, NOTHING),
+        );
+        must("make a group read-only", mount(NOTHING, target.as_str(), NOTHING, seal, NOTHING));
+    }
+    let seal = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | safe;
+    must("make the hierarchies read-only", mount(NOTHING, top, NOTHING, seal, NOTHING));
 }
 
 fn mount_new(source: &CStr, target: &CStr, fstype: &CStr, flags: MsFlags, data: Option<&CStr>) {

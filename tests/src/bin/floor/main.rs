@@ -2,8 +2,7 @@
 //!
 //! A straight line of the kernel calls that `runc spec`'s config demands, and nothing else: no JSON, no
 //! state, no checks that could be left out. `make bench` divides every runtime's time by this one's.
-//! Left out is also what runtimes do beyond the config (loopback up, a session keyring) and, on v1, the
-//! view of each hierarchy under /sys/fs/cgroup.
+//! Left out is also what runtimes do beyond the config (loopback up, a session keyring).
 //!
 //!     floor ROOTFS NAME v1|v2 [PROGRAM ARGS...]
 //!
