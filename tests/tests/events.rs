@@ -166,6 +166,9 @@ fn one_that_never_has_a_line_to_write_notices_the_end_too() {
     let container = Container::of(Bundle::sleeping());
     container.launch();
     let call = container.spawn(container.command(&["events", "--interval", "100h", &container.id]), "events");
+    wait_for("events to watch", || {
+        fs::read_to_string(format!("/proc/{}/wchan", call.pid())).is_ok_and(|name| name.contains("poll"))
+    });
     container.kill("KILL").ok();
     assert_eq!(call.finish().ok().stdout, "");
 }

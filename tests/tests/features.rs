@@ -1,6 +1,6 @@
 //! `features`: says what works here, and only that.
 
-use ampoule_tests::{Bundle, Container, ampoule_only, require};
+use ampoule_tests::{Bundle, Container, Scratch, ampoule_only, require};
 use serde_json::{Value, json};
 
 const WHY: &str = "each runtime has features of its own";
@@ -22,15 +22,19 @@ fn every_mount_option_that_is_listed_can_be_mounted_with() {
     for wanted in ["ro", "rro", "rbind", "nosymfollow", "rslave", "tmpcopyup", "strictatime"] {
         assert!(options.contains(&wanted), "{wanted}: {options:?}");
     }
+    // Not /tmp: a tmpfs can't map ids before Linux 6.3.
+    let scratch = Scratch::new();
     let mut bundle = Bundle::asking(&["cat", "/proc/self/mountinfo"]).writable().with_dir("/m");
     for option in &options {
         let target = format!("/m/{option}");
         let mount = match *option {
-            "bind" | "rbind" => json!({ "destination": target, "source": "/tmp", "options": [option] }),
+            "bind" | "rbind" => {
+                json!({ "destination": target, "source": scratch.path(), "options": [option] })
+            }
             "remount" => json!({ "destination": "/proc", "options": ["remount", "nosuid"] }),
             "idmap" | "ridmap" if features["linux"]["mountExtensions"]["idmap"]["enabled"] == true => {
                 let map = json!([{ "containerID": 0, "hostID": 5000, "size": 100 }]);
-                json!({ "destination": target, "source": "/tmp", "options": ["bind", option],
+                json!({ "destination": target, "source": scratch.path(), "options": ["bind", option],
                         "uidMappings": map, "gidMappings": map })
             }
             "idmap" | "ridmap" => continue,

@@ -5,27 +5,35 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
+use std::path::PathBuf;
 
 const WHY: &str = "Debian's runc is older than the option, and its crun has other words";
 
-/// A directory with a tmpfs in it, each with a file of 1000:2000; unmounted on drop.
+/// A directory with a mount in it, each with a file of 1000:2000; unmounted on drop. The mount is of the same
+/// filesystem, for a tmpfs can't map ids before Linux 6.3.
 struct Source(Scratch);
 
 impl Source {
     fn new() -> Self {
         let source = Self(Scratch::new());
-        let below = source.0.path().join("below");
-        fs::create_dir(&below).unwrap();
-        mount(Some("below"), &below, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("mount a tmpfs");
-        for file in [source.0.path().join("file"), below.join("file")] {
+        let [below, other] = ["top/below", "other"].map(|name| source.0.path().join(name));
+        for dir in [&below, &other] {
+            fs::create_dir_all(dir).unwrap();
+        }
+        mount(Some(&other), &below, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("mount below");
+        for file in [source.top().join("file"), below.join("file")] {
             fs::write(&file, "").unwrap();
             chown(&file, Some(1000), Some(2000)).unwrap();
         }
         source
     }
 
+    fn top(&self) -> PathBuf {
+        self.0.path().join("top")
+    }
+
     fn bound(&self, options: &[&str]) -> Value {
-        json!({ "destination": "/data", "type": "bind", "source": self.0.path(), "options": options })
+        json!({ "destination": "/data", "type": "bind", "source": self.top(), "options": options })
     }
 
     /// The same, with maps of its own.
@@ -39,7 +47,7 @@ impl Source {
 
 impl Drop for Source {
     fn drop(&mut self) {
-        let _ = umount2(&self.0.path().join("below"), MntFlags::MNT_DETACH);
+        let _ = umount2(&self.top().join("below"), MntFlags::MNT_DETACH);
     }
 }
 
@@ -102,7 +110,7 @@ fn what_is_written_through_it_belongs_to_whom_the_map_says() {
     let bundle = with_user_namespace(Bundle::asking(&["write", "/data/new", "x"]).with_dir("/data"));
     let bundle = bundle.adding("/mounts", source.bound(&["bind", "idmap"]));
     assert_eq!(Container::of(bundle).run().ok().answer(), "ok");
-    let new = fs::metadata(source.0.path().join("new")).unwrap();
+    let new = fs::metadata(source.top().join("new")).unwrap();
     assert_eq!((new.uid(), new.gid()), (0, 0));
 }
 
