@@ -46,13 +46,13 @@ fn a_hundred_thousand_orphans_are_reaped_and_no_signal_is_lost() {
         sent += 1;
         if sent == 100 {
             // Not at the start: by now it has done at least once all that it does.
-            before = memory(pid, "Pss");
+            before = memory(pid, "Anonymous");
         }
         most = most.max(zombies(pid));
         std::thread::sleep(Duration::from_millis(2));
     }
     wait_for("the last orphan to be reaped", || zombies(pid) == 0);
-    let (took, after) = (begin.elapsed(), memory(pid, "Pss"));
+    let (took, after) = (begin.elapsed(), memory(pid, "Anonymous"));
     queue_signal(pid, 40, -1).expect("send the last signal");
     let outcome = call.finish().ok();
     println!(
@@ -63,8 +63,8 @@ fn a_hundred_thousand_orphans_are_reaped_and_no_signal_is_lost() {
     assert!(sent > 100, "{sent} signals are too few to show anything");
     // Dozens, a few hundred when other tests keep pause from running.
     assert!(most < 1000, "{most} zombies at once");
-    // A page may come and go, as memory is short on the host; a byte lost for each orphan would be 100 kB.
-    assert!(after <= before + 4, "it grew from {before} kB to {after} kB");
+    // What is its own: its share of the program's pages also rises when other tests' pauses end.
+    assert!(after <= before, "it grew from {before} kB to {after} kB");
 }
 
 /// A container whose only file is pause.
