@@ -17,11 +17,12 @@ use nix::unistd::{chdir, chroot, fchdir, getpid, pivot_root, sethostname, setsid
 use super::channel::{Channel, Message};
 use super::mounts::{self, Masks, Wanted};
 use super::procfs::Procfs;
-use super::root::Root;
+use super::root::{Parent, Root};
 use super::spawn::flag;
 use super::{cgroup, credentials, hooks, nodes, program, terminal};
 use crate::container::gate;
 use crate::container::record::Record;
+use crate::plan::path::ContainerPath;
 use crate::plan::seccomp::Filter;
 use crate::plan::step::{Entry, HookKind, Inside, Mark, Scheduler, Slot};
 use crate::plan::{Attributes, Plan};
@@ -46,6 +47,7 @@ pub(super) struct Init<'a> {
 struct Found {
     heard: u16,
     root: Option<Root>,
+    parent: Parent,
     /// Mounts that only this process could copy, by slot.
     trees: BTreeMap<usize, OwnedFd>,
     procfs: Option<Procfs>,
@@ -65,6 +67,10 @@ pub(super) fn play(init: Init<'_>) -> ! {
     umask(Mode::empty());
     let mut found = Found::default();
     for (n, step) in init.plan.inside.iter().enumerate() {
+        // Any other step may mount over it.
+        if !matches!(step, Inside::MakeNode { .. } | Inside::Symlink { .. }) {
+            found.parent = Parent::default();
+        }
         let Err(reason) = init.step(&mut found, step) else { continue };
         match &found.stream {
             Some(stream) => gate::failed(stream, &explain(step.property(), step, &reason)),
@@ -145,9 +151,9 @@ impl Init<'_> {
             Inside::SetAttributes { target, attributes, .. } => {
                 mounts::remount(found.root()?, target, attributes)
             }
-            Inside::MakeNode { path, node, .. } => nodes::make(found.root()?, path, node),
+            Inside::MakeNode { path, node, .. } => nodes::make(found.parent(path)?, node),
             Inside::BindNode { path, node, .. } => nodes::bind(found.root()?, path, node),
-            Inside::Symlink { path, to } => nodes::link(found.root()?, path, to),
+            Inside::Symlink { path, to } => nodes::link(found.parent(path)?, path, to),
             Inside::MakeDirectory { path, .. } => found.root()?.make_directory(path).map(drop),
             Inside::ReadonlyPath { path } => mounts::readonly(found.root()?, path),
             Inside::MaskPath { path, label } => {
@@ -280,6 +286,11 @@ impl Found {
 
     fn root(&self) -> Result<&Root> {
         self.root.as_ref().context("there is no root yet")
+    }
+
+    /// Where a node or link belongs: the handle on the directory, and its name there.
+    fn parent<'p>(&mut self, path: &'p ContainerPath) -> Result<(BorrowedFd<'_>, &'p str)> {
+        self.parent.of(self.root.as_ref().context("there is no root yet")?, path)
     }
 
     fn procfs(&mut self) -> Result<&Procfs> {

@@ -1,6 +1,6 @@
 //! Inside: device nodes and links.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -30,26 +30,25 @@ fn is(stat: &FileStat, node: &Node) -> bool {
 }
 
 /// mknod(2) with exactly that mode and owner. A node that is there already may stay, anything else is in the way.
-pub(super) fn make(root: &Root, path: &ContainerPath, node: &Node) -> Result<()> {
-    let (parent, name) = root.make_parent(path)?;
+pub(super) fn make((parent, name): (BorrowedFd<'_>, &str), node: &Node) -> Result<()> {
     // The umask is 0 while the container is made, so the mode is the one that was asked for.
     let mode = Mode::from_bits_truncate(node.mode);
-    match mknodat(&parent, name, kind(node), mode, libc::makedev(node.major, node.minor)) {
+    match mknodat(parent, name, kind(node), mode, libc::makedev(node.major, node.minor)) {
         Ok(()) => {}
         Err(Errno::EEXIST) => {
-            let there = fstatat(&parent, name, AtFlags::AT_SYMLINK_NOFOLLOW).context("fstatat")?;
+            let there = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW).context("fstatat")?;
             if !is(&there, node) {
                 bail!("mknod: EEXIST: something else is there");
             }
-            fchmodat(&parent, name, mode, FchmodatFlags::FollowSymlink).context("chmod")?;
+            fchmodat(parent, name, mode, FchmodatFlags::FollowSymlink).context("chmod")?;
         }
         Err(e) => return Err(e).context("mknod"),
     }
     if (node.uid, node.gid) != (0, 0) {
         let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
-        fchownat(&parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW).context("chown")?;
+        fchownat(parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW).context("chown")?;
         if node.mode & 0o6000 != 0 {
-            fchmodat(&parent, name, mode, FchmodatFlags::FollowSymlink).context("chmod")?;
+            fchmodat(parent, name, mode, FchmodatFlags::FollowSymlink).context("chmod")?;
         }
     }
     Ok(())
@@ -68,12 +67,11 @@ pub(super) fn bind(root: &Root, path: &ContainerPath, node: &Node) -> Result<()>
 
 /// A symlink, unless something is there: an image's own choice stands, but for what cannot work (a plain file at
 /// /dev/ptmx).
-pub(super) fn link(root: &Root, path: &ContainerPath, to: &str) -> Result<()> {
-    let (parent, name) = root.make_parent(path)?;
-    match symlinkat(to, &parent, name) {
+pub(super) fn link((parent, name): (BorrowedFd<'_>, &str), path: &ContainerPath, to: &str) -> Result<()> {
+    match symlinkat(to, parent, name) {
         Err(Errno::EEXIST) if path.as_str() == "/dev/ptmx" => {
-            unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir).context("unlink")?;
-            symlinkat(to, &parent, name).context("symlink")
+            unlinkat(parent, name, UnlinkatFlags::NoRemoveDir).context("unlink")?;
+            symlinkat(to, parent, name).context("symlink")
         }
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
         Err(e) => Err(e).context("symlink"),

@@ -64,15 +64,6 @@ impl Root {
         self.open_text(path, OFlag::O_PATH | OFlag::O_DIRECTORY, 0).with_context(|| refusal(path))
     }
 
-    /// A handle on the parent directory, made if need be, and the last name.
-    pub(super) fn make_parent<'p>(&self, path: &'p ContainerPath) -> Result<(OwnedFd, &'p str)> {
-        let (parent, name) = path.beneath().rsplit_once('/').unwrap_or((".", path.beneath()));
-        if name == "." {
-            bail!("/ is no place for it");
-        }
-        Ok((self.make_directory_text(parent)?, name))
-    }
-
     /// A handle on the file, made empty with its parents if need be.
     pub(super) fn make_file(&self, path: &ContainerPath) -> Result<OwnedFd> {
         match self.find(path) {
@@ -84,6 +75,29 @@ impl Root {
         self.open_text(path.beneath(), OFlag::O_CREAT | OFlag::O_RDONLY | OFlag::O_NOFOLLOW, 0o755)
             .with_context(|| format!("create {path}"))?;
         self.find(path).with_context(|| refusal(path.beneath()))
+    }
+}
+
+/// The directory that the last node or link was made in: most are made in /dev, one after the other.
+#[derive(Default)]
+pub(super) struct Parent(Option<(String, OwnedFd)>);
+
+impl Parent {
+    /// A handle on a path's parent directory, made if need be, and the last name.
+    pub(super) fn of<'p>(
+        &mut self,
+        root: &Root,
+        path: &'p ContainerPath,
+    ) -> Result<(BorrowedFd<'_>, &'p str)> {
+        let (parent, name) = path.beneath().rsplit_once('/').unwrap_or((".", path.beneath()));
+        if name == "." {
+            bail!("/ is no place for it");
+        }
+        if self.0.as_ref().is_none_or(|(last, _)| last != parent) {
+            self.0 = Some((parent.to_owned(), root.make_directory_text(parent)?));
+        }
+        let (_, dir) = self.0.as_ref().context("it was opened above")?;
+        Ok((dir.as_fd(), name))
     }
 }
 
