@@ -71,7 +71,7 @@ struct Report {
 
 #[derive(clap::Args)]
 pub(super) struct Check {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

@@ -15,28 +15,28 @@ use crate::plan::{Console, Driver, Options};
 /// What create and run have in common.
 #[derive(clap::Args)]
 pub(super) struct Create {
-    /// The bundle's directory
+    /// The bundle: a directory with config.json and the root filesystem
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub(super) bundle: PathBuf,
-    /// Send the terminal's master end to this unix socket
+    /// Send the master end of the container's terminal to this unix socket
     #[arg(long, value_name = "SOCKET")]
     pub(super) console_socket: Option<PathBuf>,
-    /// Send the init's pidfd to this unix socket
+    /// Send a pidfd of the container's first process to this unix socket
     #[arg(long, value_name = "SOCKET")]
     pub(super) pidfd_socket: Option<PathBuf>,
-    /// Write the init's pid to this file
+    /// Write the host's pid of the container's first process to this file
     #[arg(long, value_name = "FILE")]
     pub(super) pid_file: Option<PathBuf>,
-    /// Chroot instead of pivot_root, for a root in an initramfs
+    /// Change the root without pivot_root(2), for a host that runs from an initramfs
     #[arg(long)]
     pub(super) no_pivot: bool,
-    /// Keep the session keyring of the caller
+    /// Stay in the caller's session keyring instead of making one for the container
     #[arg(long)]
     pub(super) no_new_keyring: bool,
-    /// Pass N descriptors after stderr to the container
+    /// Pass N descriptors after stderr (3, 4, ...) to the container
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) preserve_fds: u32,
-    /// The container's name
+    /// The name of the new container: letters, digits and _ + - .
     pub(super) id: String,
 }
 

@@ -2,28 +2,54 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::Context;
 use crate::lifecycle;
+use crate::sys::regex::Regex;
 
 #[derive(clap::Args)]
 pub(super) struct Delete {
-    /// Also when it runs: it is killed first. No error when it does not exist
+    /// Kill the container first if it runs; no error if it does not exist
     #[arg(short, long)]
     force: bool,
+    /// Take ID as an extended regular expression, and delete every container whose name it matches
+    #[arg(long)]
+    regex: bool,
     /// The container's name
     id: String,
 }
 
 pub(super) fn run(context: &Context, args: Delete) -> Result<ExitCode> {
-    let opened = context.open(&args.id).and_then(|container| container.lock());
+    if args.regex {
+        return matching(context, &args);
+    }
+    delete(context, &args.id, args.force)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All that match, as crun does it: one that can't be deleted does not save the others.
+fn matching(context: &Context, args: &Delete) -> Result<ExitCode> {
+    let Some(expression) = Regex::new(&args.id) else {
+        bail!("delete --regex: {:?} is no extended regular expression, see regex(7)", args.id);
+    };
+    let mut code = ExitCode::SUCCESS;
+    for container in context.store.all()?.iter().filter(|c| expression.matches(c.id.as_str())) {
+        if let Err(e) = delete(context, container.id.as_str(), args.force) {
+            context.log.failure(&format!("{e:#}"));
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
+}
+
+fn delete(context: &Context, id: &str, force: bool) -> Result<()> {
+    let opened = context.open(id).and_then(|container| container.lock());
     let done = match opened {
         // runc does so, and scripts rely on it.
-        Err(e) if args.force && format!("{e}").contains("does not exist") => Ok(()),
+        Err(e) if force && format!("{e}").contains("does not exist") => Ok(()),
         Err(e) => Err(e),
-        Ok(locked) => lifecycle::delete(locked, args.force, &context.log),
+        Ok(locked) => lifecycle::delete(locked, force, &context.log),
     };
-    done.with_context(|| format!("delete {}", args.id))?;
-    Ok(ExitCode::SUCCESS)
+    done.with_context(|| format!("delete {id}"))
 }

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, amount};
 use crate::container::oom::OomWatch;
 use crate::container::stats::{self, Stats};
 use crate::container::status::{Verb, allowed, observe};
@@ -21,7 +21,7 @@ pub(super) struct Events {
     /// Time from one line to the next, such as 500ms or 1m30s
     #[arg(long, value_name = "TIME", default_value = "5s", allow_hyphen_values = true)]
     interval: String,
-    /// Print what it uses now, once
+    /// Print what the container uses now, once, and end
     #[arg(long)]
     stats: bool,
     /// The container's name
@@ -43,7 +43,10 @@ pub(super) fn run(context: &Context, args: Events) -> Result<ExitCode> {
 }
 
 fn events(context: &Context, args: &Events) -> Result<()> {
-    let interval = duration(&args.interval)?;
+    let interval = &args.interval;
+    let Some(interval) = amount::duration(interval) else {
+        bail!("--interval: {interval:?}, expected a time such as 5s, 500ms or 1m30s, greater than 0");
+    };
     let container = context.open(&args.id)?;
     let observed = observe(&container)?;
     let (Some((_, init)), true) = (observed.init, allowed(Verb::Events, observed.status)) else {
@@ -119,99 +122,6 @@ impl Teller<'_> {
         match self.out.write_all(&line) {
             Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
             other => other.map(|()| true).context("write to stdout"),
-        }
-    }
-}
-
-/// Reads a length of time as Go writes it (time.ParseDuration): `1h2m3.5s`.
-fn duration(text: &str) -> Result<Duration> {
-    let Some(time) = parse(text.strip_prefix('+').unwrap_or(text)) else {
-        bail!("--interval: {text:?}, expected a time such as 5s, 500ms or 1m30s, greater than 0");
-    };
-    Ok(time)
-}
-
-fn parse(mut text: &str) -> Option<Duration> {
-    let mut total: u64 = 0;
-    while !text.is_empty() {
-        let unit = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (value, rest) = text.split_at(unit);
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let (unit, rest) = rest.split_at(end);
-        let scale: u64 = match unit {
-            "ns" => 1,
-            "us" | "µs" | "μs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            _ => return None,
-        };
-        total = total.checked_add(nanoseconds(value, scale)?)?;
-        text = rest;
-    }
-    // Go's longest: 292 years.
-    (1..=i64::MAX as u64).contains(&total).then(|| Duration::from_nanos(total))
-}
-
-/// `1.5` of a unit. What is below a nanosecond is cut off.
-fn nanoseconds(value: &str, scale: u64) -> Option<u64> {
-    let (whole, part) = value.split_once('.').unwrap_or((value, ""));
-    if part.contains('.') || whole.len() + part.len() == 0 {
-        return None;
-    }
-    let number = |digits: &str| if digits.is_empty() { Some(0) } else { digits.parse::<u64>().ok() };
-    // More digits than these are below a nanosecond of an hour.
-    let part = &part[..part.len().min(15)];
-    let fraction = u128::from(number(part)?) * u128::from(scale) / 10u128.pow(part.len() as u32);
-    number(whole)?.checked_mul(scale)?.checked_add(fraction as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_read_as_go_writes_them() {
-        for (text, ms) in [
-            ("1s", 1000),
-            ("500ms", 500),
-            ("1m30s", 90_000),
-            ("+1.5h", 5_400_000),
-            (".5s", 500),
-            ("1.s", 1000),
-            ("0.1234999999999999999999999s", 123),
-            ("2000us", 2),
-            ("3000µs", 3),
-            ("4000000ns", 4),
-            ("1h0m0s", 3_600_000),
-        ] {
-            assert_eq!(duration(text).unwrap().as_millis(), ms, "{text}");
-        }
-    }
-
-    #[test]
-    fn no_time_and_what_is_no_time_is_refused() {
-        for text in [
-            "",
-            "0",
-            "0s",
-            "-1s",
-            "5",
-            "s",
-            "1x",
-            "1..s",
-            ".s",
-            "0.1ns",
-            "99999999999999999999s",
-            "1e3s",
-            "1s5",
-            "9999999999h",
-            "1 s",
-            "+",
-            "--1s",
-        ] {
-            assert!(duration(text).is_err(), "{text}");
         }
     }
 }

@@ -19,55 +19,55 @@ const MAX_PROCESS: u64 = 16 << 20;
 
 #[derive(clap::Args)]
 pub(super) struct Exec {
-    /// Give it a terminal
+    /// Give the process a terminal
     #[arg(short, long)]
     tty: bool,
-    /// Set NAME=VALUE in its environment
+    /// Add NAME=VALUE to its environment; may be given several times
     #[arg(short, long, value_name = "PAIR")]
     env: Vec<String>,
-    /// Its user and group by number
+    /// Its user and group, by number [default: the container's]
     #[arg(short, long, value_name = "UID[:GID]")]
     user: Option<String>,
-    /// A further group, by number
+    /// Add a supplementary group, by number; may be given several times
     #[arg(short = 'g', long, value_name = "GID")]
     additional_gids: Vec<u32>,
-    /// Take the process from this file, as config.json describes one
+    /// Read all of the process from this file, in the form of config.json's "process"
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["tty", "env", "user", "additional_gids", "cwd", "cap", "no_new_privs"])]
     process: Option<PathBuf>,
     /// Return as soon as the program runs
     #[arg(short, long)]
     detach: bool,
-    /// Its working directory
+    /// Its working directory [default: the container's]
     #[arg(long, value_name = "DIR")]
     cwd: Option<String>,
-    /// Write its pid to this file
+    /// Write its pid, as the host counts, to this file
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// Send the terminal's master end to this unix socket
+    /// Send the master end of its terminal to this unix socket
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
-    /// Send its pidfd to this unix socket
+    /// Send a pidfd of the process to this unix socket
     #[arg(long, value_name = "SOCKET")]
     pidfd_socket: Option<PathBuf>,
-    /// Its SELinux label
+    /// Its SELinux label [default: the container's]
     #[arg(long, value_name = "LABEL")]
     process_label: Option<String>,
-    /// Its AppArmor profile
+    /// Its AppArmor profile [default: the container's]
     #[arg(long, value_name = "PROFILE")]
     apparmor: Option<String>,
-    /// Let it gain no privileges
+    /// Let it gain no privileges, by setuid programs for example
     #[arg(long)]
     no_new_privs: bool,
-    /// Add a capability to its sets
+    /// Add a capability, such as CAP_NET_ADMIN; may be given several times
     #[arg(short, long, value_name = "CAP")]
     cap: Vec<String>,
-    /// Pass N descriptors after stderr to it
+    /// Pass N descriptors after stderr (3, 4, ...) to it
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
-    /// Put it into this cgroup below the container's own
+    /// Put it into this cgroup below the container's own; on v1 of these controllers
     #[arg(long, value_name = "[CTRL:]PATH")]
     cgroup: Vec<String>,
-    /// Also when the container is paused: it starts on resume
+    /// Do not refuse a paused container: the process waits for resume
     #[arg(long)]
     ignore_paused: bool,
     /// The container's name

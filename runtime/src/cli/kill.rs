@@ -11,12 +11,12 @@ use crate::lifecycle;
 
 #[derive(clap::Args)]
 pub(super) struct Kill {
-    /// Send it to every process of the container
+    /// Send the signal to every process of the container, not to the first alone
     #[arg(short, long)]
     all: bool,
     /// The container's name
     id: String,
-    /// By name, with or without SIG, or by number
+    /// The signal: a name such as TERM or SIGTERM, or a number
     #[arg(default_value = "SIGTERM", allow_hyphen_values = true)]
     signal: String,
 }

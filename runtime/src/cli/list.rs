@@ -10,10 +10,10 @@ use crate::container::record::owner_name;
 
 #[derive(clap::Args)]
 pub(super) struct List {
-    /// table or json
+    /// Form of the output: table or json
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     format: String,
-    /// Names only
+    /// Print only the names
     #[arg(short, long)]
     quiet: bool,
 }

@@ -2,6 +2,7 @@
 //!
 //! The global flags are read first, then only the invoked verb's: building all of them costs more than most verbs do.
 
+mod amount;
 mod check;
 mod create;
 mod delete;
@@ -25,7 +26,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::container::id::Id;
 use crate::container::store::{Container, Store, default_root};
@@ -37,39 +39,39 @@ use crate::sys;
 #[derive(Parser)]
 #[command(name = "ampoule", disable_version_flag = true, disable_help_subcommand = true)]
 struct Global {
-    /// Log all that is done
+    /// Log every step, as --log-level debug does
     #[arg(long, global = false)]
     debug: bool,
     /// Write log lines to this file instead of stderr
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// text or json
+    /// Form of the log lines: text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: String,
-    /// debug, info, warning or error
+    /// The least grave lines to log: debug, info, warning or error
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: String,
-    /// Where the state of containers is kept [default: /run/ampoule]
+    /// Where the state of containers is kept [default: /run/ampoule; $XDG_RUNTIME_DIR/ampoule when rootless]
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Have systemd make the container's cgroup; linux.cgroupsPath is then slice:prefix:name
     #[arg(long)]
     systemd_cgroup: bool,
-    /// true, false or auto: whether to do without root's rights
+    /// Whether to do without root's rights: true, false, or auto, which asks what the caller may
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     rootless: String,
-    /// cgroupfs or systemd: crun's spelling of the choice above
+    /// Who makes the container's cgroup: cgroupfs or systemd, as crun spells --systemd-cgroup
     #[arg(long, value_name = "MANAGER", default_value = "cgroupfs")]
     cgroup_manager: String,
     /// Print the version
     #[arg(short, long)]
     version: bool,
     #[command(subcommand)]
-    verb: Option<Verb>,
+    verb: Option<Words>,
 }
 
 #[derive(Subcommand)]
-enum Verb {
+enum Words {
     #[command(external_subcommand)]
     Given(Vec<OsString>),
 }
@@ -89,25 +91,73 @@ impl Context {
     }
 }
 
-/// For `--help`, in the order of a container's life.
-const VERBS: [(&str, &str); 17] = [
-    ("run", "Create a container, start it and wait for its end"),
-    ("create", "Create a container that waits for start"),
-    ("start", "Start a created container"),
-    ("exec", "Run another program in a container"),
-    ("state", "Print a container's state as JSON"),
-    ("pause", "Stop a container's processes for a while"),
-    ("resume", "Let them go on"),
-    ("update", "Change a container's limits"),
-    ("events", "Print what a container uses, again and again"),
-    ("kill", "Send a container a signal"),
-    ("delete", "Remove a container"),
-    ("list", "List containers"),
-    ("ps", "List a container's processes"),
-    ("spec", "Write a config.json to begin with"),
-    ("plan", "Show what create would do, and do nothing"),
-    ("features", "Print what works here, as engines read it"),
-    ("check", "Show what this host can and can't do"),
+/// A verb: what it is called, what it does, which arguments it takes, and what carries it out.
+struct Verb {
+    name: &'static str,
+    about: &'static str,
+    arguments: fn(Command) -> Command,
+    run: fn(&Context, &ArgMatches) -> Result<ExitCode>,
+}
+
+impl Verb {
+    fn command(&self) -> Command {
+        // `ampoule create`, so that its usage reads as it is typed.
+        let command = Command::new(self.name).bin_name(format!("ampoule {}", self.name));
+        // What is told of a struct is told to who reads the source.
+        (self.arguments)(command).about(self.about).long_about(None)
+    }
+}
+
+macro_rules! verb {
+    ($name:literal, $about:literal, $arguments:ty, $run:path) => {
+        Verb {
+            name: $name,
+            about: $about,
+            arguments: <$arguments>::augment_args,
+            run: |context, matches| $run(context, <$arguments>::from_arg_matches(matches)?),
+        }
+    };
+}
+
+/// In the order of a container's life.
+const VERBS: [Verb; 17] = [
+    verb!("run", "Create a container, start it and wait for its end", run::Run, run::run),
+    verb!("create", "Create a container that waits for start", create::Create, create::run),
+    verb!("start", "Start a created container", start::Start, start::run),
+    verb!("exec", "Run another program in a container", exec::Exec, exec::run),
+    verb!("state", "Print a container's state as JSON", state::State, state::run),
+    verb!("pause", "Stop all processes of a container until resume", pause::Pause, pause::run),
+    verb!("resume", "Let the processes of a paused container go on", pause::Pause, pause::resume),
+    verb!("update", "Change the limits of a container", update::Update, update::run),
+    verb!(
+        "events",
+        "Print what a container uses, at intervals, and out-of-memory kills",
+        events::Events,
+        events::run
+    ),
+    verb!("kill", "Send a signal to a container's first process", kill::Kill, kill::run),
+    verb!(
+        "delete",
+        "Remove a container that has ended, and all that belongs to it",
+        delete::Delete,
+        delete::run
+    ),
+    verb!("list", "List containers", list::List, list::run),
+    verb!("ps", "List a container's processes", ps::Ps, ps::run),
+    verb!("spec", "Write a config.json to start from", spec::Spec, spec::run),
+    verb!("plan", "Print the steps that create would take, and take none", plan::Plan, plan::run),
+    verb!(
+        "features",
+        "Print what this build supports on this host, for engines",
+        features::Features,
+        features::run
+    ),
+    verb!(
+        "check",
+        "Print what this host offers to containers, and how to turn on what it lacks",
+        check::Check,
+        check::run
+    ),
 ];
 
 /// Verbs whose process enters a container.
@@ -124,13 +174,15 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
     let global = match Global::try_parse_from(args) {
         Ok(global) => global,
+        // clap knows nothing of the verbs.
+        Err(e) if e.kind() == ErrorKind::DisplayHelp => return help(),
         Err(e) => return usage(e),
     };
     let (level, json_errors, rootless, driver) = match settle(&global) {
         Ok(settled) => settled,
         Err(e) => return fail(&e),
     };
-    let Some(Verb::Given(words)) = &global.verb else {
+    let Some(Words::Given(words)) = &global.verb else {
         return if global.version { version() } else { help() };
     };
     let log = match Log::open(global.log.as_deref(), json_errors, level) {
@@ -170,48 +222,25 @@ fn settle(global: &Global) -> Result<(Level, &str, Option<bool>, Driver)> {
     Ok((level, &global.log_format, rootless, driver))
 }
 
+/// Parses one verb's arguments and runs it.
 fn dispatch(context: &Context, words: &[OsString]) -> Result<ExitCode> {
     let name = words.first().and_then(|w| w.to_str()).unwrap_or_default();
-    match name {
-        "run" => verb(context, words, run::run),
-        "create" => verb(context, words, create::run),
-        "start" => verb(context, words, start::run),
-        "exec" => verb(context, words, exec::run),
-        "state" => verb(context, words, state::run),
-        "pause" => verb(context, words, pause::run),
-        "resume" => verb(context, words, pause::resume),
-        "update" => verb(context, words, update::run),
-        "events" => verb(context, words, events::run),
-        "kill" => verb(context, words, kill::run),
-        "delete" => verb(context, words, delete::run),
-        "list" => verb(context, words, list::run),
-        "ps" => verb(context, words, ps::run),
-        "spec" => verb(context, words, spec::run),
-        "plan" => verb(context, words, plan::run),
-        "features" => verb(context, words, features::run),
-        "check" => verb(context, words, check::run),
-        "help" => Ok(help()),
-        _ => bail!("no such command as {name:?}; see ampoule --help"),
+    if name == "help" {
+        return match words.get(1).and_then(|w| w.to_str()) {
+            Some(name) => find(name)?.command().print_help().map(|()| ExitCode::SUCCESS).map_err(Into::into),
+            None => Ok(help()),
+        };
+    }
+    let verb = find(name)?;
+    match verb.command().try_get_matches_from(words) {
+        Ok(matches) => (verb.run)(context, &matches),
+        Err(e) => Ok(usage(e)),
     }
 }
 
-/// Parses one verb's arguments and runs it.
-fn verb<A: Args + FromArgMatches>(
-    context: &Context,
-    words: &[OsString],
-    run: fn(&Context, A) -> Result<ExitCode>,
-) -> Result<ExitCode> {
-    let name = words[0].to_str().unwrap_or_default();
-    let Some((name, about)) = VERBS.iter().find(|(known, _)| *known == name) else {
-        bail!("no such command")
-    };
-    // `ampoule create`, so that its usage reads as it is typed.
-    let command = Command::new(*name).bin_name(format!("ampoule {name}")).about(*about);
-    let matches = match A::augment_args(command).try_get_matches_from(words) {
-        Ok(matches) => matches,
-        Err(e) => return Ok(usage(e)),
-    };
-    run(context, A::from_arg_matches(&matches)?)
+fn find(name: &str) -> Result<&'static Verb> {
+    let known = VERBS.iter().find(|verb| verb.name == name);
+    known.with_context(|| format!("no such command as {name:?}; see ampoule --help"))
 }
 
 /// Prints a verb's answer. A reader that went away wants no more of it.
@@ -243,7 +272,20 @@ fn version() -> ExitCode {
 }
 
 fn help() -> ExitCode {
-    let verbs = VERBS.iter().map(|(name, about)| Command::new(name).about(about));
+    let verbs = VERBS.iter().map(|verb| Command::new(verb.name).about(verb.about));
     let _ = Global::command().subcommands(verbs).print_help();
     ExitCode::SUCCESS
+}
+
+/// The whole command line, for manual pages and completion. The program itself never builds all of it.
+pub fn command() -> Command {
+    Global::command().subcommands(VERBS.iter().map(Verb::command))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_does_not_contradict_itself() {
+        super::command().debug_assert();
+    }
 }

@@ -14,22 +14,22 @@ use crate::spec::{NamespaceKind, Spec};
 
 #[derive(clap::Args)]
 pub(super) struct Plan {
-    /// The bundle's directory
+    /// The bundle: a directory with config.json and the root filesystem
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     bundle: PathBuf,
-    /// As JSON, every field of every step
+    /// Print JSON, with every field of every step
     #[arg(long)]
     json: bool,
-    /// Plan for a host with these cgroups instead of this one: v1, v2 or hybrid
+    /// Plan for a host with other cgroups than this one's: v1, v2 or hybrid
     #[arg(long, value_name = "LAYOUT")]
     host: Option<String>,
-    /// As create's
+    /// As in create
     #[arg(long)]
     no_pivot: bool,
-    /// As create's
+    /// As in create
     #[arg(long)]
     no_new_keyring: bool,
-    /// The container's name
+    /// The container's name, which names its cgroup
     #[arg(default_value = "container")]
     id: String,
 }

@@ -9,7 +9,7 @@ use crate::container::cgroup::Cgroup;
 
 #[derive(clap::Args)]
 pub(super) struct Ps {
-    /// table or json
+    /// Form of the output: table or json
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     format: String,
     /// The container's name

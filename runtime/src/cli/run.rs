@@ -16,13 +16,13 @@ use crate::plan::Console;
 pub(super) struct Run {
     #[command(flatten)]
     create: Create,
-    /// Return as soon as the program runs
+    /// Return as soon as the container's program runs, and leave the container to others
     #[arg(short, long)]
     detach: bool,
-    /// Do not delete the container when it has ended
+    /// Keep the container when its program has ended, for state and delete
     #[arg(long)]
     keep: bool,
-    /// Do not reap what the container's processes leave behind
+    /// Leave orphans of the container's processes to the host's init
     #[arg(long)]
     no_subreaper: bool,
 }

@@ -13,10 +13,10 @@ use crate::facts::{self, Version};
 
 #[derive(clap::Args)]
 pub(super) struct Spec {
-    /// Where to write it
+    /// The directory to write config.json into
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     bundle: PathBuf,
-    /// For an ordinary user
+    /// Write one that the calling user can run without root's rights
     #[arg(long)]
     rootless: bool,
 }

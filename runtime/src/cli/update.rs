@@ -7,8 +7,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use super::Context;
+use super::{Context, amount};
 use crate::lifecycle;
+use crate::plan::Changes;
 use crate::spec::{self, Resources, Str};
 
 /// More than any engine writes.
@@ -16,57 +17,63 @@ const MAX_RESOURCES: u64 = 1 << 20;
 
 #[derive(clap::Args)]
 pub(super) struct Update {
-    /// Take the limits from this file (- for stdin), as linux.resources has them; other flags are ignored
+    /// Read the limits from this file (-: stdin), in the form of config.json's linux.resources; flags of cgroup limits are then ignored
     #[arg(short, long, value_name = "FILE")]
     resources: Option<PathBuf>,
-    /// Weight of block I/O, 10 to 1000
+    /// Share of block I/O among cgroups that compete, 10 to 1000
     #[arg(long, value_name = "N")]
     blkio_weight: Option<u16>,
-    /// Length of a CPU period, in microseconds
+    /// Length of the period that --cpu-quota counts in, in microseconds
     #[arg(long, value_name = "US")]
     cpu_period: Option<u64>,
     /// CPU time in each period, in microseconds; -1 for no limit
     #[arg(long, value_name = "US", allow_hyphen_values = true)]
     cpu_quota: Option<i64>,
-    /// CPU time beyond the quota that may be saved up, in microseconds
+    /// CPU time beyond the quota that may be used if it was saved up before, in microseconds
     #[arg(long, value_name = "US")]
     cpu_burst: Option<u64>,
-    /// Weight of CPU time, 2 to 262144
+    /// Share of CPU time among cgroups that compete, 2 to 262144
     #[arg(long, value_name = "N")]
     cpu_share: Option<u64>,
-    /// Length of a realtime period, in microseconds
+    /// Length of the period that --cpu-rt-runtime counts in, in microseconds (cgroup v1)
     #[arg(long, value_name = "US")]
     cpu_rt_period: Option<u64>,
-    /// Realtime in each period, in microseconds
+    /// Time for realtime processes in each period, in microseconds (cgroup v1)
     #[arg(long, value_name = "US", allow_hyphen_values = true)]
     cpu_rt_runtime: Option<i64>,
-    /// 1: only idle CPU time
+    /// 1: run only when nothing else wants the CPU; 0: as usual
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     cpu_idle: Option<i64>,
-    /// The CPUs to run on
+    /// The CPUs to run on, such as 0-3,7
     #[arg(long, value_name = "LIST")]
     cpuset_cpus: Option<String>,
-    /// The memory nodes to use
+    /// The NUMA nodes to take memory from, such as 0-1
     #[arg(long, value_name = "LIST")]
     cpuset_mems: Option<String>,
-    /// Ignored, as Linux 5.16 has no such limit
-    #[arg(long, value_name = "BYTES", hide = true, allow_hyphen_values = true)]
+    /// Accepted and ignored: kernels since Linux 5.16 have no such limit
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = amount::bytes)]
     kernel_memory: Option<i64>,
-    /// Memory of TCP buffers (cgroup v1), in bytes
-    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    /// Limit of memory for TCP buffers (cgroup v1)
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = amount::bytes)]
     kernel_memory_tcp: Option<i64>,
-    /// Memory, in bytes; -1 for no limit
-    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    /// Limit of memory; -1 for none
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = amount::bytes)]
     memory: Option<i64>,
-    /// Memory that is kept while others run short, in bytes
-    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    /// Memory that the kernel leaves the container when memory runs short
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = amount::bytes)]
     memory_reservation: Option<i64>,
-    /// Memory and swap together, in bytes; -1 for no limit
-    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    /// Limit of memory and swap together; -1 for none
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = amount::bytes)]
     memory_swap: Option<i64>,
-    /// Processes; -1 for no limit
+    /// Limit of the number of processes and threads; -1 for none
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pids_limit: Option<i64>,
+    /// Share of the L3 cache, such as L3:0=ff (linux.intelRdt)
+    #[arg(long, value_name = "SCHEMA")]
+    l3_cache_schema: Option<String>,
+    /// Share of memory bandwidth, such as MB:0=50 (linux.intelRdt)
+    #[arg(long, value_name = "SCHEMA")]
+    mem_bw_schema: Option<String>,
     /// The container's name
     id: String,
 }
@@ -83,7 +90,8 @@ fn update(context: &Context, args: &Update) -> Result<()> {
         Some(bytes) => spec::parse_resources(bytes).map_err(|e| anyhow!("--resources: {e}"))?,
         None => args.described(),
     };
-    lifecycle::update(&locked, &context.log, &resources)
+    let schemata = [&args.l3_cache_schema, &args.mem_bw_schema].into_iter().flatten().cloned().collect();
+    lifecycle::update(&locked, &context.log, &Changes { resources, schemata })
 }
 
 impl Update {

@@ -1,21 +1,21 @@
 //! New limits for a container that is there.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::container::cgroup::Cgroup;
 use crate::container::status::{Verb, allowed, observe};
 use crate::container::store::Locked;
 use crate::facts;
 use crate::launch;
-use crate::plan;
+use crate::plan::{self, Changes};
 use crate::report::{Level, Log};
-use crate::spec::Resources;
+use crate::spec;
 
-/// Sets what `resources` names, and leaves the rest as it is.
+/// Sets what the changes name, and leaves the rest as it is.
 ///
 /// # Errors
 /// A wrong status; a limit that can't be had here; with `checkBeforeUpdate`, one that is below what is in use.
-pub fn update(locked: &Locked, log: &Log, resources: &Resources<'_>) -> Result<()> {
+pub fn update(locked: &Locked, log: &Log, changes: &Changes<'_>) -> Result<()> {
     let container = &locked.container;
     let status = observe(container)?.status;
     if !allowed(Verb::Update, status) {
@@ -23,9 +23,8 @@ pub fn update(locked: &Locked, log: &Log, resources: &Resources<'_>) -> Result<(
     }
     let record = container.record()?;
     let group = Cgroup::new(record.cgroups.clone());
-    if let Some(limit) =
-        resources.memory.limit.filter(|limit| *limit > 0 && resources.memory.check_before_update)
-    {
+    let memory = &changes.resources.memory;
+    if let Some(limit) = memory.limit.filter(|limit| *limit > 0 && memory.check_before_update) {
         let used = group.memory_in_use()?;
         if limit < used {
             bail!("rejecting memory limit {limit}: {used} bytes are in use");
@@ -35,7 +34,10 @@ pub fn update(locked: &Locked, log: &Log, resources: &Resources<'_>) -> Result<(
         Some(_) => facts::gather(None).with_manager(),
         None => facts::gather(None),
     };
-    let mut update = plan::update(&facts, &record.cgroups, resources, group.memory_and_swap_limit())?;
+    let config = container.config()?;
+    let spec = spec::parse(&config).map_err(|e| anyhow!("the container's config.json: {e}"))?;
+    let (id, total) = (container.id.as_str(), group.memory_and_swap_limit());
+    let mut update = plan::update(&facts, id, &spec, &record.cgroups, changes, total)?;
     for warning in &update.warnings {
         log.line(Level::Warning, warning);
     }

@@ -181,17 +181,29 @@ pub fn exec(request: &ExecRequest<'_>) -> Result<Plan> {
     Ok(draft.finish())
 }
 
+/// What `update` is to change.
+#[derive(Debug, Default)]
+pub struct Changes<'a> {
+    /// Of the cgroups.
+    pub resources: Resources<'a>,
+    /// Lines for the schemata of `linux.intelRdt`.
+    pub schemata: Vec<String>,
+}
+
 /// Plans `update`: `before` has it all. `total`: see [`cgroup::update`].
 ///
 /// # Errors
 /// The JSON path of a limit that no cgroup of the container can hold, or whose value can't be.
 pub fn update(
     facts: &Facts,
+    id: &str,
+    spec: &Spec<'_>,
     cgroups: &[PathBuf],
-    resources: &Resources<'_>,
+    changes: &Changes<'_>,
     total: Option<i64>,
 ) -> Result<Plan> {
-    let (before, warnings) = cgroup::update(&facts.cgroups, cgroups, resources, total)?;
+    let (mut before, warnings) = cgroup::update(&facts.cgroups, cgroups, &changes.resources, total)?;
+    before.extend(intel_rdt::update(facts, id, spec, &changes.schemata)?);
     Ok(Plan { before, warnings, ..Plan::default() })
 }
 

@@ -19,6 +19,7 @@ pub mod path;
 pub mod pidfd;
 pub mod probe;
 pub mod process;
+pub mod regex;
 pub mod rtnetlink;
 pub mod scheduling;
 pub mod seccomp;
