@@ -31,16 +31,21 @@ PAUSE = $(or $(CARGO_TARGET_DIR),target)/$1-unknown-linux-musl/release/pause
 GOARCH = $(subst x86_64,amd64,$(subst aarch64,arm64,$1))
 BUNDLES := $(patsubst %/config.json,%,$(wildcard bundles/*/config.json))
 
-.PHONY: help build run bundles test test-vm vm-tree vm vm-shell lint bench install clean pause image \
+.PHONY: help build run bundles test test-vm vm-tree vm vm-shell lint bench install uninstall clean pause image manual \
     deps deps-build deps-lint deps-run deps-test deps-vm deps-bench
 
 help: ## Print this
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r target does; do \
 	    printf '  make %-9s %s\n' "$$target" "$$does"; done
 
-build: pause ## Build the static, stripped programs into target/bin/
+build: pause manual ## Build the static, stripped programs into target/bin/
 	@$(BUILD) $(PROGRAMS:%=-p %)
 	@$(AS_OWNER) install -C -D -t target/bin $(PROGRAMS:%=$(BUILT)/%)
+
+manual: deps-build ## Write manual pages and shell completion into target/share/
+	@$(AS_OWNER) rm -rf target/share
+	@$(CARGO) run --quiet -p ampoule-manual -- target/share
+	@$(AS_OWNER) install -m 644 -D -t target/share/man/man1 pause/pause.1
 
 pause: deps-build ## Build only pause, the PID 1 of pods
 	@$(CARGO) build --release -p ampoule-pause --config pause/link.toml \
@@ -114,8 +119,16 @@ bench: deps-bench deps-run build ## Compare with the runtimes on PATH and with t
 	@$(CARGO) bench -p ampoule-tests --bench lifecycle --no-run
 	@FLOOR=$(abspath $(BUILT)/floor) cargo bench -p ampoule-tests --bench lifecycle
 
-install: ## Install ampoule and pause into $(DESTDIR)$(PREFIX)/bin; run `make build` first
+INSTALLED = $(addprefix $(DESTDIR)$(PREFIX)/, bin/ampoule bin/pause \
+    $(patsubst target/%,%,$(shell find target/share -type f)))
+
+install: ## Install programs, manual pages and completion below $(DESTDIR)$(PREFIX); run `make build` first
+	@[ -d target/share ] || { echo "there is nothing to install yet: make build" >&2; exit 1; }
 	install -D -t $(DESTDIR)$(PREFIX)/bin target/bin/ampoule target/bin/pause
+	cd target && find share -type f -exec install -m 644 -D {} $(abspath $(DESTDIR)$(PREFIX))/{} \;
+
+uninstall: ## Remove what `make install` has put there
+	@rm -f $(INSTALLED)
 
 clean: ## Remove all that was built
 	rm -rf target bundles/*/rootfs

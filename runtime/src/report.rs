@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 /// How grave a line is; the names are those of `--log-level`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,15 +18,14 @@ pub enum Level {
 }
 
 impl Level {
-    /// Reads `--log-level`; grades above `error` mean `error`, `trace` means `debug`.
-    pub fn parse(name: &str) -> Result<Level> {
-        Ok(match name.to_ascii_lowercase().as_str() {
+    /// The word of `--log-level`, in any case; grades above `error` mean `error`, `trace` means `debug`.
+    pub fn named(word: &str) -> Level {
+        match word.to_ascii_lowercase().as_str() {
             "trace" | "debug" => Level::Debug,
-            "info" => Level::Info,
             "warn" | "warning" => Level::Warning,
             "error" | "fatal" | "panic" => Level::Error,
-            _ => bail!("--log-level: {name:?}, expected debug, info, warning or error"),
-        })
+            _ => Level::Info,
+        }
     }
 
     fn name(self) -> &'static str {
@@ -50,13 +49,8 @@ impl Log {
     /// Opens `--log` for appending.
     ///
     /// # Errors
-    /// An unknown format or level, or a file that can't be opened.
-    pub fn open(path: Option<&Path>, format: &str, level: Level) -> Result<Log> {
-        let json = match format {
-            "json" => true,
-            "text" => false,
-            _ => bail!("--log-format: {format:?}, expected text or json"),
-        };
+    /// A file that can't be opened.
+    pub fn open(path: Option<&Path>, json: bool, level: Level) -> Result<Log> {
         let open = |path: &Path| {
             OpenOptions::new()
                 .append(true)

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::Value;
 
 use super::{Context, state};
@@ -10,8 +10,8 @@ use crate::container::record::owner_name;
 
 #[derive(clap::Args)]
 pub(super) struct List {
-    /// Form of the output: table or json
-    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    /// Form of the output
+    #[arg(short, long, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json"])]
     format: String,
     /// Print only the names
     #[arg(short, long)]
@@ -42,11 +42,10 @@ pub(super) fn run(context: &Context, args: List) -> Result<ExitCode> {
         })
         .collect();
     match args.format.as_str() {
-        "table" => super::print(&table(&states)),
         // What runc prints for none.
         "json" if states.is_empty() => super::print("null\n"),
         "json" => super::print(&format!("{}\n", Value::Array(states))),
-        other => bail!("--format: {other:?}, expected table or json"),
+        _ => super::print(&table(&states)),
     }
 }
 

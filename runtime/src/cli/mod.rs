@@ -25,7 +25,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -45,11 +45,11 @@ struct Global {
     /// Write log lines to this file instead of stderr
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// Form of the log lines: text or json
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    /// Form of the log lines
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
     log_format: String,
-    /// The least grave lines to log: debug, info, warning or error
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    /// The least grave lines to log, as logrus names them
+    #[arg(long, value_name = "LEVEL", default_value = "info", ignore_case = true, value_parser = LEVELS)]
     log_level: String,
     /// Where the state of containers is kept [default: /run/ampoule; $XDG_RUNTIME_DIR/ampoule when rootless]
     #[arg(long, value_name = "DIR")]
@@ -57,11 +57,11 @@ struct Global {
     /// Have systemd make the container's cgroup; linux.cgroupsPath is then slice:prefix:name
     #[arg(long)]
     systemd_cgroup: bool,
-    /// Whether to do without root's rights: true, false, or auto, which asks what the caller may
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    /// Do without root's rights; by default when the caller has none
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = ["auto", "true", "false", "1", "0"])]
     rootless: String,
-    /// Who makes the container's cgroup: cgroupfs or systemd, as crun spells --systemd-cgroup
-    #[arg(long, value_name = "MANAGER", default_value = "cgroupfs")]
+    /// Who makes the container's cgroup, as crun spells --systemd-cgroup
+    #[arg(long, value_name = "MANAGER", default_value = "cgroupfs", value_parser = ["cgroupfs", "systemd"])]
     cgroup_manager: String,
     /// Print the version
     #[arg(short, long)]
@@ -160,6 +160,9 @@ const VERBS: [Verb; 17] = [
     ),
 ];
 
+/// The words of `--log-level`: logrus' own, since that is what runc logs with.
+const LEVELS: [&str; 8] = ["debug", "info", "warning", "error", "trace", "warn", "fatal", "panic"];
+
 /// Verbs whose process enters a container.
 const ENTERING: [&str; 3] = ["run", "create", "exec"];
 
@@ -178,14 +181,17 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Err(e) if e.kind() == ErrorKind::DisplayHelp => return help(),
         Err(e) => return usage(e),
     };
-    let (level, json_errors, rootless, driver) = match settle(&global) {
-        Ok(settled) => settled,
-        Err(e) => return fail(&e),
+    let rootless = match &*global.rootless {
+        "auto" => None,
+        word => Some(word == "true" || word == "1"),
     };
+    let systemd = global.systemd_cgroup || global.cgroup_manager == "systemd";
+    let driver = if systemd { Driver::Systemd } else { Driver::Cgroupfs };
+    let level = if global.debug { Level::Debug } else { Level::named(&global.log_level) };
     let Some(Words::Given(words)) = &global.verb else {
         return if global.version { version() } else { help() };
     };
-    let log = match Log::open(global.log.as_deref(), json_errors, level) {
+    let log = match Log::open(global.log.as_deref(), global.log_format == "json", level) {
         Ok(log) => log,
         Err(e) => return fail(&e),
     };
@@ -203,23 +209,6 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             }
         }
     }
-}
-
-/// Refuses what only a later version does, rather than pretending.
-fn settle(global: &Global) -> Result<(Level, &str, Option<bool>, Driver)> {
-    let driver = match global.cgroup_manager.as_str() {
-        "cgroupfs" if !global.systemd_cgroup => Driver::Cgroupfs,
-        "cgroupfs" | "systemd" => Driver::Systemd,
-        other => bail!("--cgroup-manager: {other:?}, expected cgroupfs or systemd"),
-    };
-    let rootless = match global.rootless.as_str() {
-        "auto" => None,
-        "true" => Some(true),
-        "false" => Some(false),
-        other => bail!("--rootless: {other:?}, expected true, false or auto"),
-    };
-    let level = if global.debug { Level::Debug } else { Level::parse(&global.log_level)? };
-    Ok((level, &global.log_format, rootless, driver))
 }
 
 /// Parses one verb's arguments and runs it.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::Context;
 use crate::bundle::Bundle;
@@ -20,8 +20,8 @@ pub(super) struct Plan {
     /// Print JSON, with every field of every step
     #[arg(long)]
     json: bool,
-    /// Plan for a host with other cgroups than this one's: v1, v2 or hybrid
-    #[arg(long, value_name = "LAYOUT")]
+    /// Plan for a host with these cgroups instead of this one's
+    #[arg(long, value_name = "LAYOUT", value_parser = ["v1", "v2", "hybrid"])]
     host: Option<String>,
     /// As in create
     #[arg(long)]
@@ -34,18 +34,17 @@ pub(super) struct Plan {
     id: String,
 }
 
-fn facts(context: &Context, host: Option<&str>) -> Result<Facts> {
+fn facts(context: &Context, host: Option<&str>) -> Facts {
     let cgroups = match host {
         None if context.driver == Driver::Systemd => {
-            return Ok(facts::gather(context.rootless).with_manager());
+            return facts::gather(context.rootless).with_manager();
         }
-        None => return Ok(facts::gather(context.rootless)),
+        None => return facts::gather(context.rootless),
         Some("v1") => Layout::pure_v1(),
         Some("v2") => Layout::pure_v2(),
-        Some("hybrid") => Layout::hybrid(),
-        Some(other) => bail!("--host: {other:?}, expected v1, v2 or hybrid"),
+        Some(_) => Layout::hybrid(),
     };
-    Ok(roots(cgroups))
+    roots(cgroups)
 }
 
 /// A root whom nothing is held back from.
@@ -61,7 +60,7 @@ fn plan(context: &Context, args: &Plan) -> Result<ExitCode> {
     let id = Id::new(&args.id)?;
     let bundle = Bundle::open(&args.bundle)?;
     let spec = bundle.spec()?;
-    let mut facts = facts(context, args.host.as_deref())?;
+    let mut facts = facts(context, args.host.as_deref());
     // What needs root can still be looked at without: then the plan is root's.
     let for_root =
         |spec: &Spec<'_>| !spec.linux.namespaces.iter().any(|n| n.kind == Some(NamespaceKind::User));
