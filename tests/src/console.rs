@@ -87,7 +87,7 @@ fn winsize(rows: u16, columns: u16) -> Winsize {
     Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
-/// The socket for `--console-socket`.
+/// The socket for `--console-socket` or `--pidfd-socket`.
 #[derive(Debug)]
 pub struct ConsoleSocket {
     listener: UnixListener,
@@ -111,6 +111,14 @@ impl ConsoleSocket {
     pub fn receive(&self) -> Terminal {
         let (master, _) = self.receive_descriptor();
         Terminal { master: master.into(), slave: None, seen: String::new() }
+    }
+
+    /// Takes the pidfd that a runtime sent; returns the host's pid of its process.
+    pub fn receive_pidfd(&self) -> i32 {
+        let (pidfd, _) = self.receive_descriptor();
+        let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+        let info = std::fs::read_to_string(path).expect("read what the descriptor is of");
+        crate::field(&info, "Pid").parse().unwrap_or_else(|_| panic!("no pidfd: {info}"))
     }
 
     /// Takes what a runtime sent: exactly one descriptor, and words.

@@ -1,6 +1,6 @@
 //! What the verbs that only tell print: list, ps, spec, the log.
 
-use ampoule_tests::{Bundle, Container, Engine, field};
+use ampoule_tests::{Bundle, Container, Engine, ampoule_only, field};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -81,4 +81,83 @@ fn spec_writes_a_config_that_runs() {
     container.bundle.config = spec;
     let status = container.run().ok().text();
     assert_eq!(field(&status, "NoNewPrivs"), "1");
+}
+
+#[test]
+fn the_log_level_decides_what_is_logged() {
+    ampoule_only!("runc's lines are about other things");
+    let lines = |flags: &[&str]| {
+        let bundle = Bundle::asking(&["cwd"]).adding("/process/capabilities/bounding", json!("CAP_TO_FLY"));
+        let container = Container::of(bundle);
+        let log = container.bundle.beside("log");
+        let making = container.making("run", &[]);
+        let args = [flags, &["--log", log.to_str().unwrap()], &making].concat();
+        container.spawn(container.command(&args), "run").finish().ok();
+        fs::read_to_string(log).unwrap_or_default()
+    };
+    let warning = "level=warning msg=";
+    let normal = lines(&[]);
+    assert!(normal.contains(warning) && !normal.contains("level=debug"), "{normal}");
+    assert_eq!(lines(&["--log-level", "error"]), "");
+    for debug in [&["--debug"][..], &["--log-level", "DEBUG"]] {
+        let all = lines(debug);
+        assert!(all.contains(warning) && all.contains("level=debug msg="), "{all}");
+    }
+    let json = lines(&["--log-format", "json", "--log-level", "warn"]);
+    let line: Value = serde_json::from_str(json.trim()).unwrap();
+    assert_eq!(line["level"], "warning");
+}
+
+#[test]
+fn either_spelling_chooses_the_cgroup_manager() {
+    ampoule_only!("--cgroup-manager is crun's, and plan is ours");
+    let plan = |flags: &[&str]| {
+        let container = Container::of(Bundle::sleeping());
+        let making = container.making("plan", &[]);
+        let mut command = std::process::Command::new(Engine::get().program());
+        command.args(flags).args(making);
+        let outcome = container.spawn(command, "plan").finish();
+        (outcome.stdout + &outcome.stderr)
+            .replace(&container.id, "ID")
+            .replace(&container.bundle.path().display().to_string(), "BUNDLE")
+    };
+    let (cgroupfs, systemd) = (plan(&[]), plan(&["--systemd-cgroup"]));
+    assert_ne!(cgroupfs, systemd);
+    assert_eq!(plan(&["--cgroup-manager", "cgroupfs"]), cgroupfs);
+    assert_eq!(plan(&["--cgroup-manager", "systemd"]), systemd);
+}
+
+#[test]
+fn the_caller_decides_whether_it_is_rootless() {
+    ampoule_only!("runc 1.1 has no netDevices, which only root has");
+    let moves_devices = |word: &str| {
+        let container = Container::of(Bundle::sleeping());
+        let features = container.call(&["--rootless", word, "features"]).ok().stdout;
+        serde_json::from_str::<Value>(&features).unwrap()["linux"]["netDevices"]["enabled"] == true
+    };
+    assert_eq!(["auto", "false", "0", "true", "1"].map(moves_devices), [true, true, true, false, false]);
+}
+
+#[test]
+fn delete_takes_an_expression_for_many() {
+    ampoule_only!("--regex is crun's");
+    let container = Container::of(Bundle::sleeping());
+    container.create().ok();
+    let bundle = container.bundle.path().to_str().unwrap().to_owned();
+    let name = |end: &str| format!("{}-{end}", container.id);
+    for end in ["a1", "a2", "b1"] {
+        container.call(&["create", "--bundle", &bundle, &name(end)]).ok();
+    }
+    let names = || container.call(&["list", "--quiet"]).ok().stdout;
+    container.call(&["delete", "--regex", "x-a[0-9]$"]).ok();
+    assert_eq!(names(), format!("{}\n{}\n", container.id, name("b1")));
+    // One that runs is told, and does not save the others.
+    container.start().ok();
+    let outcome = container.call(&["delete", "--regex", "^at-"]).fails();
+    assert!(outcome.stderr.contains(&format!("ampoule: delete {}: ", container.id)), "{outcome}");
+    assert_eq!(names(), format!("{}\n", container.id));
+    container.call(&["delete", "--regex", "("]).fails().saying("no extended regular expression");
+    container.call(&["delete", "--regex", "nobody"]).ok();
+    container.call(&["delete", "--force", "--regex", "."]).ok();
+    assert_eq!(names(), "");
 }

@@ -184,6 +184,36 @@ fn detached_it_writes_its_pid_and_runs_on() {
 }
 
 #[test]
+fn its_pidfd_goes_to_the_socket() {
+    ampoule_only!("runc 1.1 knows no --pidfd-socket");
+    let container = running(Bundle::sleeping());
+    let socket = ConsoleSocket::listen(&container.bundle.beside("pidfd"));
+    let file = container.bundle.beside("exec.pid");
+    let [socket_path, file_path] = [socket.path(), &file].map(|path| path.to_str().unwrap());
+    exec(
+        &container,
+        &["--detach", "--pidfd-socket", socket_path, "--pid-file", file_path],
+        &["sleep", "1000"],
+    )
+    .ok();
+    assert_eq!(socket.receive_pidfd().to_string(), fs::read_to_string(&file).unwrap());
+}
+
+#[test]
+fn preserved_descriptors_are_passed_and_no_others() {
+    let container = running(Bundle::sleeping());
+    let inner = container.command(&["exec", "--preserve-fds", "1", &container.id, "/bin/probe", "fds"]);
+    let mut command = std::process::Command::new("sh");
+    command
+        .args(["-c", "exec \"$@\" 3</dev/null 4</dev/null", "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    let fds = container.spawn(command, "exec").finish().ok().answer();
+    let names: Vec<_> = fds.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, ["0", "1", "2", "3"], "{fds}");
+}
+
+#[test]
 fn a_terminal_goes_to_the_console_socket() {
     let container = running(Bundle::sleeping());
     let socket = ConsoleSocket::listen(&container.bundle.beside("console"));

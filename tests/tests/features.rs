@@ -1,7 +1,8 @@
-//! `features`: says what works here, and only that.
+//! `features`: says what works here, and only that. Every word of every list is used.
 
-use ampoule_tests::{Bundle, Container, Scratch, ampoule_only, require};
+use ampoule_tests::{Bundle, Container, Engine, Scratch, ampoule_only, field, probe, require, systemd};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 const WHY: &str = "each runtime has features of its own";
 
@@ -53,26 +54,86 @@ fn every_namespace_that_is_listed_can_be_made() {
     let kinds = list(&features["linux"]["namespaces"]);
     assert!(kinds.len() >= 7, "{kinds:?}");
     let mapping = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    let bundle = Bundle::asking(&["cwd"]).with(|c| {
+    let bundle = Bundle::asking(&["ns"]).with(|c| {
         c["linux"]["namespaces"] = kinds.iter().map(|kind| json!({ "type": kind })).collect();
         c["linux"]["uidMappings"] = mapping.clone();
         c["linux"]["gidMappings"] = mapping.clone();
     });
-    assert_eq!(Container::of(bundle).run().ok().answer(), "/");
+    let inside = Container::of(bundle).run().ok().answer();
+    for kind in kinds {
+        let name = match kind {
+            "mount" => "mnt",
+            "network" => "net",
+            other => other,
+        };
+        let own = std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
+        let theirs = inside[name].as_str().unwrap_or_else(|| panic!("{kind}: {inside}"));
+        assert_ne!(theirs, own.to_str().unwrap(), "{kind}");
+    }
 }
 
 #[test]
-fn every_hook_and_capability_that_is_listed_is_known() {
+fn every_hook_that_is_listed_runs() {
     ampoule_only!(WHY);
     let features = features();
-    let bundle = Bundle::asking(&["cwd"]).with(|c| {
-        c["process"]["capabilities"]["bounding"] = features["linux"]["capabilities"].clone();
-        for kind in list(&features["hooks"]) {
-            c["hooks"][kind] = json!([]);
-        }
+    let kinds = list(&features["hooks"]);
+    assert_eq!(kinds.len(), 6, "{kinds:?}");
+    let bundle = Bundle::asking(&["cwd"]).writable();
+    let told = bundle.rootfs().join("told");
+    let hook = |kind: &str| match kind {
+        "startContainer" => json!({ "path": "/bin/probe", "args": ["probe", "hook", kind, "/told"] }),
+        _ => json!({ "path": probe(), "args": ["probe", "hook", kind, told] }),
+    };
+    let container = Container::of(bundle.with(|c| {
+        c["hooks"] = kinds.iter().map(|kind| ((*kind).to_owned(), json!([hook(kind)]))).collect();
+    }));
+    container.run().ok();
+    let lines = std::fs::read_to_string(&told).unwrap();
+    let ran: BTreeSet<String> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["hook"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(ran, kinds.iter().map(|kind| (*kind).to_owned()).collect());
+}
+
+#[test]
+fn every_capability_that_is_listed_can_be_had() {
+    ampoule_only!(WHY);
+    let features = features();
+    let all = &features["linux"]["capabilities"];
+    // Those that this process itself has not, nobody can have from it.
+    let mask = |status: &str, set: &str| u64::from_str_radix(&field(status, set), 16).unwrap();
+    let own = mask(&std::fs::read_to_string("/proc/self/status").unwrap(), "CapBnd");
+    let bundle = Bundle::asking(&["cat", "/proc/self/status"]).with(|c| {
+        c["process"]["capabilities"] = json!({ "bounding": all, "effective": all, "permitted": all });
     });
     let outcome = Container::of(bundle).run().ok();
     assert!(!outcome.stderr.contains("no such capability"), "{outcome}");
+    let listed = (1 << list(all).len()) - 1;
+    for set in ["CapBnd", "CapEff", "CapPrm"] {
+        assert_eq!(mask(&outcome.text(), set), listed & own, "{set}");
+    }
+}
+
+#[test]
+fn cgroups_are_as_they_are_listed() {
+    ampoule_only!(WHY);
+    let listed = features()["linux"]["cgroup"].clone();
+    let container = Container::of(Bundle::sleeping());
+    container.create().ok();
+    let of = std::fs::read_to_string(format!("/proc/{}/cgroup", container.pid())).unwrap();
+    let (v2, v1): (Vec<_>, Vec<_>) =
+        of.lines().filter(|l| l.contains(&container.id)).partition(|l| l.starts_with("0::"));
+    assert_eq!((&listed["v1"], &listed["v2"]), (&json!(!v1.is_empty()), &json!(!v2.is_empty())), "{of}");
+    let controllers = ampoule_tests::has_cgroup_v1("rdma") || ampoule_tests::has_cgroup_v2_controller("rdma");
+    assert_eq!(listed["rdma"], json!(controllers));
+    assert_eq!(listed["systemdUser"], listed["systemd"]);
+    assert_eq!(listed["systemd"], systemd::runs_on_v2(), "systemd");
+    if Engine::get().flags().is_empty() {
+        let container = Container::of(Bundle::asking(&["cwd"]));
+        let outcome = container.call(&systemd::making(&container, "run"));
+        assert_eq!(outcome.code == 0, listed["systemd"] == true, "{outcome}");
+    }
 }
 
 #[test]
@@ -88,6 +149,12 @@ fn what_is_off_is_refused_and_what_is_on_is_not() {
             Container::of(bundle).run().fails().saying(pointer);
         }
     }
+    let lsm =
+        |name: &str| std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default().contains(name);
+    assert!(!lsm("apparmor") || features["linux"]["apparmor"]["enabled"] == true, "AppArmor is on");
+    let idmap = &features["linux"]["mountExtensions"]["idmap"]["enabled"];
+    assert_eq!(idmap, &json!(true), "every kernel since Linux 5.12 maps the ids of mounts");
+    assert_eq!(features["linux"]["netDevices"]["enabled"], true, "for root");
     assert_eq!(features["linux"]["seccomp"]["enabled"], true);
 }
 

@@ -101,5 +101,10 @@ fn a_host_without_the_module_refuses_its_label_and_says_how_to_have_it() {
     if !has_selinux() {
         refused("/process/selinuxLabel", "a_u:b_r:c_t:s0", "process.selinuxLabel");
         refused("/linux/mountLabel", "a_u:b_r:c_t:s0", "linux.mountLabel");
+        let container = Container::of(Bundle::sleeping());
+        container.launch();
+        let label = ["exec", "--process-label", "a_u:b_r:c_t:s0", &container.id, "/bin/probe", "cwd"];
+        let outcome = container.call(&label).saying("process.selinuxLabel").saying("boot with lsm=");
+        assert_eq!(outcome.code, 255);
     }
 }

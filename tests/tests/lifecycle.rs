@@ -1,6 +1,6 @@
 //! A container's life by the command line: what create, start, run and delete leave to be read.
 
-use ampoule_tests::{Bundle, Container};
+use ampoule_tests::{Bundle, ConsoleSocket, Container, ampoule_only};
 use serde_json::json;
 use std::fs;
 
@@ -59,6 +59,29 @@ fn a_pid_file_that_cannot_be_written_leaves_nothing() {
     let container = Container::of(Bundle::sleeping());
     container.create_with(&["--pid-file", "/nowhere/pid"]).fails().saying("/nowhere");
     assert_eq!(container.leftovers(), [""; 0]);
+}
+
+#[test]
+fn the_pidfd_socket_receives_a_pidfd_of_the_first_process() {
+    ampoule_only!("runc 1.1 knows no --pidfd-socket");
+    let container = Container::of(Bundle::sleeping());
+    let socket = ConsoleSocket::listen(&container.bundle.beside("pidfd"));
+    let flags = ["--pidfd-socket", socket.path().to_str().unwrap()];
+    container.create_with(&flags).ok();
+    assert_eq!(socket.receive_pidfd(), container.pid());
+    container.delete_force().ok();
+    container.run_with(&[&flags[..], &["--detach"]].concat()).ok();
+    assert_eq!(socket.receive_pidfd(), container.pid());
+}
+
+#[test]
+fn run_adopts_orphans_unless_told_not_to() {
+    for (flags, adopts) in [(&[][..], true), (&["--no-subreaper"], false)] {
+        let container = Container::of(Bundle::asking(&["adopted"]).without_namespace("pid"));
+        let run = container.spawn(container.command(&container.making("run", flags)), "run");
+        let pid = run.pid();
+        assert_eq!(run.finish().ok().answer() == json!(pid), adopts, "{flags:?}");
+    }
 }
 
 #[test]

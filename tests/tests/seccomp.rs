@@ -52,6 +52,14 @@ fn errno_is_the_rules_own_or_eperm() {
 }
 
 #[test]
+fn the_default_action_has_an_errno_of_its_own() {
+    let mut profile: Value = serde_json::from_str(DOCKER).unwrap();
+    profile["defaultErrnoRet"] = json!(libc::EDOM);
+    let asked: [(i64, &[u64]); 2] = [(libc::SYS_bpf, &[0]), (libc::SYS_getppid, &[])];
+    assert_eq!(answers(profile, &asked), [errno("EDOM"), json!(0)]);
+}
+
+#[test]
 fn killing_and_trapping_actions_end_the_program_with_sigsys() {
     for action in ["SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP"] {
         let rules = json!([{ "names": ["getppid"], "action": action }]);

@@ -1,6 +1,9 @@
 //! `update`: other limits for a container that is there.
 
-use ampoule_tests::{Bundle, Container, Engine, ampoule_only, has_cgroup_v1, require};
+use ampoule_tests::{
+    Bundle, Container, Engine, ampoule_only, has_cgroup_v1, has_cgroup_v1_file, has_cgroup_v2_controller,
+    require,
+};
 use serde_json::json;
 use std::fs;
 
@@ -55,6 +58,83 @@ fn on_v2_the_files_are_v2s() {
     assert_eq!(cgroups.read("", "cpu.max"), "25000 50000");
     let weight = cgroups.read("", "cpu.weight");
     assert!(weight == "59" || weight == "20", "{weight}: neither the newer nor the older conversion");
+}
+
+#[test]
+fn every_other_flag_reaches_its_file_on_v1() {
+    ampoule_only!("runc 1.1 knows neither burst nor idle");
+    require!(has_cgroup_v1("memory"), "v1 memory, cpu and cpuset", named "a v2 host has them elsewhere");
+    let container = running();
+    let cgroups = container.cgroups();
+    let told =
+        update(&container, &["--memory", "64m", "--kernel-memory", "32m", "--kernel-memory-tcp", "4m"]).ok();
+    // Linux 5.16 took the one of them away.
+    assert!(told.stderr.contains("linux.resources.memory.kernel: ignored"), "{told}");
+    assert_eq!(cgroups.read("memory", "memory.limit_in_bytes"), (64 << 20).to_string());
+    assert_eq!(cgroups.read("memory", "memory.kmem.tcp.limit_in_bytes"), (4 << 20).to_string());
+    update(&container, &["--cpuset-cpus", "0", "--cpuset-mems", "0"]).ok();
+    assert_eq!(
+        (cgroups.read("cpuset", "cpuset.cpus"), cgroups.read("cpuset", "cpuset.mems")),
+        ("0".into(), "0".into())
+    );
+    update(&container, &["--cpu-quota", "50000", "--cpu-burst", "20000"]).ok();
+    assert_eq!(cgroups.read("cpu", "cpu.cfs_burst_us"), "20000");
+    update(&container, &["--cpu-quota", "-1", "--cpu-burst", "0", "--cpu-idle", "1"]).ok();
+    assert_eq!(cgroups.read("cpu", "cpu.idle"), "1");
+}
+
+#[test]
+fn the_realtime_flags_reach_their_files() {
+    let known = has_cgroup_v1_file("cpu", "cpu.rt_period_us");
+    require!(known, "realtime groups on v1", named "Debian's kernels have none (RT_GROUP_SCHED)");
+    let container = running();
+    update(&container, &["--cpu-rt-period", "500000", "--cpu-rt-runtime", "0"]).ok();
+    assert_eq!(container.cgroups().read("cpu", "cpu.rt_period_us"), "500000");
+    assert_eq!(container.cgroups().read("cpu", "cpu.rt_runtime_us"), "0");
+}
+
+#[test]
+fn every_other_flag_reaches_its_file_on_v2() {
+    ampoule_only!("runc 1.1 knows neither burst nor idle");
+    let all = ["memory", "cpu", "cpuset"].iter().all(|c| has_cgroup_v2_controller(c));
+    require!(all, "v2 memory, cpu and cpuset", named "a hybrid host gives them to v1");
+    let container = running();
+    let cgroups = container.cgroups();
+    let told =
+        update(&container, &["--memory", "64m", "--memory-reservation", "32m", "--kernel-memory", "1g"]).ok();
+    assert!(told.stderr.contains("linux.resources.memory.kernel: ignored"), "{told}");
+    assert_eq!(cgroups.read("", "memory.max"), (64 << 20).to_string());
+    assert_eq!(cgroups.read("", "memory.low"), (32 << 20).to_string());
+    update(&container, &["--cpuset-cpus", "0", "--cpuset-mems", "0"]).ok();
+    assert_eq!((cgroups.read("", "cpuset.cpus"), cgroups.read("", "cpuset.mems")), ("0".into(), "0".into()));
+    update(&container, &["--cpu-quota", "50000", "--cpu-burst", "20000"]).ok();
+    assert_eq!(cgroups.read("", "cpu.max.burst"), "20000");
+    update(&container, &["--cpu-quota", "-1", "--cpu-burst", "0", "--cpu-idle", "1"]).ok();
+    assert_eq!(cgroups.read("", "cpu.idle"), "1");
+}
+
+#[test]
+fn the_block_io_weight_reaches_its_file() {
+    let container = running();
+    let cgroups = container.cgroups();
+    let (v1, v2) = (cgroups.dir("blkio").join("blkio.bfq.weight"), cgroups.dir("").join("io.bfq.weight"));
+    require!(v1.exists() || v2.exists(), "BFQ's weights", named "this kernel has not loaded bfq");
+    update(&container, &["--blkio-weight", "300"]).ok();
+    let file = if v1.exists() { v1 } else { v2 };
+    let weight = fs::read_to_string(file).unwrap();
+    assert_eq!(weight.trim().trim_start_matches("default "), "300");
+}
+
+#[test]
+fn shares_of_cache_and_bandwidth_want_a_resctrl_filesystem() {
+    ampoule_only!("runc 1.1 says it in other words");
+    let there = std::path::Path::new("/sys/fs/resctrl/schemata").exists();
+    require!(!there, "a host without resctrl", named "with one, what is planned is carried out");
+    let container = running();
+    for flag in [["--l3-cache-schema", "L3:0=f"], ["--mem-bw-schema", "MB:0=50"]] {
+        update(&container, &flag).fails().saying("linux.intelRdt: there is no resctrl filesystem");
+    }
+    update(&container, &["--memory", "64 parsecs"]).fails().saying("--memory");
 }
 
 #[test]

@@ -60,6 +60,7 @@ const COMMANDS: &[Command] = &[
     ("direct", 2, consume::direct),
     // orphans.rs
     ("orphans", 1, orphans::orphans),
+    ("adopted", 0, orphans::adopted),
     ("queued", 0, orphans::queued),
     // attack.rs
     ("overwrite", 1, attack::overwrite),

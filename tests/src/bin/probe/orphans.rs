@@ -14,6 +14,11 @@ pub(crate) fn orphans(args: &[String]) -> Answer {
     Ok(json!({ "orphans": count }))
 }
 
+/// `adopted`: makes an orphan, and tells whose child it has become.
+pub(crate) fn adopted(_: &[String]) -> Answer {
+    Ok(json!(sys::parent_of_an_orphan()?))
+}
+
 /// `queued`: takes signal 40, a real-time one of every C library, until it comes with a negative value, and tells how
 /// many others came. They carry 0, 1, 2 and so on; the first that doesn't is the answer.
 pub(crate) fn queued(_: &[String]) -> Answer {

@@ -101,6 +101,32 @@ pub(crate) fn make_orphan() -> Result<(), Errno> {
     }
 }
 
+/// Makes an orphan: a child's child, which tells its new parent's pid once it has one.
+pub(crate) fn parent_of_an_orphan() -> Result<i32, Errno> {
+    let mut pipe = [0; 2];
+    let mut parent = 0i32;
+    // SAFETY: the probe has one thread; the children make system calls and end. What is written and read has the size
+    // that is told.
+    unsafe {
+        Errno::result(libc::pipe(pipe.as_mut_ptr()))?;
+        let child = Errno::result(libc::fork())?;
+        if child == 0 {
+            let own = libc::getpid();
+            if libc::fork() == 0 {
+                while libc::getppid() == own {
+                    libc::usleep(1000);
+                }
+                let new = libc::getppid();
+                libc::write(pipe[1], (&raw const new).cast(), size_of::<i32>());
+            }
+            libc::_exit(0);
+        }
+        Errno::result(libc::waitpid(child, std::ptr::null_mut(), 0))?;
+        Errno::result(libc::read(pipe[0], (&raw mut parent).cast(), size_of::<i32>()))?;
+    }
+    Ok(parent)
+}
+
 fn all_signals() -> libc::sigset_t {
     // SAFETY: sigfillset initialises the set. (nix's leaves the real-time signals out.)
     unsafe {
