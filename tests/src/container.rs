@@ -4,7 +4,7 @@ use crate::{Bundle, Engine, Outcome, Terminal, cgroup, patience, pids_mentioning
 use serde_json::Value;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,26 @@ pub enum Layout {
     Host,
     /// A pure v2 hierarchy, in a mount namespace of the call's own.
     PureV2,
+    /// net_cls and net_prio on v1 at /sys/fs/cgroup/net and nothing else, in a mount namespace of the call's own.
+    Network,
+}
+
+impl Layout {
+    /// A call of any program that finds this layout.
+    pub fn command(self, program: &Path) -> Command {
+        let mounts = match self {
+            Layout::Host => return Command::new(program),
+            Layout::PureV2 => "mount -t cgroup2 none /sys/fs/cgroup",
+            Layout::Network => {
+                "umount -Rl /sys/fs/cgroup && mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/net && \
+                 mount -t cgroup -o net_cls,net_prio none /sys/fs/cgroup/net"
+            }
+        };
+        let script = format!("{mounts} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script]).arg(program);
+        command
+    }
 }
 
 /// A container that is force-deleted on drop, after which nothing of it may be left.
@@ -50,16 +70,7 @@ impl Container {
 
     /// A call of the runtime, not started: `command(&["kill", "--all"])`. The id is not added.
     pub fn command(&self, args: &[&str]) -> Command {
-        let program = Engine::get().program();
-        let mut command = match self.layout {
-            Layout::Host => Command::new(program),
-            Layout::PureV2 => {
-                let mut command = Command::new("unshare");
-                let script = "mount -t cgroup2 none /sys/fs/cgroup && exec \"$0\" \"$@\"";
-                command.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(program);
-                command
-            }
-        };
+        let mut command = self.layout.command(Engine::get().program());
         command
             .arg("--root")
             .arg(self.state_root())

@@ -1,8 +1,8 @@
 //! Limits on v1 hierarchies: each property of `linux.resources` read back where the kernel keeps it.
 
 use ampoule_tests::{
-    Bundle, Cgroups, Container, Engine, ON_V2, ampoule_only, any_disk, has_cgroup_v1, has_cgroup_v1_file,
-    require,
+    Bundle, Cgroups, Container, Engine, Layout, ON_V2, ampoule_only, any_disk, has_cgroup_v1,
+    has_cgroup_v1_file, require,
 };
 use serde_json::{Value, json};
 
@@ -152,6 +152,27 @@ fn a_block_io_weight_that_the_kernel_does_not_know_is_an_error() {
     let container = Container::of(bundle);
     container.create().fails().saying("weight");
     assert_eq!(container.leftovers(), [""; 0]);
+}
+
+#[test]
+fn the_class_and_priorities_of_network_packets_are_written() {
+    let there = Layout::Network.command("true".as_ref()).output().is_ok_and(|o| o.status.success());
+    require!(there, "net_cls and net_prio for v1", named "systemd may have taken one of them; others have no module");
+    let bundle = Bundle::sleeping().with(|c| {
+        let priorities = json!([{ "name": "lo", "priority": 3 }]);
+        c["linux"]["resources"] = json!({ "network": { "classID": 0x10_0001, "priorities": priorities } });
+    });
+    let container = Container::on(Layout::Network, bundle);
+    container.create().ok();
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", container.pid())).unwrap();
+    let (_, group) = groups.lines().find_map(|line| line.split_once("net_cls,net_prio:")).expect(&groups);
+    let read = |file: &str| {
+        let mut cat = Layout::Network.command("cat".as_ref());
+        let output = cat.arg(format!("/sys/fs/cgroup/net{group}/{file}")).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(read("net_cls.classid").trim(), 0x10_0001.to_string());
+    assert!(read("net_prio.ifpriomap").lines().any(|line| line == "lo 3"), "{}", read("net_prio.ifpriomap"));
 }
 
 #[test]
