@@ -1,7 +1,9 @@
 //! What a machine or a runtime may lack. A test that cannot say anything says so loudly.
 
 use crate::cgroup::mount_of;
+use crate::{Engine, conformance, place};
 use std::io::Write;
+use std::path::Path;
 
 /// Ends the test as skipped unless the condition holds.
 ///
@@ -47,6 +49,7 @@ pub fn met(condition: bool, ability: &str, named: Option<&str>) -> bool {
         !strict || named.is_some(),
         "STRICT: this test needs {ability}, and does not name why it may lack"
     );
+    assert_unclaimed();
     let test = std::env::var("NEXTEST_TEST_NAME")
         .unwrap_or_else(|_| std::thread::current().name().unwrap_or("a test").to_owned());
     let why = named.map(|why| format!(": {why}")).unwrap_or_default();
@@ -58,6 +61,21 @@ pub fn met(condition: bool, ability: &str, named: Option<&str>) -> bool {
             .unwrap_or_else(|e| panic!("record the skip in {path}: {e}"));
     }
     false
+}
+
+/// A skip where `docs/conformance.md` says that the test runs is a failure. Only the test machine's places are what
+/// they are: a host may be anything.
+fn assert_unclaimed() {
+    let place = place();
+    if place == "host" || !Engine::get().is_ampoule() {
+        return;
+    }
+    // As the test machine runs them: PROGRAM --exact NAME.
+    let args: Vec<String> = std::env::args().collect();
+    let program = Path::new(&args[0]).file_name().unwrap_or_default().to_string_lossy();
+    let name = args.iter().skip_while(|arg| *arg != "--exact").nth(1).map_or("", |name| name.as_str());
+    let test = format!("{program}::{name}");
+    assert!(!conformance::claims(&test, &place), "docs/conformance.md says that {test} runs in {place}");
 }
 
 /// Whether hard limits may be raised and scores lowered: CAP_SYS_RESOURCE (24) is effective.

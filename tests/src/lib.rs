@@ -9,6 +9,7 @@ mod ability;
 mod agent;
 mod bundle;
 mod cgroup;
+pub mod conformance;
 mod console;
 mod container;
 mod disk;

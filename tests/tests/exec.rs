@@ -1,6 +1,8 @@
 //! `exec`: one more process in a container that is there.
 
-use ampoule_tests::{Bundle, ConsoleSocket, Container, Engine, Outcome, ampoule_only, require, wait_for};
+use ampoule_tests::{
+    Bundle, ConsoleSocket, Container, Engine, Outcome, ampoule_only, has_cgroup_v1, require, wait_for,
+};
 use serde_json::json;
 use std::fs;
 
@@ -278,6 +280,17 @@ fn a_container_that_divided_its_cgroup_takes_one() {
     } else {
         text.saying("--cgroup :beside: there is no");
     }
+}
+
+#[test]
+fn a_cgroup_can_be_named_for_some_controllers_of_v1() {
+    require!(has_cgroup_v1("pids"), "the v1 pids controller", named "v2 has one hierarchy for all of them");
+    let container = running(Bundle::sleeping());
+    let below = container.cgroups().dir("pids").join("below");
+    fs::create_dir(&below).unwrap();
+    let text = exec(&container, &["--cgroup", "pids:below"], &["cat", "/proc/self/cgroup"]).ok().text();
+    let ends_below = |name: &str| text.lines().any(|l| l.contains(name) && l.ends_with("/below"));
+    assert!(ends_below(":pids:") && !ends_below(":memory:"), "{text}");
 }
 
 #[test]

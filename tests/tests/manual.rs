@@ -1,6 +1,6 @@
 //! What `make install` puts beside the programs: manual pages, and completion for three shells.
 
-use ampoule_tests::{Engine, Scratch, ampoule_only};
+use ampoule_tests::{Engine, Scratch, ampoule_only, place, require};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,6 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const WHY: &str = "the pages and the completion are ampoule's";
+
+/// Ends a test where there is nothing that it is about.
+macro_rules! where_it_is_built {
+    () => {
+        ampoule_only!(WHY);
+        require!(place() == "host", "what make build made", named "the test machine gets the programs alone");
+    };
+}
 
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live inside the workspace")
@@ -58,7 +66,7 @@ fn page(path: &Path) -> String {
 
 #[test]
 fn every_verb_has_a_page_with_all_its_flags() {
-    ampoule_only!(WHY);
+    where_it_is_built!();
     for (verb, flags) in verbs() {
         let text = page(&share(&format!("man/man8/ampoule-{verb}.8")));
         for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "SEE ALSO"] {
@@ -72,7 +80,7 @@ fn every_verb_has_a_page_with_all_its_flags() {
 
 #[test]
 fn the_page_of_ampoule_has_the_verbs_and_the_global_flags() {
-    ampoule_only!(WHY);
+    where_it_is_built!();
     let text = page(&share("man/man8/ampoule.8"));
     for word in verbs().into_keys().map(|verb| format!("ampoule-{verb}(8)")).chain(flags(&help(&[]))) {
         assert!(text.contains(&word), "ampoule(8) has no {word}:\n{text}");
@@ -84,7 +92,7 @@ fn the_page_of_ampoule_has_the_verbs_and_the_global_flags() {
 
 #[test]
 fn the_page_of_pause_has_its_flags() {
-    ampoule_only!(WHY);
+    where_it_is_built!();
     let text = page(&share("man/man1/pause.1"));
     let flags = "-e -g --grace -P -p -s -v -w -V --version -h -l -L".split(' ');
     let told = output(Command::new(top().join("target/bin/pause")).arg("-h"));
@@ -133,7 +141,7 @@ fn check(proposals: impl Fn(&[String]) -> Vec<Vec<String>>) {
 
 #[test]
 fn bash_completes_verbs_flags_values_and_containers() {
-    ampoule_only!(WHY);
+    where_it_is_built!();
     let (script, programs) = (share("bash-completion/completions/ampoule"), one_container());
     output(Command::new("bash").arg("-n").arg(&script));
     const ASK: &str = r#"source "$0"; complete -p ampoule >/dev/null || exit
@@ -153,7 +161,7 @@ fn bash_completes_verbs_flags_values_and_containers() {
 
 #[test]
 fn fish_completes_verbs_flags_values_and_containers() {
-    ampoule_only!(WHY);
+    where_it_is_built!();
     let (script, programs) = (share("fish/vendor_completions.d/ampoule.fish"), one_container());
     let ask = "source $argv[1]; for line in $argv[2..]; complete -C $line; echo; end";
     check(|lines| {
@@ -166,7 +174,7 @@ fn fish_completes_verbs_flags_values_and_containers() {
 
 #[test]
 fn zsh_completes_verbs_flags_values_and_containers() {
-    ampoule_only!(WHY);
+    where_it_is_built!();
     let (script, programs) = (share("zsh/site-functions/_ampoule"), one_container());
     output(Command::new("zsh").arg("-n").arg(&script));
     // It completes nowhere but in a line editor: one word each that can be but one, and then the line is told.
@@ -197,7 +205,7 @@ fn zsh_completes_verbs_flags_values_and_containers() {
 
 #[test]
 fn install_puts_all_of_it_below_the_prefix_and_uninstall_takes_it_back() {
-    ampoule_only!(WHY);
+    where_it_is_built!();
     let scratch = Scratch::new();
     let files = || {
         let text =

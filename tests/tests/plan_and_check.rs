@@ -91,6 +91,17 @@ fn plan_can_be_made_for_another_layout() {
 }
 
 #[test]
+fn plan_takes_the_flags_of_create_that_change_the_steps() {
+    ampoule_only!(WHY);
+    let container = Container::of(Bundle::sleeping());
+    let plan = |flags: &[&str]| container.call(&container.making("plan", flags)).ok().stdout;
+    let (usual, no_pivot, no_keyring) = (plan(&[]), plan(&["--no-pivot"]), plan(&["--no-new-keyring"]));
+    let lost = |other: &str, word: &str| usual.contains(word) && !other.contains(word);
+    assert!(no_pivot.contains("without pivot") && !usual.contains("without pivot"), "{usual}\n{no_pivot}");
+    assert!(lost(&no_keyring, "keyring") && !lost(&no_pivot, "keyring"), "{usual}\n{no_keyring}");
+}
+
+#[test]
 fn plan_refuses_what_create_refuses_in_the_same_words() {
     ampoule_only!(WHY);
     let bundle = Bundle::sleeping().with(|c| c["process"]["rlimits"][0]["type"] = json!("RLIMIT_JOY"));

@@ -1,0 +1,235 @@
+//! `docs/conformance.md` is what it says: every promise has a row, and every row a test that runs where it says.
+
+use ampoule_tests::conformance::{Row, rows};
+use ampoule_tests::{Engine, ampoule_only};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const WHY: &str = "the table is ampoule's";
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live inside the workspace")
+}
+
+fn section(name: &str) -> Vec<Row> {
+    let found: Vec<_> = rows().into_iter().filter(|row| row.section == name).collect();
+    assert!(found.len() > 10, "what has become of the section {name}?");
+    found
+}
+
+fn keys(rows: &[Row]) -> BTreeSet<&str> {
+    rows.iter().flat_map(|row| &row.keys).map(String::as_str).collect()
+}
+
+/// Fails with what is on one side only.
+#[track_caller]
+fn same(promised: &BTreeSet<&str>, rows: &BTreeSet<&str>) {
+    let lacking: Vec<_> = promised.difference(rows).collect();
+    assert_eq!(lacking, [&""; 0], "these have no row");
+    let unknown: Vec<_> = rows.difference(promised).collect();
+    assert_eq!(unknown, [&""; 0], "these rows are about nothing that there is");
+}
+
+/// The places of the test machine, and the pattern of the programs that run in each.
+fn places() -> BTreeMap<String, String> {
+    let text = fs::read_to_string(top().join("tests/vm/places")).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let fields = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+    fields
+        .filter(|f| f[3].split('|').any(|runtime| runtime == "ampoule"))
+        .map(|f| (f[0].into(), f[4].into()))
+        .collect()
+}
+
+/// Whether a name matches a pattern of bash's, as far as `places` has them: `a*`, `@(a|b*)`, `!(a|b*)`.
+fn matches(pattern: &str, name: &str) -> bool {
+    let one = |pattern: &str| match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, after)) => {
+            assert!(!after.contains('*'), "{pattern}: more than one *");
+            name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after)
+        }
+    };
+    let list = |list: &str| list.trim_end_matches(')').split('|').any(one);
+    match pattern.split_once('(') {
+        Some(("!", rest)) => !list(rest),
+        Some(("@", rest)) => list(rest),
+        Some(_) => panic!("{pattern}: of a kind that is not known here"),
+        None => one(pattern),
+    }
+}
+
+/// The file of a row's test, and the test's name. One that stands in no path is an integration test's.
+fn test(row: &Row) -> (PathBuf, &str) {
+    let (file, name) = row.test.split_once("::").unwrap_or_else(|| panic!("no FILE::NAME: {row:?}"));
+    let path = if file.contains('/') { file.into() } else { format!("tests/tests/{file}.rs") };
+    (top().join(path), name)
+}
+
+#[test]
+fn every_row_has_a_test_that_is_there() {
+    for row in rows() {
+        let (path, name) = test(&row);
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{row:?}: {}: {e}", path.display()));
+        let (before, _) =
+            text.split_once(&format!("fn {name}(")).unwrap_or_else(|| panic!("no such test: {row:?}"));
+        let attributes = before.rsplit("\n\n").next().unwrap_or_default();
+        assert!(attributes.contains("#[test]"), "{name} is no test: {row:?}");
+    }
+}
+
+#[test]
+fn every_place_that_a_row_names_is_one_where_its_test_runs() {
+    let places = places();
+    for row in rows() {
+        let (path, _) = test(&row);
+        let program = path.file_stem().unwrap().to_string_lossy();
+        let integration = path.parent().unwrap().ends_with("tests/tests");
+        for place in &row.places {
+            let runs = match place.as_str() {
+                "host" => integration,
+                "unit" => !integration,
+                place => integration && places.get(place).is_some_and(|pattern| matches(pattern, &program)),
+            };
+            assert!(runs, "{program} does not run in {place:?}: {row:?}");
+        }
+    }
+}
+
+fn help(words: &[&str]) -> String {
+    let output = Command::new(Engine::get().program()).args(words).arg("--help").output().unwrap();
+    assert!(output.status.success(), "{words:?} --help");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn flags(help: &str) -> Vec<String> {
+    let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+    let words = lines.filter_map(|line| line.split([' ', ',']).find(|word| word.starts_with("--")));
+    words.filter(|flag| *flag != "--help").map(str::to_owned).collect()
+}
+
+#[test]
+fn every_verb_and_every_flag_has_a_row() {
+    ampoule_only!(WHY);
+    let all = help(&[]);
+    let mut promised: BTreeSet<String> = flags(&all).into_iter().chain(["--help".into()]).collect();
+    let lines =
+        all.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    for verb in lines.filter_map(|line| line.split_whitespace().next()) {
+        promised.extend(flags(&help(&[verb])).into_iter().map(|flag| format!("{verb} {flag}")));
+        promised.insert(verb.to_owned());
+    }
+    assert!(promised.len() > 80, "{promised:?}");
+    same(&promised.iter().map(String::as_str).collect(), &keys(&section("Command line")));
+}
+
+/// The fields of the structs of `config.json`: name in the document, type.
+fn structs() -> BTreeMap<String, Vec<(String, String)>> {
+    let files =
+        ["spec.rs", "spec/scheduling.rs", "spec/seccomp.rs"].map(|f| top().join("runtime/src").join(f));
+    let mut structs = BTreeMap::new();
+    for file in files {
+        let text = fs::read_to_string(file).unwrap();
+        let blocks = text.split("document! {\n").skip(1).filter_map(|rest| rest.split_once("\n}\n"));
+        for (block, _) in blocks {
+            let lines = block.lines().filter(|line| !line.trim_start().starts_with("///"));
+            let code: String = lines.collect::<Vec<_>>().join(" ");
+            for part in code.split_inclusive('}') {
+                let Some((name, fields)) = part.trim().trim_end_matches('}').split_once('{') else {
+                    continue;
+                };
+                structs.insert(name.trim().to_owned(), fields_of(fields));
+            }
+        }
+    }
+    assert!(structs.len() > 30 && structs.contains_key("Spec"), "{structs:?}");
+    structs
+}
+
+fn fields_of(text: &str) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    for declared in
+        text.split(", ").map(|part| part.trim().trim_end_matches(',')).filter(|part| !part.is_empty())
+    {
+        let (attribute, field) = declared.rsplit_once(")] ").unwrap_or(("", declared));
+        let Some((name, kind)) = field.split_once(": ") else {
+            // `Map<'a, Str<'a>>` has a comma of its own.
+            let (_, last): &mut (_, String) = fields.last_mut().expect("a field before");
+            *last += &format!(", {field}");
+            continue;
+        };
+        let renamed =
+            attribute.split_once("rename = \"").map(|(_, rest)| rest.trim_end_matches('"').to_owned());
+        fields.push((renamed.unwrap_or_else(|| camel_case(name)), kind.to_owned()));
+    }
+    fields
+}
+
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..])
+}
+
+/// The JSON paths of all values below a struct.
+fn paths(structs: &BTreeMap<String, Vec<(String, String)>>, of: &str, prefix: &str) -> Vec<String> {
+    let path = |(name, kind): &(String, String)| {
+        let suffix = if kind.contains("Map<") {
+            ".*"
+        } else if kind.contains("Vec<") {
+            "[]"
+        } else {
+            ""
+        };
+        let inner = kind.replace("Option<", "").replace("Vec<", "").replace("Map<'a, ", "");
+        let inner = inner.split('<').next().unwrap_or_default().trim().trim_end_matches('>').to_owned();
+        let path = format!("{prefix}{name}{suffix}");
+        if structs.contains_key(&inner) { paths(structs, &inner, &(path + ".")) } else { vec![path] }
+    };
+    structs[of].iter().flat_map(path).collect()
+}
+
+#[test]
+fn every_property_of_the_document_has_a_row() {
+    let paths = paths(&structs(), "Spec", "");
+    for known in ["mounts[].options[]", "linux.resources.rdma.*.hcaHandles", "process.execCPUAffinity.final"]
+    {
+        assert!(paths.iter().any(|path| path == known), "{known} of {paths:#?}");
+    }
+    assert!(paths.len() > 150, "{paths:#?}");
+    same(&paths.iter().map(String::as_str).collect(), &keys(&section("config.json")));
+}
+
+/// The paths of a document's values; what is in a list is the business of the test that goes through it.
+fn leaves(value: &Value, path: &str) -> Vec<String> {
+    match value {
+        Value::Object(map) => {
+            let below = |(key, value): (&String, &Value)| match path {
+                "" => leaves(value, key),
+                // A key that is data.
+                "annotations" => vec![path.to_owned()],
+                _ => leaves(value, &format!("{path}.{key}")),
+            };
+            map.iter().flat_map(below).collect()
+        }
+        _ => vec![path.to_owned()],
+    }
+}
+
+#[test]
+fn every_entry_of_features_has_a_row() {
+    ampoule_only!(WHY);
+    let output = Command::new(Engine::get().program()).arg("features").output().unwrap();
+    let leaves = leaves(&serde_json::from_slice(&output.stdout).unwrap(), "");
+    same(&leaves.iter().map(String::as_str).collect(), &keys(&section("features")));
+}
+
+#[test]
+fn patterns_of_places_are_bashs() {
+    assert!(matches("!(init|pause*)", "exec") && !matches("!(init|pause*)", "pause_load"));
+    assert!(matches("@(systemd*|exec)", "systemd_refused") && !matches("@(systemd*|exec)", "exec_more"));
+    assert!(matches("@(*namespaces)", "user_namespaces") && matches("lifecycle", "lifecycle"));
+}
