@@ -36,11 +36,13 @@ fn memory_limits_are_written() {
     let mib = 1 << 20;
     let (_container, cgroups) = limited(json!({ "memory": {
         "limit": 64 * mib, "reservation": 32 * mib, "swap": 96 * mib, "swappiness": 7, "disableOOMKiller": true,
+        "useHierarchy": true,
     }}));
     assert_eq!(cgroups.read("memory", "memory.limit_in_bytes"), (64 * mib).to_string());
     assert_eq!(cgroups.read("memory", "memory.soft_limit_in_bytes"), (32 * mib).to_string());
     assert_eq!(cgroups.read("memory", "memory.memsw.limit_in_bytes"), (96 * mib).to_string());
     assert_eq!(cgroups.read("memory", "memory.swappiness"), "7");
+    assert_eq!(cgroups.read("memory", "memory.use_hierarchy"), "1");
     assert!(cgroups.read("memory", "memory.oom_control").contains("oom_kill_disable 1"));
 }
 

@@ -157,7 +157,7 @@ fn delete_takes_an_expression_for_many() {
     assert!(outcome.stderr.contains(&format!("ampoule: delete {}: ", container.id)), "{outcome}");
     assert_eq!(names(), format!("{}\n", container.id));
     container.call(&["delete", "--regex", "("]).fails().saying("no extended regular expression");
-    container.call(&["delete", "--regex", "nobody"]).ok();
+    container.call(&["delete", "-r", "nobody"]).ok();
     container.call(&["delete", "--force", "--regex", "."]).ok();
     assert_eq!(names(), "");
 }

@@ -116,6 +116,20 @@ fn every_capability_that_is_listed_can_be_had() {
 }
 
 #[test]
+fn documents_of_the_versions_that_are_listed_are_taken() {
+    ampoule_only!(WHY);
+    let features = features();
+    for version in ["ociVersionMin", "ociVersionMax"] {
+        let bundle = Bundle::asking(&["cwd"]).with(|c| c["ociVersion"] = features[version].clone());
+        assert_eq!(Container::of(bundle).run().ok().answer(), "/", "{version}");
+    }
+    let container = Container::of(Bundle::sleeping());
+    container.create().ok();
+    assert_eq!(container.state()["ociVersion"], features["ociVersionMax"]);
+    assert_eq!(features["annotations"]["io.ampoule.version"], Engine::get().version());
+}
+
+#[test]
 fn cgroups_are_as_they_are_listed() {
     ampoule_only!(WHY);
     let listed = features()["linux"]["cgroup"].clone();

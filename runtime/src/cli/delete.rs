@@ -14,7 +14,7 @@ pub(super) struct Delete {
     #[arg(short, long)]
     force: bool,
     /// Take ID as an extended regular expression, and delete every container whose name it matches
-    #[arg(long)]
+    #[arg(short, long)]
     regex: bool,
     /// The container's name
     id: String,

@@ -58,7 +58,8 @@ fn every_property_becomes_its_writes() {
         (r#"{"memory":{"swap":-1}}"#,
             &["memory/web/memory.memsw.limit_in_bytes=-1 if there"], &["web/memory.swap.max=max if there"]),
         (r#"{"memory":{"reservation":4096}}"#, &["memory/web/memory.soft_limit_in_bytes=4096"], &["web/memory.low=4096"]),
-        (r#"{"memory":{"swappiness":-1,"useHierarchy":true,"checkBeforeUpdate":true}}"#, &[], &[]),
+        (r#"{"memory":{"swappiness":-1,"checkBeforeUpdate":true}}"#, &[], &[]),
+        (r#"{"memory":{"useHierarchy":true}}"#, &["memory/web/memory.use_hierarchy=1 if there"], &[]),
         (r#"{"cpu":{"shares":1024}}"#, &["cpu,cpuacct/web/cpu.shares=1024"], &["web/cpu.weight=100"]),
         (r#"{"cpu":{"quota":50000,"period":200000,"burst":1000}}"#,
             &["cpu,cpuacct/web/cpu.cfs_period_us=200000", "cpu,cpuacct/web/cpu.cfs_quota_us=50000",
@@ -107,6 +108,8 @@ fn what_only_one_version_has_is_written_there_and_refused_by_the_other() {
     let (v1, v2) = (Layout::pure_v1(), Layout::pure_v2());
     #[rustfmt::skip]
     let only_v1: &[(&str, &[&str], &str)] = &[
+        (r#"{"memory":{"useHierarchy":false}}"#, &["memory/web/memory.use_hierarchy=0"],
+            "linux.resources.memory.useHierarchy: cgroup v2 always counts what is in the cgroups below"),
         (r#"{"memory":{"swappiness":60}}"#, &["memory/web/memory.swappiness=60"],
             "linux.resources.memory.swappiness: cgroup v2 has no swappiness"),
         (r#"{"memory":{"disableOOMKiller":true}}"#, &["memory/web/memory.oom_control=1"],

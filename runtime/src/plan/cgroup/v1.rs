@@ -31,6 +31,12 @@ pub(super) fn memory(resources: &Resources<'_>, to: &mut Sheet) -> Result<()> {
     let total_write = |to: &mut Sheet, total: i64, missing| {
         to.write_or("memory.swap", "memory.memsw.limit_in_bytes", vec![total.to_string()], missing);
     };
+    // Since Linux 5.11 it is always so, and the kernel refuses the contrary.
+    if let Some(wanted) = memory.use_hierarchy {
+        let missing = if wanted { IfMissing::Skip } else { IfMissing::Fail };
+        let value = u8::from(wanted).to_string();
+        to.write_or("memory.useHierarchy", "memory.use_hierarchy", vec![value], missing);
+    }
     // The kernel keeps limit <= memory+swap at every moment: lift the latter first, lower it last. Where swap is not
     // accounted for it has no limit anyway. Unlimited memory takes the other along, as in runc.
     let unlimited = total == Some(-1) || (limit == Some(-1) && total.is_none());

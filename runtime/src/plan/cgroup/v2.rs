@@ -45,6 +45,9 @@ pub(super) fn memory(resources: &Resources<'_>, to: &mut Sheet) -> Result<()> {
     if let Some(reservation) = reservation {
         to.write("memory.reservation", "memory.low", max(reservation));
     }
+    if memory.use_hierarchy == Some(false) {
+        bail!("linux.resources.memory.useHierarchy: cgroup v2 always counts what is in the cgroups below");
+    }
     if memory.disable_oom_killer {
         bail!("linux.resources.memory.disableOOMKiller: cgroup v2 can't disable the OOM killer");
     }
