@@ -31,18 +31,20 @@ PAUSE = $(or $(CARGO_TARGET_DIR),target)/$1-unknown-linux-musl/release/pause
 GOARCH = $(subst x86_64,amd64,$(subst aarch64,arm64,$1))
 BUNDLES := $(patsubst %/config.json,%,$(wildcard bundles/*/config.json))
 
-.PHONY: help build run bundles test test-vm vm-tree vm vm-shell lint bench install uninstall clean pause image manual \
+.PHONY: help build programs run bundles test test-vm vm-tree vm vm-shell lint bench install uninstall clean pause image manual \
     deps deps-build deps-lint deps-run deps-test deps-vm deps-bench
 
 help: ## Print this
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r target does; do \
 	    printf '  make %-9s %s\n' "$$target" "$$does"; done
 
-build: pause manual ## Build the static, stripped programs into target/bin/
+build: programs manual ## Build the static, stripped programs into target/bin/, manual pages into target/share/
+
+programs: pause
 	@$(BUILD) $(PROGRAMS:%=-p %)
 	@$(AS_OWNER) install -C -D -t target/bin $(PROGRAMS:%=$(BUILT)/%)
 
-manual: deps-build ## Write manual pages and shell completion into target/share/
+manual: deps-build ## Write only manual pages and shell completion
 	@$(AS_OWNER) rm -rf target/share
 	@$(CARGO) run --quiet -p ampoule-manual -- target/share
 	@$(AS_OWNER) install -m 644 -D -t target/share/man/man1 pause/pause.1
@@ -57,7 +59,7 @@ image: pause ## Write target/pause.tar, an OCI image of pause
 	    --ref ampoule/pause:$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml) \
 	    $(foreach arch,$(PAUSES),--platform linux/$(call GOARCH,$(arch)) $(call PAUSE,$(arch))) target/pause.tar
 
-run: build bundles/hello/rootfs ## Run the sample bundle `hello` (as root)
+run: programs bundles/hello/rootfs ## Run the sample bundle `hello` (as root)
 	@target/bin/ampoule run --bundle bundles/hello hello-$$$$
 
 bundles: $(BUNDLES:%=%/rootfs) ## Make the root filesystems of the sample bundles
@@ -101,7 +103,7 @@ vm-shell: vm-tree ## Open a shell in the test machine
 	@$(MACHINE) -t 0 -s 'bash --login'
 
 # The built tree, as a disk for the test machine.
-vm-tree: deps-vm deps-build build
+vm-tree: deps-vm deps-build programs
 	@$(BUILD) -p ampoule-tests --bins
 	@$(CARGO) test $(INTEGRATION) --no-run --message-format json-render-diagnostics | \
 	    $(AS_OWNER) tests/vm/tree $(BUILT)
@@ -114,7 +116,7 @@ lint: deps-build deps-lint ## Check formatting, clippy's and rustc's warnings, l
 	else echo "SKIP cargo-deny's advisories: their database is out of reach" >&2; \
 	    $(CARGO) deny --log-level error check bans licenses sources; fi
 
-bench: deps-bench deps-run build ## Compare with the runtimes on PATH and with the kernel's own floor (as root)
+bench: deps-bench deps-run programs ## Compare with the runtimes on PATH and with the kernel's own floor (as root)
 	@$(BUILD) -p ampoule-tests --bins
 	@$(CARGO) bench -p ampoule-tests --bench lifecycle --no-run
 	@FLOOR=$(abspath $(BUILT)/floor) cargo bench -p ampoule-tests --bench lifecycle
