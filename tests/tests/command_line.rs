@@ -1,6 +1,6 @@
 //! What the verbs that only tell print: list, ps, spec, the log.
 
-use ampoule_tests::{Bundle, Container, Engine, ampoule_only, field};
+use ampoule_tests::{Bundle, Container, Engine, ampoule_only, field, require};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -130,6 +130,8 @@ fn either_spelling_chooses_the_cgroup_manager() {
 #[test]
 fn the_caller_decides_whether_it_is_rootless() {
     ampoule_only!("runc 1.1 has no netDevices, which only root has");
+    let root = nix::unistd::geteuid().is_root();
+    require!(root, "root", named "an ordinary user is rootless whatever is said");
     let moves_devices = |word: &str| {
         let container = Container::of(Bundle::sleeping());
         let features = container.call(&["--rootless", word, "features"]).ok().stdout;

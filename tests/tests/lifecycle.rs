@@ -1,6 +1,6 @@
 //! A container's life by the command line: what create, start, run and delete leave to be read.
 
-use ampoule_tests::{Bundle, ConsoleSocket, Container, ampoule_only};
+use ampoule_tests::{Bundle, ConsoleSocket, Container, ampoule_only, require};
 use serde_json::json;
 use std::fs;
 
@@ -76,6 +76,8 @@ fn the_pidfd_socket_receives_a_pidfd_of_the_first_process() {
 
 #[test]
 fn run_adopts_orphans_unless_told_not_to() {
+    let root = nix::unistd::geteuid().is_root();
+    require!(root, "root", named "an ordinary user cannot mount the proc of a pid namespace that is not theirs");
     for (flags, adopts) in [(&[][..], true), (&["--no-subreaper"], false)] {
         let container = Container::of(Bundle::asking(&["adopted"]).without_namespace("pid"));
         let run = container.spawn(container.command(&container.making("run", flags)), "run");

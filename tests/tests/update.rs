@@ -117,12 +117,11 @@ fn every_other_flag_reaches_its_file_on_v2() {
 fn the_block_io_weight_reaches_its_file() {
     let container = running();
     let cgroups = container.cgroups();
-    let (v1, v2) = (cgroups.dir("blkio").join("blkio.bfq.weight"), cgroups.dir("").join("io.bfq.weight"));
-    require!(v1.exists() || v2.exists(), "BFQ's weights", named "this kernel has not loaded bfq");
+    let file = if has_cgroup_v1("blkio") { "blkio.bfq.weight" } else { "io.bfq.weight" };
+    let there = cgroups.dir("blkio").join(file).exists();
+    require!(there, "BFQ's weights", named "this kernel has not loaded bfq");
     update(&container, &["--blkio-weight", "300"]).ok();
-    let file = if v1.exists() { v1 } else { v2 };
-    let weight = fs::read_to_string(file).unwrap();
-    assert_eq!(weight.trim().trim_start_matches("default "), "300");
+    assert_eq!(cgroups.read("blkio", file).trim_start_matches("default "), "300");
 }
 
 #[test]
