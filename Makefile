@@ -24,7 +24,7 @@ STATIC = --target $(ARCH)-unknown-linux-$(LIBC) \
 BUILD = $(CARGO) build --release $(STATIC)
 BUILT = $(or $(CARGO_TARGET_DIR),target)/$(ARCH)-unknown-linux-$(LIBC)/release
 
-PROGRAMS := ampoule
+PROGRAMS := ampoule ampoule-bundle
 # pause is linked in a way of its own, and for each architecture whose target is there.
 PAUSES = $(foreach arch,x86_64 aarch64,$(if $(wildcard $(SYSROOT)/lib/rustlib/$(arch)-unknown-linux-musl),$(arch)))
 PAUSE = $(or $(CARGO_TARGET_DIR),target)/$1-unknown-linux-musl/release/pause
@@ -54,8 +54,8 @@ pause: deps-build ## Build only pause, the PID 1 of pods
 	    $(or $(PAUSES:%=--target %-unknown-linux-musl),$(STATIC))
 	@$(AS_OWNER) install -C -D -t target/bin $(BUILT)/pause
 
-image: pause ## Write target/pause.tar, an OCI image of pause
-	@$(CARGO) run --quiet -p ampoule-bundle -- pack --entrypoint /pause --user 65535:65535 \
+image: build ## Write target/pause.tar, an OCI image of pause
+	@$(AS_OWNER) target/bin/ampoule-bundle pack --entrypoint /pause --user 65535:65535 \
 	    --ref ampoule/pause:$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml) \
 	    $(foreach arch,$(PAUSES),--platform linux/$(call GOARCH,$(arch)) $(call PAUSE,$(arch))) target/pause.tar
 

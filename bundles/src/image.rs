@@ -1,186 +1,268 @@
-//! The documents of an OCI image, after image-spec 1.1. Written as JSON values: their keys come out sorted, which makes
-//! them the same bytes every time. (oci-spec's types keep labels and annotations in hash maps.)
+//! Which images a source holds, and what each consists of: indexes, manifests and configurations, after image-spec 1.1;
+//! and the `manifest.json` of `docker save`, for archives that have no index.
 
-use crate::archive::{Blob, Blobs};
-use anyhow::{Result, ensure};
-use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
-/// What a container of the image runs by default.
-pub struct Config {
-    pub entrypoint: Vec<String>,
-    pub cmd: Vec<String>,
-    /// `K=V`
-    pub env: Vec<String>,
-    pub user: Option<String>,
-    pub workdir: Option<String>,
-    pub labels: BTreeMap<String, String>,
-}
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType};
+use serde_json::Value;
 
-impl Config {
-    fn document(&self) -> Value {
-        let entries = [
-            ("Entrypoint", json!(self.entrypoint)),
-            ("Cmd", json!(self.cmd)),
-            ("Env", json!(self.env)),
-            ("User", json!(self.user)),
-            ("WorkingDir", json!(self.workdir)),
-            ("Labels", json!(self.labels)),
-        ];
-        let is_set = |value: &Value| match value {
-            Value::Array(list) => !list.is_empty(),
-            Value::Object(map) => !map.is_empty(),
-            other => !other.is_null(),
-        };
-        entries
-            .into_iter()
-            .filter(|(_, value)| is_set(value))
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect()
-    }
-}
+use crate::digest::{Checked, Expected};
+use crate::source::Source;
 
-/// One platform's image.
+/// containerd's name for an image; the spec's own may be a tag alone.
+const FULL_NAME: &str = "io.containerd.image.name";
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// An index in an index in an index is already more than anybody writes.
+const MAX_DEPTH: usize = 4;
+
+/// One image, for one platform.
 pub struct Image {
-    platform: Map<String, Value>,
-    config: Blob,
-    layer: Blob,
-    manifest: Blob,
+    /// What it is called in its source.
+    pub names: BTreeSet<String>,
+    /// What it says of itself.
+    pub configuration: ImageConfiguration,
+    /// From the bottom up.
+    pub layers: Vec<Layer>,
 }
 
-/// The platform of this machine, in Go's words, as the image-spec wants it.
-pub fn this_platform() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "linux/amd64",
-        "aarch64" => "linux/arm64",
-        _ => "linux/unknown",
+/// A layer's blob.
+pub struct Layer {
+    /// Its file in the source.
+    pub path: PathBuf,
+    /// What to call it in messages: its digest, or its path in a `docker save` archive.
+    pub name: String,
+    /// Bytes, as it is stored; 0 is unknown.
+    pub size: u64,
+    /// How it is packed; None: as its first bytes say.
+    pub packing: Option<Packing>,
+    /// The digest of what is stored.
+    pub digest: Option<Expected>,
+    /// The digest of the tar archive within.
+    pub diff_id: Expected,
+}
+
+/// What a layer is compressed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the media types' own words")]
+pub enum Packing {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    fn of(media_type: &MediaType) -> Result<Packing> {
+        let text = media_type.to_string();
+        Ok(match text.as_str() {
+            "application/vnd.oci.image.layer.v1.tar"
+            | "application/vnd.oci.image.layer.nondistributable.v1.tar"
+            | "application/vnd.docker.image.rootfs.diff.tar" => Packing::Plain,
+            "application/vnd.oci.image.layer.v1.tar+gzip"
+            | "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+            | "application/vnd.docker.image.rootfs.diff.tar.gzip"
+            | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip" => Packing::Gzip,
+            "application/vnd.oci.image.layer.v1.tar+zstd"
+            | "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"
+            | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Packing::Zstd,
+            other => bail!("unsupported media type {other}"),
+        })
     }
 }
 
-/// `os/architecture` or `os/architecture/variant` as the document that names a platform.
-pub fn platform(text: &str) -> Result<Map<String, Value>> {
-    let parts: Vec<_> = text.split('/').collect();
+impl Image {
+    /// `os/architecture` or `os/architecture/variant`.
+    pub fn platform(&self) -> String {
+        let configuration = &self.configuration;
+        let base = format!("{}/{}", configuration.os(), configuration.architecture());
+        match configuration.variant() {
+            Some(variant) => format!("{base}/{variant}"),
+            None => base,
+        }
+    }
+
+    /// Whether it is of that name: the whole of it, or its tag.
+    fn is_called(&self, name: &str) -> bool {
+        self.names.iter().any(|own| own == name || own.rsplit_once(':').is_some_and(|(_, tag)| tag == name))
+    }
+
+    /// Whether a program of `platform` runs where it does; a variant that only one of them has is no difference.
+    fn is_for(&self, platform: &str) -> bool {
+        let own = self.platform();
+        let parts = |text: &str| text.splitn(3, '/').map(str::to_owned).collect::<Vec<_>>();
+        let (own, wanted) = (parts(&own), parts(platform));
+        own.iter().zip(&wanted).all(|(a, b)| a == b) && wanted.len() >= 2
+    }
+}
+
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        match names.is_empty() {
+            true => write!(f, "(no name, {})", self.platform()),
+            false => write!(f, "{} ({})", names.join(" "), self.platform()),
+        }
+    }
+}
+
+/// Every image of a source.
+///
+/// # Errors
+/// A document that is missing, isn't what its digest says, or can't be read; the message names it.
+pub fn all(source: &Source) -> Result<Vec<Image>> {
+    let mut images = Vec::new();
+    if let Some(index) = document(source, Path::new("index.json"), None)? {
+        let index: ImageIndex = parse("index.json", &index)?;
+        for entry in index.manifests() {
+            collect(source, entry, &BTreeSet::new(), 0, &mut images)?;
+        }
+        return Ok(images);
+    }
+    let Some(table) = document(source, Path::new("manifest.json"), None)? else {
+        bail!("it has neither an index.json (OCI) nor a manifest.json (docker save)");
+    };
+    let table: Vec<Value> = parse("manifest.json", &table)?;
+    table.iter().enumerate().map(|(n, entry)| saved(source, entry, n)).collect()
+}
+
+/// The one image that is meant.
+///
+/// # Errors
+/// None fits, or several do: the message lists them.
+pub fn choose(images: Vec<Image>, name: Option<&str>, platform: &str) -> Result<Image> {
+    let list = |images: &[Image]| images.iter().map(Image::to_string).collect::<Vec<_>>().join(", ");
+    let there = list(&images);
+    let fits = |image: &Image| name.is_none_or(|name| image.is_called(name)) && image.is_for(platform);
+    let mut found: Vec<Image> = images.into_iter().filter(fits).collect();
+    let wanted = name.map_or(String::new(), |name| format!(" called {name}"));
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => bail!("there is no image{wanted} for {platform} in it; it has {there}"),
+        _ => {
+            bail!("there are several images{wanted} for {platform}; choose with --ref from {}", list(&found))
+        }
+    }
+}
+
+/// Adds what an index's entry leads to.
+fn collect(
+    source: &Source,
+    entry: &Descriptor,
+    names: &BTreeSet<String>,
+    depth: usize,
+    images: &mut Vec<Image>,
+) -> Result<()> {
+    let digest = entry.digest().to_string();
+    let own = entry.annotations().iter().flatten();
+    let own = own.filter(|(key, _)| [FULL_NAME, REF_NAME].contains(&key.as_str()));
+    let names: BTreeSet<String> = names.iter().cloned().chain(own.map(|(_, name)| name.clone())).collect();
+    match entry.media_type().to_string().as_str() {
+        "application/vnd.oci.image.index.v1+json"
+        | "application/vnd.docker.distribution.manifest.list.v2+json" => {
+            ensure!(depth < MAX_DEPTH, "{digest}: indexes are nested too deeply");
+            let index: ImageIndex = parse(&digest, &blob(source, entry)?)?;
+            index.manifests().iter().try_for_each(|entry| collect(source, entry, &names, depth + 1, images))
+        }
+        "application/vnd.oci.image.manifest.v1+json"
+        | "application/vnd.docker.distribution.manifest.v2+json" => {
+            // What is said about another image (provenance, signatures) says so by its platform.
+            let platform = entry.platform().as_ref();
+            if platform.is_some_and(|platform| platform.os().to_string() == "unknown") {
+                return Ok(());
+            }
+            // An archive may hold only some of the platforms that its index names.
+            if platform.is_some() && source.file(&path_of(entry))?.is_none() {
+                return Ok(());
+            }
+            images.push(of_manifest(source, entry, names).with_context(|| format!("manifest {digest}"))?);
+            Ok(())
+        }
+        other => bail!("{digest}: unsupported media type {other}"),
+    }
+}
+
+fn of_manifest(source: &Source, entry: &Descriptor, names: BTreeSet<String>) -> Result<Image> {
+    let manifest: ImageManifest = parse("it", &blob(source, entry)?)?;
+    let config = manifest.config();
+    let name = config.digest().to_string();
+    let configuration: ImageConfiguration = parse(&name, &blob(source, config)?)?;
+    let diff_ids = configuration.rootfs().diff_ids();
     ensure!(
-        (2..=3).contains(&parts.len()) && parts.iter().all(|part| !part.is_empty()),
-        "platform {text:?} is not of the form os/architecture or os/architecture/variant"
+        diff_ids.len() == manifest.layers().len(),
+        "it has {} layers, and its configuration {name} speaks of {}",
+        manifest.layers().len(),
+        diff_ids.len()
     );
-    let keys = ["os", "architecture", "variant"];
-    Ok(keys.into_iter().zip(parts).map(|(key, part)| (key.to_owned(), json!(part))).collect())
-}
-
-/// Adds an image of one layer.
-pub fn add(blobs: &mut Blobs, config: &Config, platform: Map<String, Value>, layer: Vec<u8>) -> Image {
-    let layer = blobs.add(layer);
-    let mut document = platform.clone();
-    document.insert("config".into(), config.document());
-    document.insert("rootfs".into(), json!({ "type": "layers", "diff_ids": [layer.digest] }));
-    let config = blobs.add(Value::Object(document).to_string().into_bytes());
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": descriptor("application/vnd.oci.image.config.v1+json", &config),
-        "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", &layer)],
+    let layers = manifest.layers().iter().zip(diff_ids).map(|(layer, diff_id)| {
+        let name = layer.digest().to_string();
+        let packing = Packing::of(layer.media_type()).with_context(|| format!("layer {name}"))?;
+        Ok(Layer {
+            path: path_of(layer),
+            size: layer.size(),
+            packing: Some(packing),
+            digest: Some(Expected::new(&name)?),
+            diff_id: Expected::new(diff_id)?,
+            name,
+        })
     });
-    let manifest = blobs.add(manifest.to_string().into_bytes());
-    Image { platform, config, layer, manifest }
+    Ok(Image { names, layers: layers.collect::<Result<_>>()?, configuration })
 }
 
-/// The archive's entry point. It names one thing, the index of all platforms: with a name on each platform's image,
-/// containerd would keep only the last.
-pub fn index(blobs: &mut Blobs, images: &[Image], name: Option<&str>) -> Value {
-    let manifests = images.iter().map(|image| {
-        let mut entry = descriptor("application/vnd.oci.image.manifest.v1+json", &image.manifest);
-        entry["platform"] = Value::Object(image.platform.clone());
-        entry
+/// An entry of `docker save`'s table: `{"Config": PATH, "RepoTags": [NAME…], "Layers": [PATH…]}`.
+fn saved(source: &Source, entry: &Value, n: usize) -> Result<Image> {
+    let strings = |key: &str| -> Vec<String> {
+        let list = entry[key].as_array().into_iter().flatten();
+        list.filter_map(|item| item.as_str().map(str::to_owned)).collect()
+    };
+    let config =
+        entry["Config"].as_str().with_context(|| format!("manifest.json: [{n}].Config is missing"))?;
+    // The name is the digest, where it looks like one.
+    let digest = config.trim_end_matches(".json").rsplit('/').next().unwrap_or_default();
+    let digest = Expected::new(&format!("sha256:{digest}")).ok();
+    let bytes = document(source, Path::new(config), digest)?
+        .with_context(|| format!("{config} is missing, which manifest.json speaks of"))?;
+    let configuration: ImageConfiguration = parse(config, &bytes)?;
+    let (layers, diff_ids) = (strings("Layers"), configuration.rootfs().diff_ids());
+    ensure!(
+        layers.len() == diff_ids.len(),
+        "manifest.json: [{n}].Layers has {} entries, and {config} speaks of {}",
+        layers.len(),
+        diff_ids.len()
+    );
+    let layers = layers.into_iter().zip(diff_ids).map(|(name, diff_id)| {
+        let path = PathBuf::from(&name);
+        Ok(Layer { path, name, size: 0, packing: None, digest: None, diff_id: Expected::new(diff_id)? })
     });
-    let platforms = of_manifests(manifests.collect());
-    let platforms = blobs.add(platforms.to_string().into_bytes());
-    let mut entry = descriptor(INDEX, &platforms);
-    if let Some(name) = name {
-        // containerd reads the first; podman and skopeo the second.
-        entry["annotations"] = json!({
-            "io.containerd.image.name": qualified(name),
-            "org.opencontainers.image.ref.name": name,
-        });
+    Ok(Image {
+        names: strings("RepoTags").into_iter().collect(),
+        layers: layers.collect::<Result<_>>()?,
+        configuration,
+    })
+}
+
+fn path_of(entry: &Descriptor) -> PathBuf {
+    let digest = entry.digest();
+    Path::new("blobs").join(digest.algorithm().as_ref()).join(digest.digest())
+}
+
+/// A document by its descriptor.
+fn blob(source: &Source, entry: &Descriptor) -> Result<Vec<u8>> {
+    let digest = entry.digest().to_string();
+    document(source, &path_of(entry), Some(Expected::new(&digest)?))?
+        .ok_or_else(|| anyhow!("blob {digest} is missing"))
+}
+
+/// A document that is what its digest says.
+fn document(source: &Source, name: &Path, digest: Option<Expected>) -> Result<Option<Vec<u8>>> {
+    let found = source.document(name).with_context(|| format!("read {}", name.display()))?;
+    if let Some(bytes) = &found {
+        Checked::new(&bytes[..], digest.as_ref()).verify().with_context(|| name.display().to_string())?;
     }
-    of_manifests(vec![entry])
+    Ok(found)
 }
 
-/// What marks a directory as an image layout.
-pub fn layout() -> Value {
-    json!({ "imageLayoutVersion": "1.0.0" })
-}
-
-/// The table of contents of `docker save`, for `docker load` before 25, which knows no image layout. It takes one image
-/// of a name.
-pub fn docker_manifest(image: &Image, name: Option<&str>) -> Value {
-    json!([{
-        "Config": image.config.path(),
-        "Layers": [image.layer.path()],
-        "RepoTags": name.into_iter().collect::<Vec<_>>(),
-    }])
-}
-
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-
-fn of_manifests(manifests: Vec<Value>) -> Value {
-    json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests })
-}
-
-fn descriptor(media_type: &str, blob: &Blob) -> Value {
-    json!({ "mediaType": media_type, "digest": blob.digest, "size": blob.size })
-}
-
-/// A name as containerd keeps it, with a registry: `docker.io/ampoule/pause:0.1.0`.
-fn qualified(name: &str) -> String {
-    let first = name.split('/').next().unwrap_or_default();
-    let has_registry = name.contains('/') && (first.contains(['.', ':']) || first == "localhost");
-    match (has_registry, name.contains('/')) {
-        (true, _) => name.to_owned(),
-        (false, true) => format!("docker.io/{name}"),
-        (false, false) => format!("docker.io/library/{name}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_platform_has_two_or_three_parts() {
-        assert_eq!(
-            Value::Object(platform("linux/arm64").unwrap()),
-            json!({"os": "linux", "architecture": "arm64"})
-        );
-        assert_eq!(platform("linux/arm/v7").unwrap()["variant"], "v7");
-        for wrong in ["", "linux", "linux/", "/amd64", "a/b/c/d"] {
-            assert!(platform(wrong).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_set_is_not_in_the_config() {
-        let config = Config {
-            entrypoint: vec!["/pause".into()],
-            cmd: vec![],
-            env: vec![],
-            user: Some("65535:65535".into()),
-            workdir: None,
-            labels: BTreeMap::new(),
-        };
-        assert_eq!(config.document(), json!({"Entrypoint": ["/pause"], "User": "65535:65535"}));
-    }
-
-    #[test]
-    fn a_name_without_a_registry_is_dockers() {
-        for (name, full) in [
-            ("pause", "docker.io/library/pause"),
-            ("ampoule/pause:1", "docker.io/ampoule/pause:1"),
-            ("localhost/pause", "localhost/pause"),
-            ("example.org/a/b:1", "example.org/a/b:1"),
-            ("host:5000/a", "host:5000/a"),
-        ] {
-            assert_eq!(qualified(name), full);
-        }
-    }
+fn parse<T: serde::de::DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).with_context(|| format!("{name} can't be read"))
 }

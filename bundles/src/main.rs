@@ -1,107 +1,128 @@
-//! `ampoule-bundle`: between images and bundles. So far it packs: a directory, or one file, becomes an OCI image
-//! archive, the same bytes every time.
+//! `ampoule-bundle`: between images and bundles.
 //!
-//! - [`layer`]: a tree as a layer, which is a tar archive;
-//! - [`image`]: the documents around the layers, after the image-spec;
-//! - [`archive`]: all of it in one file.
+//! - [`source`]: where an image is kept; [`image`]: what it consists of; [`digest`]: that it is undamaged;
+//! - [`unpack`]: from an image to a bundle: [`stream`] is a layer's bytes, [`apply`] its changes to a [`tree`],
+//!   [`conversion`] its config.json, with [`users`]; [`store`] keeps layers that bundles share;
+//! - [`inspect`]: what an image is; [`progress`]: how far unpacking is;
+//! - [`pack`]: the other direction.
 
-mod archive;
+mod apply;
+mod conversion;
+mod digest;
 mod image;
-mod layer;
+mod inspect;
+mod pack;
+mod progress;
+mod source;
+mod store;
+mod stream;
+mod tree;
+mod unpack;
+mod users;
 
-use anyhow::{Context, Result, ensure};
-use clap::{Args, Parser};
-use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser};
 
 /// Between images and bundles.
 #[derive(Parser)]
 #[command(name = "ampoule-bundle", version)]
 enum Command {
+    /// Make a bundle of an image: an OCI layout, an OCI archive, or what `docker save` writes
+    Unpack(Unpack),
     /// Make a reproducible OCI image archive of a directory, or of one file (as /NAME). Everything in it belongs to
     /// root and is of 1970. containerd, podman, docker and skopeo take it.
-    Pack(Pack),
+    Pack(pack::Pack),
+    /// Print an image's names, platform, configuration and layers
+    Inspect {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+        /// Directory or archive
+        image: PathBuf,
+    },
+    /// Mount the root filesystem of a bundle that `unpack --overlay` made
+    Mount {
+        /// The bundle
+        dir: PathBuf,
+    },
+    /// Unmount it again; what was changed stays in the bundle
+    Umount {
+        /// The bundle
+        dir: PathBuf,
+    },
 }
 
 #[derive(Args)]
-struct Pack {
-    /// Program that a container runs, with --cmd as its arguments (repeat it for fixed arguments)
-    #[arg(long, value_name = "CMD")]
-    entrypoint: Vec<String>,
-    /// Argument that a user may replace
-    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
-    cmd: Vec<String>,
-    /// Environment variable
-    #[arg(long, value_name = "K=V", value_parser = pair)]
-    env: Vec<(String, String)>,
-    /// User, or user:group, by name or number
-    #[arg(long, value_name = "U")]
-    user: Option<String>,
-    /// Working directory
-    #[arg(long, value_name = "D")]
-    workdir: Option<String>,
-    /// Label
-    #[arg(long, value_name = "K=V", value_parser = pair)]
-    label: Vec<(String, String)>,
-    /// What TREE runs on, as linux/arm64; this machine when absent. With several trees, one for each, in their order
-    #[arg(long, value_name = "P")]
-    platform: Vec<String>,
-    /// Name under which it is loaded, as ampoule/pause:0.1.0
+struct Unpack {
+    /// Which image, when there are several: its name or tag
     #[arg(long, value_name = "TAG")]
     r#ref: Option<String>,
-    /// Directories or files, one for each platform, and the archive to write
-    #[arg(value_name = "TREE OUT.tar", required = true)]
-    paths: Vec<PathBuf>,
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("it is not of the form K=V")?;
-    if key.is_empty() { Err("it has no key".into()) } else { Ok((key.into(), value.into())) }
+    /// Which platform, as linux/arm64; this machine's when absent
+    #[arg(long, value_name = "P")]
+    platform: Option<String>,
+    /// Share layers with other bundles; mount the bundle before it is run
+    #[arg(long)]
+    overlay: bool,
+    /// Where shared layers are kept
+    #[arg(long, value_name = "DIR", requires = "overlay", default_value = "/var/lib/ampoule/layers")]
+    store: PathBuf,
+    /// Refuse an image with more files and directories than this
+    #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+    max_entries: u64,
+    /// Refuse an image that unpacks to more MiB than this
+    #[arg(long, value_name = "MIB", default_value_t = 65_536)]
+    max_size: u64,
+    /// Directory or archive
+    image: PathBuf,
+    /// The bundle to make
+    dir: PathBuf,
+    /// Replaces the arguments that the image has by default (its Cmd)
+    #[arg(last = true, value_name = "ARG")]
+    args: Vec<String>,
 }
 
 fn main() -> ExitCode {
-    let Command::Pack(pack) = Command::parse();
-    match run(pack) {
+    let (verb, result) = match Command::parse() {
+        Command::Unpack(wanted) => ("unpack", unpack(&wanted)),
+        Command::Pack(wanted) => ("pack", pack::run(wanted)),
+        Command::Inspect { json, image } => ("inspect", inspect(&image, json)),
+        Command::Mount { dir } => ("mount", store::mount_bundle(&dir)),
+        Command::Umount { dir } => ("umount", store::umount_bundle(&dir)),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ampoule-bundle: {error:#}");
+            eprintln!("ampoule-bundle: {verb} {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(pack: Pack) -> Result<()> {
-    let (out, trees) =
-        pack.paths.split_last().filter(|(_, trees)| !trees.is_empty()).context("give TREE and OUT.tar")?;
-    let host = [image::this_platform().to_owned()];
-    let platforms = if pack.platform.is_empty() { &host[..] } else { &pack.platform };
-    ensure!(
-        trees.len() == platforms.len(),
-        "{} trees for {} platforms: give one --platform for each",
-        trees.len(),
-        platforms.len()
-    );
-    let config = image::Config {
-        entrypoint: pack.entrypoint,
-        cmd: pack.cmd,
-        env: pack.env.iter().map(|(key, value)| format!("{key}={value}")).collect(),
-        user: pack.user,
-        workdir: pack.workdir,
-        labels: pack.label.into_iter().collect::<BTreeMap<_, _>>(),
+fn unpack(args: &Unpack) -> Result<()> {
+    let wanted = unpack::Wanted {
+        image: &args.image,
+        name: args.r#ref.as_deref(),
+        platform: args.platform.as_deref().unwrap_or(pack::image::this_platform()),
+        args: &args.args,
+        limits: apply::Limits { entries: args.max_entries, bytes: args.max_size.saturating_mul(1 << 20) },
     };
-    let mut blobs = archive::Blobs::default();
-    let mut images = Vec::new();
-    for (tree, platform) in trees.iter().zip(platforms) {
-        let layer = layer::of(tree).with_context(|| format!("pack {}", tree.display()))?;
-        images.push(image::add(&mut blobs, &config, image::platform(platform)?, layer));
+    match args.overlay {
+        true => unpack::overlay(&wanted, &store::Store::new(args.store.clone()), &args.dir),
+        false => unpack::flat(&wanted, &args.dir),
     }
-    let name = pack.r#ref.as_deref();
-    let index = image::index(&mut blobs, &images, name);
-    let files = [
-        ("oci-layout", image::layout()),
-        ("index.json", index),
-        ("manifest.json", image::docker_manifest(&images[0], name)),
-    ];
-    blobs.write(&files, out).with_context(|| format!("write {}", out.display()))
+}
+
+fn inspect(image: &std::path::Path, as_json: bool) -> Result<()> {
+    let text = match as_json {
+        true => format!("{:#}\n", inspect::json(image)?),
+        false => inspect::text(image)?,
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
+        _ => Ok(()),
+    }
 }

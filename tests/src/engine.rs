@@ -71,6 +71,13 @@ pub(crate) fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live inside the workspace")
 }
 
+/// `ampoule-bundle`, where `make build` puts it.
+pub fn bundle_tool() -> PathBuf {
+    let path = workspace().join("target/bin/ampoule-bundle");
+    assert!(path.exists(), "no {}; build it with `make build`", path.display());
+    path
+}
+
 /// The static probe program: `PROBE`, or where cargo puts it for musl (under `CARGO_TARGET_DIR` or
 /// `target`).
 pub fn probe() -> &'static Path {

@@ -1,6 +1,8 @@
 //! How a call of the runtime ended.
 
 use serde_json::Value;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 
 /// A finished call: its code and what it (and the container, when they shared them) printed.
 #[derive(Debug)]
@@ -16,6 +18,15 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Runs any program to its end.
+    #[track_caller]
+    pub fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap_or_else(|e| panic!("run {command:?}: {e}"));
+        let code = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { code, stdout: text(output.stdout), stderr: text(output.stderr), call: format!("{command:?}") }
+    }
+
     /// Panics with everything known unless the call succeeded.
     #[track_caller]
     pub fn ok(self) -> Self {

@@ -38,8 +38,10 @@ fn add_directory(tar: &mut Builder<Vec<u8>>, from: &Path, to: &Path) -> Result<(
 fn add(tar: &mut Builder<Vec<u8>>, from: &Path, to: &Path, mode: u32) -> Result<()> {
     let metadata = fs::symlink_metadata(from)?;
     let kind = metadata.file_type();
-    // Owner, group and time stay 0.
     let mut header = Header::new_gnu();
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_mode(mode);
     header.set_size(0);
     if kind.is_dir() {

@@ -1,0 +1,213 @@
+//! Images that are damaged, or meant to do damage: `ampoule-bundle unpack` says what is wrong where, and leaves nothing.
+
+use ampoule_tests::{Entry, HandMade, Outcome, Scratch, bundle_tool, snapshot};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// Unpacks into `bundle` in a directory of its own; returns that.
+fn unpack(image: &Path, options: &[&str]) -> (Outcome, Scratch) {
+    let scratch = Scratch::new();
+    let mut command = Command::new(bundle_tool());
+    command.arg("unpack").args(options).arg(image).arg(scratch.path().join("bundle"));
+    (Outcome::of(&mut command), scratch)
+}
+
+/// It fails with these words, and nothing is left.
+#[track_caller]
+fn refused(image: &Path, options: &[&str], words: &[&str]) {
+    let (mut outcome, scratch) = unpack(image, options);
+    for words in words {
+        outcome = outcome.fails().saying(words);
+    }
+    assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "something is left: {outcome}");
+}
+
+/// The digest of a layer, as messages name it.
+fn digest(image: &HandMade) -> String {
+    format!("sha256:{}", image.blob_of_layer(0).file_name().unwrap().to_str().unwrap())
+}
+
+#[test]
+fn a_name_with_dots_leads_nowhere() {
+    for name in ["../evil", "a/../../evil", "/..", ".."] {
+        let image = HandMade::new().layer(&[Entry::Directory("a"), Entry::File(name, "x")]);
+        refused(image.write(), &[], &[&digest(&image), &format!("entry {name:?}"), "there is a .. in it"]);
+    }
+}
+
+#[test]
+fn links_lead_nowhere_outside() {
+    let scratch = Scratch::new();
+    let outside = scratch.path().to_str().unwrap();
+    fs::write(scratch.path().join("secret"), "secret").unwrap();
+    let secret = format!("{outside}/secret");
+    // From inside, the host's absolute path is one below the root: there is nothing.
+    let image = HandMade::new().layer(&[Entry::Link("hard", &secret)]);
+    refused(image.write(), &[], &[&digest(&image), "entry \"hard\"", &format!("link to {secret}: ENOENT")]);
+    let image = HandMade::new().layer(&[Entry::Link("hard", "../../etc/passwd")]);
+    refused(image.write(), &[], &["entry \"hard\"", "its target", "there is a .. in it"]);
+    // A symbolic link to a file is no directory.
+    let image =
+        HandMade::new().layer(&[Entry::File("f", ""), Entry::Symlink("s", "f"), Entry::File("s/x", "")]);
+    refused(image.write(), &[], &["entry \"s/x\"", "ENOTDIR"]);
+    // And one that leads around in a ring.
+    let image = HandMade::new().layer(&[Entry::Symlink("s", "s"), Entry::File("s/x", "")]);
+    refused(image.write(), &[], &["entry \"s/x\"", "ELOOP"]);
+}
+
+#[test]
+fn paths_through_symbolic_links_stay_inside() {
+    let scratch = Scratch::new();
+    let outside = scratch.path().to_str().unwrap();
+    let image = HandMade::new()
+        .layer(&[
+            Entry::Symlink("up", "../../../../../.."),
+            Entry::Symlink("etc", "/usr/etc"),
+            Entry::Directory("usr/etc"),
+        ])
+        .layer(&[Entry::File("up/here", "1"), Entry::File("etc/file", "2"), Entry::File("/absolute", "3")]);
+    let (outcome, made) = unpack(image.write(), &[]);
+    outcome.ok();
+    let rootfs = made.path().join("bundle/rootfs");
+    assert_eq!(fs::read(rootfs.join("here")).unwrap(), b"1");
+    assert_eq!(fs::read(rootfs.join("absolute")).unwrap(), b"3");
+    assert_eq!(fs::read(rootfs.join("usr/etc/file")).unwrap(), b"2");
+    let image = HandMade::new().layer(&[Entry::Symlink("out", outside), Entry::File("out/file", "")]);
+    refused(image.write(), &[], &["entry \"out/file\"", "open /out: ENOENT"]);
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "it got out");
+}
+
+#[test]
+fn whiteouts_remove_what_has_a_name_below_the_root_and_nothing_else() {
+    for name in [".wh.", ".wh..", ".wh...", "a/.wh..."] {
+        let image = HandMade::new().layer(&[Entry::Directory("a"), Entry::File(name, "")]);
+        refused(image.write(), &[], &[&format!("entry {name:?}"), "it removes nothing that has a name"]);
+    }
+    let image = HandMade::new()
+        .layer(&[Entry::Directory("a"), Entry::File("a/old", ""), Entry::File("b", "")])
+        .layer(&[
+            Entry::Directory("a"),
+            Entry::File("a/new", ""),
+            Entry::File("a/.wh..wh..opq", ""),
+            Entry::File("kept", ""),
+            Entry::File(".wh.kept", ""),
+            Entry::File(".wh.b", ""),
+            Entry::File("nowhere/.wh.x", ""),
+        ]);
+    let (outcome, made) = unpack(image.write(), &[]);
+    outcome.ok();
+    let names: Vec<String> = snapshot(&made.path().join("bundle/rootfs")).into_keys().collect();
+    assert_eq!(names, ["", "a", "a/new", "kept"]);
+}
+
+#[test]
+fn damage_is_named_by_its_blob() {
+    let image = HandMade::new().layer(&[Entry::File("file", "content")]);
+    let layer = image.blob_of_layer(0);
+    image.write();
+    let whole = fs::read(&layer).unwrap();
+    let mut other = whole.clone();
+    other[600] ^= 1;
+    fs::write(&layer, other).unwrap();
+    refused(image.write(), &[], &[&digest(&image), "it is damaged"]);
+    fs::write(&layer, &whole[..700]).unwrap();
+    refused(image.write(), &[], &[&digest(&image), "it is damaged"]);
+    fs::remove_file(&layer).unwrap();
+    refused(image.write(), &[], &[&digest(&image), "the blob is missing"]);
+}
+
+#[test]
+fn an_archive_that_is_cut_short_says_so() {
+    let image = HandMade::new().layer(&[Entry::File("file", &"content ".repeat(10_000))]);
+    let scratch = Scratch::new();
+    let archive = scratch.path().join("image.tar");
+    let layout = image.write().to_str().unwrap();
+    Outcome::of(Command::new("tar").args(["-C", layout, "-cf", archive.to_str().unwrap(), "."])).ok();
+    let (outcome, _made) = unpack(&archive, &[]);
+    outcome.ok();
+    let size = fs::metadata(&archive).unwrap().len();
+    for length in [0, 100, 700, size / 2] {
+        let file = fs::OpenOptions::new().write(true).open(&archive).unwrap();
+        let whole = fs::read(&archive).unwrap();
+        file.set_len(length).unwrap();
+        refused(&archive, &[], &["image.tar"]);
+        fs::write(&archive, whole).unwrap();
+    }
+}
+
+#[test]
+fn what_is_no_image_is_told_apart() {
+    let scratch = Scratch::new();
+    refused(scratch.path(), &[], &["no index.json in it"]);
+    let file = scratch.path().join("file");
+    fs::write(&file, "x".repeat(2000)).unwrap();
+    refused(&file, &[], &["it can't be read as a tar archive"]);
+    fs::write(&file, [0x1f, 0x8b, 8, 0, 0, 0, 0, 0]).unwrap();
+    refused(&file, &[], &["gunzip it first"]);
+    refused(Path::new("/nowhere"), &[], &["/nowhere", "No such file"]);
+}
+
+#[test]
+fn what_is_not_there_is_named_along_with_what_is() {
+    let image = HandMade::new().layer(&[Entry::File("file", "")]);
+    refused(image.write(), &["--ref", "nope"], &["no image called nope", "it has hand"]);
+    refused(image.write(), &["--platform", "linux/s390x"], &["no image for linux/s390x"]);
+    let image = HandMade::new().layer_of(b"", "application/vnd.example.layer");
+    refused(image.write(), &[], &[&digest(&image), "unsupported media type application/vnd.example.layer"]);
+}
+
+#[test]
+fn a_bomb_ends_at_the_limits() {
+    let names: Vec<String> = (0..100).map(|n| format!("file-{n}")).collect();
+    let entries: Vec<Entry> = names.iter().map(|name| Entry::File(name, "")).collect();
+    let image = HandMade::new().layer(&entries);
+    refused(image.write(), &["--max-entries", "99"], &[&digest(&image), "more entries than allowed"]);
+    let (outcome, _made) = unpack(image.write(), &["--max-entries", "100"]);
+    outcome.ok();
+    let zeros = vec![0; 2 << 20];
+    let scratch = Scratch::new();
+    fs::write(scratch.path().join("zeros"), zeros).unwrap();
+    let tar = Command::new("tar").arg("-C").arg(scratch.path()).args(["-cf", "-", "zeros"]).output().unwrap();
+    let image = HandMade::new().layer_of(&tar.stdout, TAR);
+    refused(image.write(), &["--max-size", "1"], &[&digest(&image), "more bytes than allowed"]);
+}
+
+#[test]
+fn documents_that_lie_are_refused() {
+    let image = HandMade::new().layer(&[Entry::File("file", "")]);
+    let dir = image.write();
+    let index = fs::read_to_string(dir.join("index.json")).unwrap();
+    for (wrong, words) in [
+        ("{", "index.json can't be read"),
+        (&index.replace("sha256:", "sha256:../../"), "index.json can't be read"),
+        (&index.replace("manifest.v1+json", "manifest.v9+json"), "unsupported media type"),
+        (&" ".repeat(9 << 20), "larger than 8 MiB"),
+    ] {
+        fs::write(dir.join("index.json"), wrong).unwrap();
+        refused(dir, &[], &[words]);
+    }
+}
+
+#[test]
+fn a_user_that_the_image_does_not_know_is_refused() {
+    let mut image = HandMade::new().layer(&[Entry::File("file", "")]);
+    image.config = serde_json::json!({ "User": "www", "Cmd": ["true"] });
+    refused(image.write(), &[], &["config.User", "no user \"www\""]);
+    image.config = serde_json::json!({});
+    refused(image.write(), &[], &["neither Entrypoint nor Cmd"]);
+}
+
+#[test]
+fn a_bundle_that_is_there_stays_as_it_is() {
+    let image = HandMade::new().layer(&[Entry::File("file", "")]);
+    let scratch = Scratch::new();
+    fs::write(scratch.path().join("mine"), "").unwrap();
+    let mut command = Command::new(bundle_tool());
+    command.arg("unpack").arg(image.write()).arg(scratch.path());
+    Outcome::of(&mut command).fails().saying("exists and is not empty");
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+}
