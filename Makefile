@@ -29,7 +29,7 @@ PROGRAMS := ampoule ampoule-bundle
 PAUSES = $(foreach arch,x86_64 aarch64,$(if $(wildcard $(SYSROOT)/lib/rustlib/$(arch)-unknown-linux-musl),$(arch)))
 PAUSE = $(or $(CARGO_TARGET_DIR),target)/$1-unknown-linux-musl/release/pause
 GOARCH = $(subst x86_64,amd64,$(subst aarch64,arm64,$1))
-BUNDLES := $(patsubst %/config.json,%,$(wildcard bundles/*/config.json))
+BUNDLES := $(patsubst %/,%,$(sort $(dir $(wildcard bundles/*/config.json bundles/*/run))))
 
 .PHONY: help build programs run bundles test test-vm vm-tree vm vm-shell lint bench install uninstall clean pause image manual \
     deps deps-build deps-lint deps-run deps-test deps-vm deps-bench
