@@ -29,7 +29,10 @@ PROGRAMS := ampoule ampoule-bundle
 PAUSES = $(foreach arch,x86_64 aarch64,$(if $(wildcard $(SYSROOT)/lib/rustlib/$(arch)-unknown-linux-musl),$(arch)))
 PAUSE = $(or $(CARGO_TARGET_DIR),target)/$1-unknown-linux-musl/release/pause
 GOARCH = $(subst x86_64,amd64,$(subst aarch64,arm64,$1))
-BUNDLES := $(patsubst %/,%,$(sort $(dir $(wildcard bundles/*/config.json bundles/*/run))))
+# Samples from a static busybox, and those from Debian's packages, which take a minute.
+SAMPLES := $(patsubst %/,%,$(sort $(dir $(wildcard bundles/*/config.json bundles/*/run))))
+DEBIAN := bundles/debian bundles/nginx
+BUNDLES := $(filter-out $(DEBIAN),$(SAMPLES))
 
 .PHONY: help build programs run bundles test test-vm vm-tree vm vm-shell lint bench install uninstall clean pause image manual \
     deps deps-build deps-lint deps-run deps-test deps-vm deps-bench
@@ -63,6 +66,9 @@ run: programs bundles/hello/rootfs ## Run the sample bundle `hello` (as root)
 	@target/bin/ampoule run --bundle bundles/hello hello-$$$$
 
 bundles: $(BUNDLES:%=%/rootfs) ## Make the root filesystems of the sample bundles
+
+$(DEBIAN:%=%/rootfs): | deps-vm
+	@bundles/make-debian $@ $(if $(findstring nginx,$@),nginx-light)
 
 .SECONDEXPANSION:
 bundles/%/rootfs: bundles/make-rootfs $$(wildcard bundles/$$*/*.sh) | deps-run
