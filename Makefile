@@ -57,7 +57,7 @@ pause: deps-build ## Build only pause, the PID 1 of pods
 	    $(or $(PAUSES:%=--target %-unknown-linux-musl),$(STATIC))
 	@$(AS_OWNER) install -C -D -t target/bin $(BUILT)/pause
 
-image: build ## Write target/pause.tar, an OCI image of pause
+image: programs ## Write target/pause.tar, an OCI image of pause
 	@$(AS_OWNER) target/bin/ampoule-bundle pack --entrypoint /pause --user 65535:65535 \
 	    --ref ampoule/pause:$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml) \
 	    $(foreach arch,$(PAUSES),--platform linux/$(call GOARCH,$(arch)) $(call PAUSE,$(arch))) target/pause.tar
@@ -127,12 +127,12 @@ bench: deps-bench deps-run programs ## Compare with the runtimes on PATH and wit
 	@$(CARGO) bench -p ampoule-tests --bench lifecycle --no-run
 	@FLOOR=$(abspath $(BUILT)/floor) cargo bench -p ampoule-tests --bench lifecycle
 
-INSTALLED = $(addprefix $(DESTDIR)$(PREFIX)/, bin/ampoule bin/pause \
+INSTALLED = $(addprefix $(DESTDIR)$(PREFIX)/, bin/ampoule bin/ampoule-bundle bin/pause \
     $(patsubst target/%,%,$(shell find target/share -type f)))
 
 install: ## Install programs, manual pages and completion below $(DESTDIR)$(PREFIX); run `make build` first
 	@[ -d target/share ] || { echo "there is nothing to install yet: make build" >&2; exit 1; }
-	install -D -t $(DESTDIR)$(PREFIX)/bin target/bin/ampoule target/bin/pause
+	install -D -t $(DESTDIR)$(PREFIX)/bin target/bin/ampoule target/bin/ampoule-bundle target/bin/pause
 	cd target && find share -type f -exec install -m 644 -D {} $(abspath $(DESTDIR)$(PREFIX))/{} \;
 
 uninstall: ## Remove what `make install` has put there
