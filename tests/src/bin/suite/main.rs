@@ -39,7 +39,8 @@ fn run() -> Result<bool> {
     let mut args = std::env::args().skip(1);
     let place = args.next().context("usage: suite PLACE PROGRAM...")?;
     let tests = find(args.map(PathBuf::from))?;
-    ensure!(!tests.is_empty(), "there are no such tests");
+    // Another place may have them; tests/vm/test wants one that does.
+    ensure!(!tests.is_empty() || std::env::var_os("TESTS").is_some(), "there are no tests");
     let cpus = std::thread::available_parallelism()?.get();
     let (jobs, limit) = (number("JOBS", cpus as u64)?, Duration::from_secs(number("LIMIT", 60)?));
 
