@@ -128,9 +128,11 @@ pub(super) fn of_dirs(facts: &Facts, dirs: Vec<PathBuf>, resources: &Resources<'
             }
         });
     }
-    // An ordinary user's devices are his own anyway: he may neither make nodes nor load programs.
+    // What means nothing is refused to everybody. Else an ordinary user's devices are his own: he may neither make
+    // nodes nor load programs.
+    let rules = devices::rules(&resources.devices)?;
     if !facts.rootless {
-        limits.extend(device_lines(layout, &mut plan, resources)?);
+        limits.extend(device_lines(layout, &mut plan, resources, &rules)?);
     }
     for ((tree, dir), mut needed) in layout.hierarchies.iter().zip(&plan.dirs).zip(needed) {
         needed.sort();
@@ -226,16 +228,20 @@ fn refuse_homeless(controller: &Controller, resources: &Resources<'_>) -> Result
 
 /// v1's lines; v2's program is no limit to be written first: the kernel checks and compiles it for as long as half a
 /// mount tree takes, and nothing but the payload has to be held by it.
-fn device_lines(layout: &Layout, plan: &mut Cgroups, resources: &Resources<'_>) -> Result<Vec<Outside>> {
-    let rules = devices::rules(&resources.devices)?;
+fn device_lines(
+    layout: &Layout,
+    plan: &mut Cgroups,
+    resources: &Resources<'_>,
+    rules: &[devices::Rule],
+) -> Result<Vec<Outside>> {
     let trees = || layout.hierarchies.iter().zip(&plan.dirs);
     if let Some((_, dir)) = trees().find(|(t, _)| t.controllers.iter().any(|c| c == "devices")) {
-        return devices::v1(&rules, dir);
+        return devices::v1(rules, dir);
     }
     // v2 needs no controller for it: the program hangs on the directory.
     if let Some((_, dir)) = trees().find(|(t, _)| t.version == Version::V2) {
         let limit = |program| Outside::LimitDevices { dir: dir.clone(), program, rules: rules.len() };
-        plan.after = devices::program(&rules)?.map(limit).into_iter().collect();
+        plan.after = devices::program(rules)?.map(limit).into_iter().collect();
         return Ok(Vec::new());
     }
     if !resources.devices.is_empty() {
