@@ -90,6 +90,28 @@ pub const ON_V2: &str = "this host has cgroup v2 alone";
 /// Why a test of a v2 controller can't say anything where v1 has it.
 pub const ON_V1: &str = "this host has given it to cgroup v1";
 
+/// Whether the tests run as root.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Why a test that makes a v2 host needn't run where there is one.
+pub const TWIN: &str = "this host has cgroup v2 alone, and its twin says the same";
+
+/// Why an ordinary user's container can't do without a pid namespace.
+pub const NO_PROC: &str = "the kernel gives an ordinary user a proc only for a pid namespace of their own";
+
+/// Why an ordinary user's container joins no other's namespaces.
+pub const OTHERS: &str = "a new user namespace has no rights over namespaces that are not its own";
+
+/// Why an ordinary user can't prepare the host for a test.
+pub const NO_MOUNTS: &str = "an ordinary user mounts nothing on the host";
+
+/// Whether the host has cgroup v2 and nothing else.
+pub fn has_only_cgroup_v2() -> bool {
+    crate::mountinfo().iter().all(|m| m.kind != "cgroup")
+}
+
 /// Whether a v1 hierarchy with this controller is mounted.
 pub fn has_cgroup_v1(controller: &str) -> bool {
     crate::mountinfo().iter().any(|m| m.kind == "cgroup" && m.super_options.contains(controller))
@@ -100,11 +122,13 @@ pub fn has_cgroup_v1_file(controller: &str, file: &str) -> bool {
     has_cgroup_v1(controller) && mount_of(controller).is_some_and(|top| top.join(file).exists())
 }
 
-/// Whether the v2 hierarchy has this controller to give.
+/// Whether the v2 hierarchy has this controller to give: to an ordinary user, where it is delegated to them.
 pub fn has_cgroup_v2_controller(controller: &str) -> bool {
-    let v2 = crate::mountinfo().into_iter().find(|m| m.kind == "cgroup2");
-    v2.is_some_and(|m| {
-        let list = std::fs::read_to_string(format!("{}/cgroup.controllers", m.target)).unwrap_or_default();
-        list.split_whitespace().any(|c| c == controller)
-    })
+    let top = if is_root() {
+        mount_of("")
+    } else {
+        Some(crate::Cgroups::of(std::process::id() as i32).dir("").to_owned())
+    };
+    let list = top.and_then(|top| std::fs::read_to_string(top.join("cgroup.controllers")).ok());
+    list.unwrap_or_default().split_whitespace().any(|c| c == controller)
 }

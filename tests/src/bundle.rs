@@ -1,7 +1,7 @@
 //! A bundle to describe: config.json as a value, and a root file system with the probe in it.
 
 use crate::{Scratch, engine};
-use nix::unistd::{getegid, geteuid};
+use nix::unistd::{User, getegid, geteuid};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -59,6 +59,19 @@ impl Bundle {
     #[must_use]
     pub fn with_namespace(self, kind: &str) -> Self {
         self.adding("/linux/namespaces", json!({ "type": kind }))
+    }
+
+    /// Maps root and the others to 100000 and up, in a user namespace. An ordinary user's bundle is in one already.
+    #[must_use]
+    pub fn with_user_namespace(self) -> Self {
+        if !geteuid().is_root() {
+            return self;
+        }
+        self.with_namespace("user").with(|c| {
+            let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+            c["linux"]["uidMappings"] = map.clone();
+            c["linux"]["gidMappings"] = map;
+        })
     }
 
     /// Removes a namespace, so that the runtime's own is kept.
@@ -122,18 +135,38 @@ pub fn install(from: &Path, to: &Path) {
     assert!(done.success(), "copy {} to {}", from.display(), to.display());
 }
 
-/// What `runc spec` prints, but without a terminal; for an ordinary user, mapped to root in a user namespace.
+/// What `runc spec` prints, but without a terminal; for an ordinary user, in a user namespace whose root they are and
+/// whose other ids are their subordinate ones (subuid(5)).
 pub fn default_spec() -> Value {
     let mut spec = roots_spec();
     if !geteuid().is_root() {
         spec["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({ "type": "user" }));
-        spec["linux"]["uidMappings"] = json!([{ "containerID": 0, "hostID": geteuid().as_raw(), "size": 1 }]);
-        spec["linux"]["gidMappings"] = json!([{ "containerID": 0, "hostID": getegid().as_raw(), "size": 1 }]);
-        // Their terminals can belong to no other group than their own.
-        let pts = &mut spec["mounts"][2]["options"];
-        pts.as_array_mut().expect("a list").retain(|option| option != "gid=5");
+        spec["linux"]["uidMappings"] = ids_of_a_user(geteuid().as_raw(), "/etc/subuid");
+        spec["linux"]["gidMappings"] = ids_of_a_user(getegid().as_raw(), "/etc/subgid");
     }
     spec
+}
+
+/// What the default bundle's user or group of this number is on the host.
+pub fn id_outside(inside: u32) -> u32 {
+    let map = &default_spec()["linux"]["gidMappings"];
+    match map[1]["hostID"].as_u64() {
+        Some(first) if inside > 0 => first as u32 + inside - 1,
+        Some(_) => getegid().as_raw(),
+        None => inside,
+    }
+}
+
+fn ids_of_a_user(own: u32, file: &str) -> Value {
+    let user = User::from_uid(geteuid()).expect("read the user's name").expect("a user with a name").name;
+    let text = fs::read_to_string(file).unwrap_or_else(|e| panic!("read {file}: {e}"));
+    let range = text.lines().find_map(|line| line.strip_prefix(&format!("{user}:"))?.split_once(':'));
+    let (first, count) = range.unwrap_or_else(|| panic!("{file} gives {user} no ids"));
+    let [first, count] = [first, count].map(|n| n.parse::<u32>().expect("a number"));
+    json!([
+        { "containerID": 0, "hostID": own, "size": 1 },
+        { "containerID": 1, "hostID": first, "size": count },
+    ])
 }
 
 fn roots_spec() -> Value {

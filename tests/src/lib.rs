@@ -26,10 +26,11 @@ pub mod systemd;
 mod wait;
 
 pub use ability::{
-    ON_V1, ON_V2, can_raise_limits, has_cgroup_v1, has_cgroup_v1_file, has_cgroup_v2_controller, met,
+    NO_MOUNTS, NO_PROC, ON_V1, ON_V2, OTHERS, TWIN, can_raise_limits, has_cgroup_v1, has_cgroup_v1_file,
+    has_cgroup_v2_controller, has_only_cgroup_v2, is_root, met,
 };
 pub use agent::Agent;
-pub use bundle::{Bundle, default_spec, install};
+pub use bundle::{Bundle, default_spec, id_outside, install};
 pub use cgroup::{Cgroups, cgroups_named, pids_in, remove_cgroup};
 pub use console::{ConsoleSocket, Terminal};
 pub use container::{Call, Container, Layout};

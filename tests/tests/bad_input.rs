@@ -1,6 +1,6 @@
 //! Bad values in config.json: the message names the file, the JSON path and the value, and nothing was made.
 
-use ampoule_tests::{Bundle, Container, Engine};
+use ampoule_tests::{Bundle, Container, Engine, is_root, require};
 use serde_json::{Value, json};
 
 /// A JSON pointer and what is put there (null removes it); what the message must name, in our words for
@@ -177,17 +177,13 @@ fn a_value_that_means_nothing_is_refused() {
             json!({ "prestart": [{ "path": "/bin/true", "timeout": -1 }] }),
             &["hooks.prestart[0].timeout", "-1"],
         ),
-        strict(
-            "/linux/uidMappings",
-            json!([{ "containerID": 0, "hostID": 1000, "size": 1 }]),
-            &["linux.uidMappings", "user namespace"],
-        ),
         strict("/linux/cgroupsPath", json!("/"), &["linux.cgroupsPath", "\"/\""]),
     ]);
 }
 
 #[test]
 fn what_the_host_would_suffer_from_is_refused() {
+    require!(is_root(), "root", named "an ordinary user without a user namespace is refused before");
     check(vec![
         strict(
             "/linux/timeOffsets",
@@ -196,6 +192,11 @@ fn what_the_host_would_suffer_from_is_refused() {
         ),
         case("/linux/namespaces", json!([{ "type": "mount" }]), &["hostname", "uts namespace"]),
         strict("/linux/namespaces", json!([{ "type": "pid" }, { "type": "uts" }]), &["mount namespace"]),
+        strict(
+            "/linux/uidMappings",
+            json!([{ "containerID": 0, "hostID": 1000, "size": 1 }]),
+            &["linux.uidMappings", "user namespace"],
+        ),
     ]);
 }
 

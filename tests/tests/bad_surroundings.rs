@@ -1,6 +1,6 @@
 //! What is wrong around config.json: the bundle, the state directory, the container itself.
 
-use ampoule_tests::{Bundle, Container, Engine, Scratch, ampoule_only};
+use ampoule_tests::{Bundle, Container, Engine, NO_MOUNTS, Scratch, ampoule_only, is_root, require};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 use std::fs;
@@ -103,7 +103,7 @@ fn an_unknown_verb_or_flag_is_refused_with_a_usage() {
     }
 }
 
-/// A file system for the state directory; unmounted on drop.
+/// A file system for the state directory, which takes root; unmounted on drop.
 struct StateOn(PathBuf);
 
 impl StateOn {
@@ -122,6 +122,7 @@ impl Drop for StateOn {
 
 #[test]
 fn a_read_only_state_directory_is_an_error_that_leaves_nothing() {
+    require!(is_root(), "root", named NO_MOUNTS);
     let container = Container::of(Bundle::sleeping());
     let state = StateOn::mounted(&container, "size=1m", MsFlags::MS_RDONLY);
     container.create().fails().saying("read-only file system");
@@ -131,6 +132,7 @@ fn a_read_only_state_directory_is_an_error_that_leaves_nothing() {
 
 #[test]
 fn a_full_state_directory_is_an_error_that_leaves_nothing() {
+    require!(is_root(), "root", named NO_MOUNTS);
     let container = Container::of(Bundle::sleeping());
     let state = StateOn::mounted(&container, "size=1m,nr_inodes=1000", MsFlags::empty());
     let _ = fs::write(container.state_root().join(".filler"), vec![1; 2 << 20]);
@@ -148,6 +150,7 @@ fn a_full_state_directory_is_an_error_that_leaves_nothing() {
 
 #[test]
 fn a_state_directory_without_a_free_inode_is_an_error_that_leaves_nothing() {
+    require!(is_root(), "root", named NO_MOUNTS);
     let container = Container::of(Bundle::sleeping());
     let state = StateOn::mounted(&container, "size=1m,nr_inodes=2", MsFlags::empty());
     container.create().fails().saying("no space left on device");

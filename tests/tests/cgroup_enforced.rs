@@ -1,9 +1,12 @@
 //! Limits that are felt.
 
 use ampoule_tests::{
-    Bundle, Container, Layout, ON_V1, ON_V2, disk_of, field, has_cgroup_v1, has_cgroup_v2_controller, require,
+    Bundle, Container, Layout, ON_V1, ON_V2, disk_of, field, has_cgroup_v1, has_cgroup_v2_controller,
+    is_root, require,
 };
 use serde_json::{Value, json};
+
+const NODES: &str = "an ordinary user can make no device nodes, and load no program for them";
 
 fn with_resources(questions: &[&str], resources: Value) -> Bundle {
     Bundle::asking(questions).with(|c| {
@@ -82,7 +85,7 @@ fn a_program_writes_no_faster_than_its_throttle() {
 
 #[test]
 fn a_program_gets_no_more_huge_pages_than_its_limit() {
-    require!(has("hugetlb", "hugetlb"), "a hugetlb controller");
+    require!(has("hugetlb", "hugetlb"), "a hugetlb controller", named "systemd delegates it to no user");
     let free = field(&std::fs::read_to_string("/proc/meminfo").unwrap(), "HugePages_Free");
     let enough = free.parse::<u32>().unwrap() >= 2;
     require!(enough, "free huge pages", named "this host has set none aside");
@@ -187,11 +190,13 @@ fn device_rules_are_enforced_on_v1() {
 
 #[test]
 fn device_rules_are_enforced_on_v2() {
+    require!(is_root(), "root", named NODES);
     check_device_rules(Layout::PureV2);
 }
 
 #[test]
 fn a_rule_for_a_mere_mknod_is_enforced_on_v2() {
+    require!(is_root(), "root", named NODES);
     // A v2 program sees mknod as an access of its own.
     let bundle = with_resources(
         &["mknod", "/tmp/disk", "b", "7", "77", ",", "open", "/tmp/disk", "r"],

@@ -86,7 +86,7 @@ fn a_unified_key_cannot_be_a_path() {
 
 #[test]
 fn hugepage_limits_are_written() {
-    require!(has_cgroup_v2_controller("hugetlb"), "the v2 hugetlb controller", named ON_V1);
+    require!(has_cgroup_v2_controller("hugetlb"), "the v2 hugetlb controller", named NO_HUGETLB);
     let bundle = Bundle::sleeping().with(|c| {
         c["linux"]["resources"]["hugepageLimits"] = json!([{ "pageSize": "2MB", "limit": 4 << 20 }]);
     });
@@ -98,7 +98,7 @@ fn hugepage_limits_are_written() {
 #[test]
 fn reserved_hugepages_are_limited_too() {
     ampoule_only!("runc writes hugetlb.*.rsvd.max since 1.2");
-    require!(has_cgroup_v2_controller("hugetlb"), "the v2 hugetlb controller", named ON_V1);
+    require!(has_cgroup_v2_controller("hugetlb"), "the v2 hugetlb controller", named NO_HUGETLB);
     let bundle = Bundle::sleeping().with(|c| {
         c["linux"]["resources"]["hugepageLimits"] = json!([{ "pageSize": "2MB", "limit": 4 << 20 }]);
     });
@@ -123,6 +123,8 @@ fn a_limit_whose_controller_is_missing_is_an_error() {
     container.create().fails().saying("pids");
     assert_eq!(container.leftovers(), [""; 0]);
 }
+
+const NO_HUGETLB: &str = "v1 has it, or systemd has not delegated it to this user, as it does to none";
 
 /// A created container with these resources, on a host whose controllers are all on v2, or `None` elsewhere.
 fn on_full_v2(resources: Value) -> Option<Container> {

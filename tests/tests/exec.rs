@@ -1,7 +1,8 @@
 //! `exec`: one more process in a container that is there.
 
 use ampoule_tests::{
-    Bundle, ConsoleSocket, Container, Engine, Outcome, ampoule_only, has_cgroup_v1, require, wait_for,
+    Bundle, ConsoleSocket, Container, Engine, Outcome, ampoule_only, has_cgroup_v1, has_cgroup_v2_controller, require,
+    wait_for,
 };
 use serde_json::json;
 use std::fs;
@@ -60,12 +61,7 @@ fn it_is_in_every_namespace_and_cgroup_of_the_container() {
 
 #[test]
 fn it_is_in_the_user_namespace_with_its_ids() {
-    let mapping = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    let bundle = Bundle::sleeping().with_namespace("user").with(|c| {
-        c["linux"]["uidMappings"] = mapping.clone();
-        c["linux"]["gidMappings"] = mapping.clone();
-    });
-    let container = running(bundle);
+    let container = running(Bundle::sleeping().with_user_namespace());
     let outcome = exec(&container, &["--user", "5:6"], &["ns", ",", "cat", "/proc/self/status"]).ok();
     let answers = outcome.answers();
     assert_eq!(answers[0]["user"], namespace(&container, "user"));
@@ -261,13 +257,14 @@ fn a_paused_container_takes_one_only_if_told_so() {
 #[test]
 fn a_container_that_divided_its_cgroup_takes_one() {
     ampoule_only!("runc 1.1 gives up on a hybrid host");
-    require!(ampoule_tests::has_cgroup_v2_controller("hugetlb"), "a v2 controller", named "v1 may have them all");
+    let controller = ["pids", "hugetlb"].into_iter().find(|c| has_cgroup_v2_controller(c));
+    require!(controller.is_some(), "a v2 controller", named "v1 may have them all");
     let container = running(Bundle::sleeping());
     let own = container.cgroups().dir("").to_owned();
     let below = own.join("below");
     fs::create_dir(&below).unwrap();
     fs::write(below.join("cgroup.procs"), container.pid().to_string()).unwrap();
-    fs::write(own.join("cgroup.subtree_control"), "+hugetlb").unwrap();
+    fs::write(own.join("cgroup.subtree_control"), format!("+{}", controller.unwrap())).unwrap();
     let text = exec(&container, &[], &["cat", "/proc/self/cgroup"]).ok().text();
     let line = text.lines().find(|line| line.starts_with("0::")).unwrap();
     assert!(line.ends_with("/below"), "{text}");

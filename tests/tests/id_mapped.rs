@@ -1,6 +1,6 @@
 //! Bind mounts that show other owners than their filesystem has.
 
-use ampoule_tests::{Bundle, Container, Scratch, ampoule_only, require};
+use ampoule_tests::{Bundle, Container, NO_MOUNTS, Scratch, ampoule_only, is_root, require};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 use std::fs;
@@ -116,6 +116,7 @@ fn what_is_written_through_it_belongs_to_whom_the_map_says() {
 
 #[test]
 fn what_cannot_be_mapped_is_refused_with_its_path_and_the_reason() {
+    require!(is_root(), "root", named NO_MOUNTS);
     ampoule_only!(WHY);
     let source = Source::new();
     let map = json!([{ "containerID": 0, "hostID": 5000, "size": 10 }]);

@@ -1,6 +1,8 @@
 //! A runtime that is killed at any moment leaves something that `delete --force` removes completely.
 
-use ampoule_tests::{Bundle, Container, Layout, ampoule_only, repeats};
+use ampoule_tests::{
+    Bundle, Container, Layout, NO_PROC, TWIN, ampoule_only, has_only_cgroup_v2, is_root, repeats, require,
+};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -72,6 +74,7 @@ fn create_can_be_killed_at_any_moment() {
 #[test]
 fn create_on_v2_can_be_killed_at_any_moment() {
     ampoule_only!(WHY);
+    require!(!has_only_cgroup_v2(), "cgroup v1", named TWIN);
     kill_at_many_moments(Layout::PureV2, Bundle::sleeping, &[], "create");
 }
 
@@ -93,6 +96,7 @@ fn delete_can_be_killed_at_any_moment() {
 
 #[test]
 fn create_without_a_pid_namespace_can_be_killed_at_any_moment() {
+    require!(is_root(), "root", named NO_PROC);
     ampoule_only!(WHY);
     // Nothing but the cgroup holds the processes together here.
     let bundle = || Bundle::asking(&["spawn", "2", ",", "sleep", "1000"]).without_namespace("pid");
@@ -102,13 +106,7 @@ fn create_without_a_pid_namespace_can_be_killed_at_any_moment() {
 #[test]
 fn create_with_a_user_namespace_can_be_killed_at_any_moment() {
     ampoule_only!(WHY);
-    let bundle = || {
-        let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-        Bundle::sleeping().with_namespace("user").with(|c| {
-            c["linux"]["uidMappings"] = map.clone();
-            c["linux"]["gidMappings"] = map.clone();
-        })
-    };
+    let bundle = || Bundle::sleeping().with_user_namespace();
     kill_at_many_moments(Layout::Host, bundle, &[], "create");
 }
 

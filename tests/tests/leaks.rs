@@ -1,6 +1,9 @@
 //! Many containers at once, and nothing left of them.
 
-use ampoule_tests::{Bundle, Container, Layout, Scratch, ampoule_only, cgroups_named, mountinfo, repeats};
+use ampoule_tests::{
+    Bundle, Container, Layout, Scratch, TWIN, ampoule_only, cgroups_named, has_only_cgroup_v2, mountinfo,
+    repeats, require,
+};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -51,6 +54,7 @@ fn two_hundred_lives_eight_at_a_time_leave_nothing() {
 
 #[test]
 fn forty_lives_on_v2_eight_at_a_time_leave_nothing() {
+    require!(!has_only_cgroup_v2(), "cgroup v1", named TWIN);
     live_many(Layout::PureV2, repeats(40));
 }
 

@@ -1,6 +1,6 @@
 //! Every option of the spec's mount table that mountinfo can show.
 
-use ampoule_tests::{Bundle, Container, Mount, ampoule_only};
+use ampoule_tests::{Bundle, Container, Mount, NO_MOUNTS, ampoule_only, id_outside, is_root, require};
 use serde_json::{Value, json};
 
 /// Runs a container with these further mounts, and returns what it sees.
@@ -105,7 +105,7 @@ fn what_is_no_flag_is_data_for_the_file_system() {
     );
     let mount = at(&seen, "/data");
     assert_eq!((mount.kind.as_str(), mount.source.as_str()), ("tmpfs", "named"));
-    for option in ["size=124k", "mode=1700", "uid=7", "nr_inodes=99"] {
+    for option in ["size=124k", "mode=1700", &format!("uid={}", id_outside(7)), "nr_inodes=99"] {
         assert!(mount.super_options.contains(option), "{option}: {mount:?}");
     }
 }
@@ -149,6 +149,7 @@ impl Drop for Tree {
 
 #[test]
 fn bind_shows_one_mount_and_rbind_the_whole_tree() {
+    require!(is_root(), "root", named NO_MOUNTS);
     let tree = Tree::new();
     let (top, below) = tree.bound(&["bind"]);
     assert!(top.has("rw") && below.is_none(), "{top:?} {below:?}");
@@ -158,6 +159,7 @@ fn bind_shows_one_mount_and_rbind_the_whole_tree() {
 
 #[test]
 fn flags_of_a_bind_mount_change_its_top_only() {
+    require!(is_root(), "root", named NO_MOUNTS);
     let tree = Tree::new();
     let flags = ["ro", "nosuid", "nodev", "noexec", "noatime"];
     let (top, below) = tree.bound(&[&["rbind"], &flags[..]].concat());
@@ -169,6 +171,7 @@ fn flags_of_a_bind_mount_change_its_top_only() {
 
 #[test]
 fn a_recursive_option_changes_the_whole_tree() {
+    require!(is_root(), "root", named NO_MOUNTS);
     let tree = Tree::new();
     let cases = [
         ("rro", "ro"),
@@ -189,6 +192,7 @@ fn a_recursive_option_changes_the_whole_tree() {
 
 #[test]
 fn rnosymfollow_changes_the_whole_tree() {
+    require!(is_root(), "root", named NO_MOUNTS);
     let tree = Tree::new();
     let (top, below) = tree.bound(&["rbind", "rnosymfollow"]);
     assert!(top.has("nosymfollow") && below.is_some_and(|m| m.has("nosymfollow")), "{top:?}");
@@ -196,6 +200,7 @@ fn rnosymfollow_changes_the_whole_tree() {
 
 #[test]
 fn a_recursive_opposite_clears_the_whole_tree() {
+    require!(is_root(), "root", named NO_MOUNTS);
     let tree = Tree::new();
     let sub = tree.0.path().join("sub");
     let flags = nix::mount::MsFlags::MS_REMOUNT
@@ -219,6 +224,7 @@ fn a_recursive_opposite_clears_the_whole_tree() {
 
 #[test]
 fn rstrictatime_makes_every_access_count_in_the_whole_tree() {
+    require!(is_root(), "root", named NO_MOUNTS);
     let tree = Tree::new();
     let (top, below) = tree.bound(&["rbind", "rstrictatime"]);
     for mount in [&top, &below.unwrap()] {

@@ -1,6 +1,6 @@
 //! The eight namespaces: new, joined by path, or the runtime's own.
 
-use ampoule_tests::{Bundle, Container, ampoule_only};
+use ampoule_tests::{Bundle, Container, OTHERS, ampoule_only, is_root, require};
 use serde_json::{Value, json};
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -75,7 +75,9 @@ fn the_default_spec_makes_five_namespaces_and_keeps_the_others() {
     for name in ["pid", "net", "mnt", "ipc", "uts"] {
         assert_ne!(inside[name], own(name), "{name}");
     }
-    for name in ["user", "cgroup", "time"] {
+    // An ordinary user's has a user namespace besides.
+    assert_eq!(inside["user"] == own("user"), is_root());
+    for name in ["cgroup", "time"] {
         assert_eq!(inside[name], own(name), "{name}");
     }
 }
@@ -83,7 +85,8 @@ fn the_default_spec_makes_five_namespaces_and_keeps_the_others() {
 #[test]
 fn a_namespace_that_is_not_listed_is_the_runtimes() {
     for (kind, name) in KINDS {
-        if matches!(kind, "user" | "cgroup" | "time" | "mount") {
+        // An ordinary user's proc, sysfs and mqueue need their namespaces.
+        if matches!(kind, "user" | "cgroup" | "time" | "mount") || (kind != "uts" && !is_root()) {
             continue;
         }
         // Without its own UTS namespace a container must not rename the host.
@@ -132,6 +135,7 @@ fn a_new_network_namespace_has_only_a_loopback_that_is_up() {
 
 #[test]
 fn a_namespace_is_joined_by_path() {
+    require!(is_root(), "root", named OTHERS);
     let kinds = [
         ("network", "net", "--net"),
         ("ipc", "ipc", "--ipc"),
@@ -148,6 +152,7 @@ fn a_namespace_is_joined_by_path() {
 
 #[test]
 fn a_pid_namespace_is_joined_by_path() {
+    require!(is_root(), "root", named OTHERS);
     let other = Container::of(Bundle::sleeping());
     other.launch();
     let pid = other.pid();
@@ -158,6 +163,7 @@ fn a_pid_namespace_is_joined_by_path() {
 
 #[test]
 fn a_mount_namespace_is_joined_by_path() {
+    require!(is_root(), "root", named OTHERS);
     let holder = Holder::with_new("--mount");
     let bundle = joining(asking(), "mount", &holder.path("mnt"));
     assert_eq!(of(bundle)["mnt"], holder.id("mnt"));
@@ -165,6 +171,7 @@ fn a_mount_namespace_is_joined_by_path() {
 
 #[test]
 fn a_user_namespace_is_joined_by_path() {
+    require!(is_root(), "root", named OTHERS);
     let holder = Holder::with_new("--user");
     let map = |file: &str| fs::write(format!("/proc/{}/{file}", holder.0.id()), "0 100000 65536").unwrap();
     map("uid_map");
@@ -184,6 +191,7 @@ fn a_user_namespace_is_joined_by_path() {
 
 #[test]
 fn a_time_namespace_is_joined_by_path() {
+    require!(is_root(), "root", named OTHERS);
     ampoule_only!("runc 1.1 knows no time namespaces");
     let holder = Holder::with_new("--time");
     // unshare(CLONE_NEWTIME) puts only its children there, so look where they are.
@@ -194,6 +202,7 @@ fn a_time_namespace_is_joined_by_path() {
 
 #[test]
 fn time_offsets_shift_the_clocks() {
+    require!(is_root(), "root", named "ampoule makes time namespaces before user namespaces, which takes root");
     ampoule_only!("runc 1.1 knows no time namespaces");
     let bundle = Bundle::asking(&["ns", ",", "time"]).with_namespace("time").with(|c| {
         c["linux"]["timeOffsets"] =

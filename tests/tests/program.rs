@@ -1,6 +1,6 @@
 //! The program: which one is run, with which arguments, environment and directory.
 
-use ampoule_tests::{Bundle, Container, Engine};
+use ampoule_tests::{Bundle, Container, Engine, NO_PROC, is_root, require};
 use serde_json::json;
 
 #[test]
@@ -138,6 +138,7 @@ fn the_exit_code_of_run_is_the_programs() {
 
 #[test]
 fn a_program_killed_by_a_signal_gives_128_and_the_signal() {
+    require!(is_root(), "root", named NO_PROC);
     // In the host's pid namespace the program is no init, and may kill itself.
     for (signal, number) in [("SIGTERM", 15), ("SIGKILL", 9), ("SIGABRT", 6)] {
         let bundle = Bundle::asking(&["raise", signal]).without_namespace("pid");

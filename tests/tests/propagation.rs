@@ -1,6 +1,6 @@
 //! Propagation: of the root, of single mounts, and what it does on the host.
 
-use ampoule_tests::{Bundle, Container, Mount, Scratch, ampoule_only};
+use ampoule_tests::{Bundle, Container, Mount, NO_MOUNTS, Scratch, ampoule_only, is_root, require};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 use std::path::PathBuf;
@@ -90,6 +90,7 @@ fn an_unknown_propagation_is_refused() {
 
 #[test]
 fn a_bind_mount_takes_the_propagation_that_its_options_ask_for() {
+    require!(is_root(), "root", named NO_MOUNTS);
     let shared = Shared::new();
     assert!(is(&shared.bound(&["rbind", "rshared"]), "shared:"));
     assert!(is(&shared.bound(&["rbind", "shared"]), "shared:"));
@@ -101,6 +102,7 @@ fn a_bind_mount_takes_the_propagation_that_its_options_ask_for() {
 
 #[test]
 fn a_slave_mount_receives_what_the_host_mounts_later() {
+    require!(is_root(), "root", named NO_MOUNTS);
     let shared = Shared::new();
     let sub = shared.dir("sub");
     let bundle = Bundle::asking(&["line", ",", "cat", "/tree/sub/mark"]).adding(
@@ -126,6 +128,7 @@ fn a_slave_mount_receives_what_the_host_mounts_later() {
 
 #[test]
 fn a_slave_is_a_slave_in_mountinfo() {
+    require!(is_root(), "root", named NO_MOUNTS);
     let shared = Shared::new();
     let bundle = Bundle::asking(&["cat", "/proc/self/mountinfo"])
         .with(|c| c["linux"]["rootfsPropagation"] = json!("rslave"))
@@ -140,6 +143,7 @@ fn a_slave_is_a_slave_in_mountinfo() {
 
 #[test]
 fn a_slave_mount_receives_without_any_configured_root_propagation() {
+    require!(is_root(), "root", named NO_MOUNTS);
     let shared = Shared::new();
     let mount = shared.bound(&["rbind", "rslave"]);
     assert!(is(&mount, "master:"), "{mount:?}");

@@ -1,6 +1,6 @@
 //! The root file system: read-only, masked and read-only paths, and the way into it.
 
-use ampoule_tests::{Bundle, Container, Mount};
+use ampoule_tests::{Bundle, Container, Mount, NO_MOUNTS, is_root, require};
 use serde_json::json;
 use std::fs;
 
@@ -158,6 +158,7 @@ fn no_pivot_changes_the_root_all_the_same() {
 
 #[test]
 fn a_root_on_a_file_system_of_its_own_works() {
+    require!(is_root(), "root", named NO_MOUNTS);
     let bundle = Bundle::asking(&["cwd"]);
     let tmpfs = ampoule_tests::Scratch::new();
     let flags = nix::mount::MsFlags::empty();

@@ -1,6 +1,6 @@
 //! `linux.seccomp`: what the filter does to the payload's system calls, seen from inside.
 
-use ampoule_tests::{Agent, Bundle, Container, Engine, ampoule_only, require, wait_for};
+use ampoule_tests::{Agent, Bundle, Container, Engine, ampoule_only, is_root, require, wait_for};
 use serde_json::{Value, json};
 
 /// docker 20.10's default profile as it reaches a runtime on x86-64.
@@ -174,11 +174,7 @@ fn a_filter_needs_no_no_new_privileges_and_outlives_the_capabilities() {
                     c["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
                 });
             if user {
-                bundle = bundle.with_namespace("user").with(|c| {
-                    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
-                    c["linux"]["uidMappings"] = map.clone();
-                    c["linux"]["gidMappings"] = map;
-                });
+                bundle = bundle.with_user_namespace();
             }
             let status = Container::of(bundle).run().ok().text();
             let has = |line: &str| status.lines().any(|l| l == line);
@@ -299,6 +295,9 @@ fn exec_is_under_the_containers_filter_too() {
 
 #[test]
 fn an_agent_hears_of_exec_as_a_process_of_the_running_container() {
+    // PR_SET_DUMPABLE, which CVE-2016-9962 asks for, and pidfd_getfd(2).
+    let why = "the listener is taken out of a process that forbids that to all but root";
+    require!(is_root(), "root", named why);
     let bundle = Bundle::sleeping();
     let socket = bundle.beside("agent");
     let container = Container::of(bundle.with(|c| {

@@ -1,6 +1,6 @@
 //! Signals: sent with `kill`, and forwarded by `run`.
 
-use ampoule_tests::{Bundle, Container, pids_mentioning, wait_for};
+use ampoule_tests::{Bundle, Container, NO_PROC, is_root, pids_mentioning, require, wait_for};
 use nix::sys::signal::Signal;
 use std::fs;
 
@@ -20,6 +20,7 @@ fn signals_of_run_reach_the_program() {
 
 #[test]
 fn a_program_that_a_forwarded_signal_kills_gives_128_and_the_signal() {
+    require!(is_root(), "root", named NO_PROC);
     // Not PID 1 of a namespace, which the kernel would protect.
     let container = Container::of(Bundle::sleeping().without_namespace("pid"));
     let run = container.run_along();
@@ -63,6 +64,7 @@ fn kill_refuses_what_is_no_signal() {
 
 #[test]
 fn kill_all_reaches_every_process_of_a_shared_pid_namespace() {
+    require!(is_root(), "root", named NO_PROC);
     let container =
         Container::of(Bundle::asking(&["spawn", "3", ",", "sleep", "1000"]).without_namespace("pid"));
     container.launch();

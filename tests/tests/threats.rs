@@ -1,6 +1,6 @@
 //! What has gone wrong in container runtimes: each attack is played, as far as one machine can, and must fail.
 
-use ampoule_tests::{Bundle, Container, ampoule_only, field};
+use ampoule_tests::{Bundle, Container, OTHERS, ampoule_only, field, is_root, require};
 use serde_json::json;
 use std::fs;
 
@@ -55,6 +55,7 @@ fn overwrite_the_program_of(victim: &Container, namespace: &Container) {
 /// CVE-2019-5736: a process that is to become a container's still has the runtime's own program behind its exe link.
 #[test]
 fn the_runtimes_program_cannot_be_overwritten_from_a_container() {
+    require!(is_root(), "root", named OTHERS);
     let namespace = Container::of(Bundle::sleeping());
     namespace.launch();
     let victim = beside(Bundle::sleeping(), &namespace, &[("pid", "pid")]);
@@ -65,6 +66,7 @@ fn the_runtimes_program_cannot_be_overwritten_from_a_container() {
 /// The same with a payload that is the runtime's program once more.
 #[test]
 fn the_runtimes_program_cannot_be_overwritten_where_it_is_the_payload() {
+    require!(is_root(), "root", named OTHERS);
     ampoule_only!("runc 1.1 does not run a payload of that name: its own sealed copy is gone by then");
     let namespace = Container::of(Bundle::sleeping());
     namespace.launch();
@@ -82,14 +84,8 @@ fn the_runtimes_program_cannot_be_overwritten_where_it_is_the_payload() {
 /// CVE-2016-9962: who is in the namespaces already could trace a process that enters them and is not yet confined.
 #[test]
 fn a_process_that_joins_namespaces_cannot_be_traced_by_who_is_in_them() {
-    let mapping = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    let mapped = |bundle: Bundle| {
-        bundle.with(|config| {
-            config["linux"]["uidMappings"] = mapping.clone();
-            config["linux"]["gidMappings"] = mapping.clone();
-        })
-    };
-    let first = Container::of(mapped(Bundle::sleeping().with_namespace("user")));
+    let mapped = Bundle::with_user_namespace;
+    let first = Container::of(mapped(Bundle::sleeping()));
     first.launch();
     let joined = [("user", "user"), ("pid", "pid")];
     let victim = beside(mapped(Bundle::sleeping()), &first, &joined);
