@@ -1,6 +1,6 @@
 //! The host's view of a container's cgroups.
 
-use crate::wait_for;
+use crate::{has_cgroup_v1, wait_for};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -45,6 +45,15 @@ impl Cgroups {
     pub fn write(&self, controller: &str, file: &str, value: &str) {
         let path = self.dir(controller).join(file);
         std::fs::write(&path, value).unwrap_or_else(|e| panic!("write {value} to {}: {e}", path.display()));
+    }
+
+    /// Freezes or thaws what is in here, past the runtime.
+    pub fn freeze(&self, frozen: bool) {
+        if has_cgroup_v1("freezer") {
+            self.write("freezer", "freezer.state", if frozen { "FROZEN" } else { "THAWED" });
+        } else {
+            self.write("", "cgroup.freeze", if frozen { "1" } else { "0" });
+        }
     }
 
     /// Every directory, one for each hierarchy: two controllers may share one.

@@ -1,6 +1,7 @@
 //! Which verb is allowed in which status: every pair.
 
-use ampoule_tests::{Bundle, Container, Engine, Outcome, has_cgroup_v1, require};
+use ampoule_tests::{Bundle, Container, Engine, Layout, Outcome, wait_for};
+use std::time::Duration;
 
 /// What a verb gives in a status: success, or failure with these words.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +22,7 @@ fn container_that_is(status: &str) -> Container {
         _ => container.launch(),
     }
     if status == "paused" {
-        container.cgroups().write("freezer", "freezer.state", "FROZEN");
+        container.cgroups().freeze(true);
     }
     if status != "none" {
         container.wait_status(status);
@@ -42,9 +43,6 @@ fn call(container: &Container, verb: &str) -> Outcome {
 /// Checks one verb in every status, each in a fresh container; `Err` words are looked for in any case.
 fn check(verb: &str, endings: [(&str, Ending); 5]) {
     for (status, ending) in endings {
-        if status == "paused" && !has_cgroup_v1("freezer") {
-            continue;
-        }
         let container = container_that_is(status);
         let outcome = call(&container, verb);
         match ending {
@@ -162,14 +160,26 @@ fn resume_wants_a_paused_container() {
 }
 
 #[test]
-fn pause_stops_every_process_and_resume_lets_them_go_on() {
-    let container = container_that_is("running");
-    container.call(&["pause", &container.id]).ok();
-    assert_eq!(container.status(), "paused");
-    container.call(&["resume", &container.id]).ok();
-    assert_eq!(container.status(), "running");
-    container.kill("KILL").ok();
-    container.wait_status("stopped");
+fn a_paused_container_makes_no_progress_until_it_is_resumed() {
+    for layout in Layout::all() {
+        let container = Container::on(layout, Bundle::asking(&["count"]));
+        container.launch();
+        let exec = container.command(&["exec", &container.id, "/bin/probe", "count"]);
+        let other = container.spawn(exec, "other");
+        let counted = || [container.output().stdout, other.stdout()].map(|text| text.lines().count());
+        wait_for("both to count", || counted().iter().all(|n| *n > 3));
+        container.call(&["pause", &container.id]).ok();
+        assert_eq!(container.status(), "paused");
+        let before = counted();
+        // A hundred times as long as one step.
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(counted(), before, "{layout:?}");
+        container.call(&["resume", &container.id]).ok();
+        assert_eq!(container.status(), "running");
+        wait_for("both to go on", || counted().iter().zip(before).all(|(now, before)| *now > before + 3));
+        container.kill("KILL").ok();
+        container.wait_status("stopped");
+    }
 }
 
 #[test]
@@ -228,9 +238,8 @@ fn a_created_container_that_is_killed_is_stopped_and_can_be_deleted() {
 
 #[test]
 fn a_frozen_container_is_paused() {
-    require!(has_cgroup_v1("freezer"), "the v1 freezer", named "v2 has its own test of this");
     let container = container_that_is("paused");
-    container.cgroups().write("freezer", "freezer.state", "THAWED");
+    container.cgroups().freeze(false);
     container.wait_status("running");
 }
 
