@@ -59,6 +59,26 @@ fn forced_delete_ends_processes_that_have_lost_their_parent() {
     }
 }
 
+/// v2's cgroup.kill catches what forks meanwhile, and v1's freezer holds it still.
+#[test]
+fn forced_delete_ends_processes_that_are_others_by_the_time_they_are_killed() {
+    require!(is_root(), "root", named NO_PROC);
+    for layout in Layout::all() {
+        let why = "runc 1.1 leaves a v2 cgroup whose processes are not gone at once";
+        let v2 = layout == Layout::PureV2 || has_only_cgroup_v2();
+        if v2 && !met(Engine::get().is_ampoule(), "the cgroup's end", Some(why)) {
+            continue;
+        }
+        let bundle = Bundle::asking(&["breed", "4", ",", "sleep", "1000"]).without_namespace("pid");
+        let (container, cgroups) = launched(layout, bundle);
+        let dir = cgroups.dir(if layout == Layout::Host { "pids" } else { "" }).to_owned();
+        let before = pids_in(&dir);
+        wait_for("others", || pids_in(&dir).iter().filter(|pid| !before.contains(pid)).count() >= 4);
+        container.delete_force().ok();
+        gone(&container);
+    }
+}
+
 #[test]
 fn forced_delete_ends_a_foreign_process_in_the_cgroup() {
     ampoule_only!("runc 1.1 kills only init when the container has a pid namespace");

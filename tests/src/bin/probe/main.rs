@@ -62,6 +62,7 @@ const COMMANDS: &[Command] = &[
     // orphans.rs
     ("orphans", 1, orphans::orphans),
     ("adopted", 0, orphans::adopted),
+    ("breed", 1, orphans::breed),
     ("queued", 0, orphans::queued),
     // attack.rs
     ("overwrite", 1, attack::overwrite),

@@ -19,6 +19,16 @@ pub(crate) fn adopted(_: &[String]) -> Answer {
     Ok(json!(sys::parent_of_an_orphan()?))
 }
 
+/// `breed LINES`: starts that many processes, each of which goes on in a child of its own again and again, so that no
+/// list of their pids is ever true.
+pub(crate) fn breed(args: &[String]) -> Answer {
+    let count: u64 = number(&args[0])?;
+    for _ in 0..count {
+        sys::make_line()?;
+    }
+    Ok(json!({ "lines": count }))
+}
+
 /// `queued`: takes signal 40, a real-time one of every C library, until it comes with a negative value, and tells how
 /// many others came. They carry 0, 1, 2 and so on; the first that doesn't is the answer.
 pub(crate) fn queued(_: &[String]) -> Answer {

@@ -154,3 +154,20 @@ pub(crate) fn wait_for_queued() -> Result<i32, Errno> {
         Ok(info.si_value().sival_ptr as usize as i32)
     }
 }
+
+/// Makes a process that lives on in its child, and that in its, and so on for a minute or more, a millisecond each.
+pub(crate) fn make_line() -> Result<(), Errno> {
+    // SAFETY: this process has one thread; and what a child calls, fork, usleep and _exit, is async-signal-safe.
+    unsafe {
+        if Errno::result(libc::fork())? == 0 {
+            for _ in 0..50_000 {
+                match libc::fork() {
+                    0 => _ = libc::usleep(1000),
+                    _ => libc::_exit(0),
+                }
+            }
+            libc::_exit(0)
+        }
+    }
+    Ok(())
+}
