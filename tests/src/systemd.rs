@@ -1,6 +1,6 @@
 //! The systemd cgroup driver's side of a container.
 
-use crate::{Bundle, Container, Engine, Outcome, wait_for};
+use crate::{Bundle, Container, Engine, Outcome, is_root, wait_for};
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -42,9 +42,21 @@ pub fn unit(container: &Container) -> String {
     format!("ampoule-{}.scope", container.id)
 }
 
+/// The slice of its scope, when the document gives none.
+pub fn slice() -> &'static str {
+    if is_root() { "system.slice" } else { "user.slice" }
+}
+
+/// `systemctl` or `systemd-run`, to talk to the manager that the driver talks to: an ordinary user's is their own.
+pub fn manager(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args((!is_root()).then_some("--user"));
+    command
+}
+
 /// What `systemctl show` says of a unit.
 pub fn shown(unit: &str) -> BTreeMap<String, String> {
-    let output = Command::new("systemctl").args(["show", unit]).output().expect("run systemctl");
+    let output = manager("systemctl").args(["show", unit]).output().expect("run systemctl");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines().filter_map(|l| l.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }

@@ -45,7 +45,7 @@ impl Drop for Profile {
 fn the_apparmor_profile_confines_the_program_and_what_is_executed_later() {
     require!(has_apparmor(), "AppArmor", named "a container's host or its kernel may do without");
     let profile = Profile::load();
-    require!(profile.is_some(), "apparmor_parser", named "the test machine's image may lack it");
+    require!(profile.is_some(), "apparmor_parser as root", named "only root loads profiles, and the parser may lack");
     let name = profile.as_ref().map(|p| p.0.clone()).unwrap();
     let ask = ["cat", "/proc/self/attr/current"];
     let bundle = Bundle::asking(&ask).with(|c| c["process"]["apparmorProfile"] = json!(name));

@@ -1,11 +1,15 @@
 //! The systemd cgroup driver: the container's cgroup is a scope, and systemd knows it.
 
-use ampoule_tests::systemd::{WHY, create, created, forgotten, making, runs_on_v2, shown, unit};
-use ampoule_tests::{Bundle, Call, Container, ampoule_only, cgroups_named, pids_in, require, wait_for};
+use ampoule_tests::systemd::{
+    WHY, create, created, forgotten, making, manager, runs_on_v2, shown, slice, unit,
+};
+use ampoule_tests::{
+    Bundle, Call, Container, NO_PROC, ampoule_only, cgroups_named, is_root, pids_in, require, wait_for,
+};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 fn with_limits(bundle: Bundle) -> Bundle {
@@ -37,12 +41,12 @@ fn the_container_is_in_a_scope_of_its_own() {
     let container = created(Bundle::sleeping());
     let (unit, pid) = (unit(&container), container.pid());
     let dir = container.cgroups().dir("").to_owned();
-    assert!(dir.ends_with(format!("system.slice/{unit}")), "{}", dir.display());
+    assert!(dir.ends_with(format!("{}/{unit}", slice())), "{}", dir.display());
     assert_eq!(pids_in(&dir), [pid]);
     let shown = shown(&unit);
     for (name, value) in [
         ("ActiveState", "active"),
-        ("Slice", "system.slice"),
+        ("Slice", slice()),
         ("Delegate", "yes"),
         ("DefaultDependencies", "no"),
         ("CollectMode", "inactive-or-failed"),
@@ -63,7 +67,7 @@ fn a_path_names_slice_prefix_and_name() {
     assert!(container.cgroups().dir("").ends_with(below));
     container.delete_force().ok();
     forgotten(&format!("box-{}.scope", container.id));
-    let _ = Command::new("systemctl").args(["stop", "ampouletest.slice"]).status();
+    let _ = manager("systemctl").args(["stop", "ampouletest.slice"]).status();
 }
 
 #[test]
@@ -94,6 +98,7 @@ fn limits_are_told_to_systemd_and_to_the_kernel() {
 #[test]
 fn limits_and_device_rules_outlive_a_reload_of_systemd() {
     require!(runs_on_v2(), "systemd", named WHY);
+    require!(is_root(), "root", named "an ordinary user can make no device nodes");
     // A node that no rule allows: made here, so that it needs no rule to be there.
     let questions = ["open", "/dev/null", "rw", ",", "open", "/forbidden", "r", ",", "sleep", "1000"];
     let container = Container::of(with_limits(Bundle::asking(&questions)));
@@ -101,12 +106,11 @@ fn limits_and_device_rules_outlive_a_reload_of_systemd() {
     let (kind, mode) = (nix::sys::stat::SFlag::S_IFCHR, nix::sys::stat::Mode::from_bits_truncate(0o666));
     nix::sys::stat::mknod(&node, kind, mode, nix::sys::stat::makedev(1, 11)).expect("mknod /dev/kmsg's twin");
     create(&container).ok();
-    let reloaded = Command::new("systemctl").arg("daemon-reload").status().expect("run systemctl");
+    let reloaded = manager("systemctl").arg("daemon-reload").status().expect("run systemctl");
     assert!(reloaded.success());
     // systemd writes anew what it thinks has changed.
-    let other = Command::new("systemctl")
-        .args(["set-property", "--runtime", &unit(&container), "IOWeight=50"])
-        .status();
+    let other =
+        manager("systemctl").args(["set-property", "--runtime", &unit(&container), "IOWeight=50"]).status();
     assert!(other.expect("run systemctl").success());
     for (file, value) in FILES {
         assert_eq!(container.cgroups().read("", file), value, "{file}");
@@ -141,10 +145,8 @@ fn a_cgroup_namespace_has_the_scope_as_its_root() {
 #[test]
 fn the_root_of_a_user_namespace_owns_its_scope() {
     require!(runs_on_v2(), "systemd", named WHY);
-    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    let bundle = Bundle::sleeping().with_namespace("user").with_namespace("cgroup").with(|c| {
-        c["linux"]["uidMappings"] = map.clone();
-        c["linux"]["gidMappings"] = map.clone();
+    require!(is_root(), "root", named "an ordinary user's root is the user, who owns all of their cgroups");
+    let bundle = Bundle::sleeping().with_user_namespace().with_namespace("cgroup").with(|c| {
         let mounts = c["mounts"].as_array_mut().unwrap();
         let cgroup = mounts.iter_mut().find(|m| m["destination"] == "/sys/fs/cgroup").unwrap();
         cgroup["options"] = json!(["nosuid", "noexec", "nodev"]);
@@ -177,6 +179,7 @@ fn delete_removes_the_scope_with_the_groups_inside() {
 #[test]
 fn processes_that_share_the_hosts_pids_go_with_the_scope() {
     require!(runs_on_v2(), "systemd", named WHY);
+    require!(is_root(), "root", named NO_PROC);
     let bundle = Bundle::asking(&["spawn", "3", ",", "sleep", "1000"]).without_namespace("pid");
     let container = created(bundle);
     container.start().ok();
@@ -233,7 +236,7 @@ fn delete_makes_systemd_forget_a_container_that_failed() {
 /// Leaves a scope behind whose time ran out, and that is kept for somebody to see.
 fn fail_scope(unit: &str) {
     let limits = ["--property=RuntimeMaxSec=1", "--property=CollectMode=inactive"];
-    let run = Command::new("systemd-run")
+    let run = manager("systemd-run")
         .args(["--scope", "--quiet", "--unit", unit])
         .args(limits)
         .args(["sleep", "60"])
@@ -306,16 +309,13 @@ fn plan_shows_the_scope() {
 #[test]
 fn a_user_namespace_without_a_cgroup_namespace_sees_its_scope() {
     require!(runs_on_v2(), "systemd", named WHY);
-    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
     let questions = ["cat", "/sys/fs/cgroup/pids.max", ",", "write", "/sys/fs/cgroup/pids.max", "max"];
-    let bundle = with_limits(Bundle::asking(&questions)).with_namespace("user").with(|c| {
-        c["linux"]["uidMappings"] = map.clone();
-        c["linux"]["gidMappings"] = map.clone();
-    });
+    let bundle = with_limits(Bundle::asking(&questions)).with_user_namespace();
     let container = Container::of(bundle);
     let answers = container.call(&making(&container, "run")).ok().answers();
-    // The file is the host's root's, and the mount is read-only besides.
-    assert_eq!(answers, [json!("17\n"), json!({ "error": "EACCES" })]);
+    // The file is the host's root's, and the mount is read-only besides: all that holds who is an ordinary user's root.
+    let error = if is_root() { "EACCES" } else { "EROFS" };
+    assert_eq!(answers, [json!("17\n"), json!({ "error": error })]);
 }
 
 #[test]
@@ -324,7 +324,7 @@ fn exec_pause_and_resume_work_in_a_scope() {
     let container = created(Bundle::sleeping());
     container.start().ok();
     let exec = container.call(&["exec", &container.id, "/bin/probe", "cat", "/proc/self/cgroup"]).ok();
-    assert!(exec.text().trim_end().ends_with(&format!("system.slice/{}", unit(&container))), "{exec}");
+    assert!(exec.text().trim_end().ends_with(&format!("{}/{}", slice(), unit(&container))), "{exec}");
     container.call(&["pause", &container.id]).ok();
     assert_eq!(container.status(), "paused");
     container.call(&["resume", &container.id]).ok();
@@ -340,7 +340,7 @@ fn an_update_outlives_a_reload_of_systemd() {
         .ok();
     let shown = shown(&unit(&container));
     assert_eq!((&*shown["MemoryMax"], &*shown["TasksMax"]), ("134217728", "23"));
-    assert!(Command::new("systemctl").arg("daemon-reload").status().expect("run systemctl").success());
+    assert!(manager("systemctl").arg("daemon-reload").status().expect("run systemctl").success());
     let cgroups = container.cgroups();
     for (file, value) in [("memory.max", "134217728"), ("pids.max", "23"), ("cpu.weight", "59")] {
         assert_eq!(cgroups.read("", file), value, "{file}");

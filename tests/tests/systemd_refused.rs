@@ -6,10 +6,10 @@ use serde_json::json;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-/// Creates on what looks like a v2 host, with a system bus at this address.
+/// Creates on what looks like a v2 host, with a bus at this address.
 fn create_on_bus(container: &Container, address: &str) -> Outcome {
     let mut command = container.command(&making(container, "create"));
-    command.env("DBUS_SYSTEM_BUS_ADDRESS", address);
+    command.env("DBUS_SYSTEM_BUS_ADDRESS", address).env("DBUS_SESSION_BUS_ADDRESS", address);
     container.spawn(command, "create").finish()
 }
 
