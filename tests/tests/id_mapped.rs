@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::PathBuf;
 
 const WHY: &str = "Debian's runc is older than the option, and its crun has other words";
+const ROOT: &str = "an ordinary user maps no mount of a file system that is not theirs";
 
 /// A directory with a mount in it, each with a file of 1000:2000; unmounted on drop. The mount is of the same
 /// filesystem, for a tmpfs can't map ids before Linux 6.3.
@@ -78,6 +79,7 @@ fn with_user_namespace(bundle: Bundle) -> Bundle {
 #[test]
 fn a_map_of_its_own_changes_the_mount_or_with_ridmap_all_below_it() {
     ampoule_only!(WHY);
+    require!(is_root(), "root", named ROOT);
     require!(can_map(), "MOUNT_ATTR_IDMAP (Linux 5.12)");
     let source = Source::new();
     for (options, below) in [
@@ -94,6 +96,7 @@ fn a_map_of_its_own_changes_the_mount_or_with_ridmap_all_below_it() {
 #[test]
 fn without_a_map_of_its_own_it_is_the_user_namespaces() {
     ampoule_only!(WHY);
+    require!(is_root(), "root", named ROOT);
     require!(can_map(), "MOUNT_ATTR_IDMAP (Linux 5.12)");
     let source = Source::new();
     let seen =
@@ -105,6 +108,7 @@ fn without_a_map_of_its_own_it_is_the_user_namespaces() {
 #[test]
 fn what_is_written_through_it_belongs_to_whom_the_map_says() {
     ampoule_only!(WHY);
+    require!(is_root(), "root", named ROOT);
     require!(can_map(), "MOUNT_ATTR_IDMAP (Linux 5.12)");
     let source = Source::new();
     let bundle = with_user_namespace(Bundle::asking(&["write", "/data/new", "x"]).with_dir("/data"));

@@ -1,10 +1,11 @@
 //! Network devices of the host's that move into the container. Here "the host" is a network namespace of each test's.
 
-use ampoule_tests::{Bundle, Container, Outcome, ampoule_only, require};
+use ampoule_tests::{Bundle, Container, Outcome, ampoule_only, is_root, require};
 use serde_json::{Value, json};
 use std::process::{Child, Command};
 
 const WHY: &str = "Debian's runc and crun are older than the property";
+const ROOT: &str = "moving the host's devices takes root's rights over its network";
 
 /// Runs the container on a host that has the device t0, as `setup` makes it, and then asks that host `after`.
 fn run(container: &Container, setup: &str, after: &str) -> Outcome {
@@ -31,6 +32,7 @@ fn asking(questions: &[&str], devices: Value) -> Container {
 #[test]
 fn a_device_is_there_up_under_its_new_name_and_with_all_it_had() {
     ampoule_only!(WHY);
+    require!(is_root(), "root", named ROOT);
     require!(can_make(), "veth devices");
     let setup = format!(
         "{DEVICE} && ip link set t0 address 02:00:00:00:00:07 up && ip address add 10.9.8.7/24 dev t0 \
@@ -70,6 +72,7 @@ fn a_device_is_there_up_under_its_new_name_and_with_all_it_had() {
 fn an_ipv6_address_is_kept() {
     ampoule_only!(WHY);
     let has_ipv6 = std::path::Path::new("/proc/net/if_inet6").exists();
+    require!(is_root(), "root", named ROOT);
     require!(can_make() && has_ipv6, "veth devices and IPv6", named "a kernel may do without IPv6");
     let setup = format!("{DEVICE} && ip link set t0 up && ip address add fd00::7/64 dev t0 nodad");
     let container = asking(&["cat", "/proc/net/if_inet6"], json!({ "t0": {} }));
@@ -83,6 +86,7 @@ fn an_ipv6_address_is_kept() {
 #[test]
 fn a_pattern_takes_the_first_free_number() {
     ampoule_only!(WHY);
+    require!(is_root(), "root", named ROOT);
     require!(can_make(), "veth devices");
     let setup = format!("{DEVICE} && ip link add u0 type veth peer name u1");
     let container =
@@ -93,6 +97,7 @@ fn a_pattern_takes_the_first_free_number() {
 #[test]
 fn a_sysctl_may_name_it() {
     ampoule_only!(WHY);
+    require!(is_root(), "root", named ROOT);
     require!(can_make(), "veth devices");
     let key = "net.ipv4.conf.eth7.forwarding";
     let file = format!("/proc/sys/{}", key.replace('.', "/"));
@@ -105,6 +110,7 @@ fn a_sysctl_may_name_it() {
 #[test]
 fn it_works_with_a_user_namespace() {
     ampoule_only!(WHY);
+    require!(is_root(), "root", named ROOT);
     require!(can_make(), "veth devices");
     let mapping = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
     let mut container = asking(&["ls", "/sys/class/net"], json!({ "t0": {} }));
@@ -127,6 +133,7 @@ impl Drop for Keeper {
 #[test]
 fn a_joined_namespace_gets_it_too_and_keeps_it() {
     ampoule_only!(WHY);
+    require!(is_root(), "root", named ROOT);
     require!(can_make(), "veth devices");
     let keeper = Keeper(Command::new("unshare").args(["--net", "sleep", "1000"]).spawn().unwrap());
     let path = format!("/proc/{}/ns/net", keeper.0.id());
@@ -148,6 +155,7 @@ fn a_joined_namespace_gets_it_too_and_keeps_it() {
 #[test]
 fn what_cannot_move_is_refused_and_stays() {
     ampoule_only!(WHY);
+    require!(is_root(), "root", named ROOT);
     require!(can_make(), "veth devices");
     let cases = [
         (json!({ "nowhere": {} }), "no such device"),
