@@ -40,8 +40,8 @@ fn a_program_in_no_directory_of_the_path_is_not_found() {
 #[test]
 fn a_missing_program_is_no_such_file() {
     let bundle = Bundle::asking(&[]).with(|c| c["process"]["args"] = json!(["/bin/missing"]));
-    let outcome =
-        Container::of(bundle).run().fails().saying("no such file or directory").saying("/bin/missing");
+    let outcome = Container::of(bundle).run().fails().saying("/bin/missing");
+    assert!(outcome.stderr.contains("no such file or directory"), "{outcome}");
     if Engine::get().is_ampoule() {
         outcome.saying("exec /bin/missing: ENOENT");
     }
@@ -52,7 +52,9 @@ fn a_program_without_execute_permission_is_permission_denied() {
     let bundle = Bundle::asking(&[])
         .with_file("/bin/data", "text", 0o644)
         .with(|c| c["process"]["args"] = json!(["/bin/data"]));
-    Container::of(bundle).run().fails().saying("permission denied");
+    let outcome = Container::of(bundle).run().fails();
+    // docker's client doesn't look for it in any other case, where other engines do.
+    assert!(outcome.stderr.contains("permission denied"), "{outcome}");
 }
 
 #[test]

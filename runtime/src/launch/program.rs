@@ -23,7 +23,7 @@ pub(super) fn find(name: &str, env: &[String]) -> Result<String> {
     if name.contains('/') {
         return match executable(name) {
             Ok(()) => Ok(name.to_owned()),
-            Err(e) => Err(anyhow!("exec {name}: {e}")),
+            Err(e) => Err(anyhow!("exec {name}: {}", words(e))),
         };
     }
     let path = env.iter().rev().find_map(|pair| pair.strip_prefix("PATH=")).unwrap_or_default();
@@ -37,9 +37,14 @@ pub(super) fn find(name: &str, env: &[String]) -> Result<String> {
         }
     }
     match refused {
-        Some(candidate) => bail!("exec {candidate}: {}", Errno::EACCES),
+        Some(candidate) => bail!("exec {candidate}: {}", words(Errno::EACCES)),
         None => bail!("exec {name}: executable file not found in $PATH ({path})"),
     }
+}
+
+/// An error as Go spells it: docker's client, which makes 126 or 127 of it, looks for these words in small letters only.
+fn words(errno: Errno) -> String {
+    format!("{errno:?}: {}", errno.desc().to_ascii_lowercase())
 }
 
 fn executable(path: &str) -> Result<(), Errno> {
@@ -61,14 +66,15 @@ pub(super) fn exec(file: &str, args: &[String], env: &[String]) -> anyhow::Error
         Err(e) => return anyhow!("exec {file}: {e}"),
     };
     let errno = process::execve(&path, &args, &env);
+    let why = words(errno);
     match (errno, interpreter(file)) {
         (Errno::ENOENT | Errno::EACCES | Errno::ELIBBAD, Some(needs)) if !Path::new(&needs).exists() => {
-            anyhow!("exec {file}: {errno}: it is there, but its interpreter {needs} is not")
+            anyhow!("exec {file}: {why}: it is there, but its interpreter {needs} is not")
         }
         (Errno::ENOEXEC, _) => {
-            anyhow!("exec {file}: {errno}: neither a program for this machine nor a script with #!")
+            anyhow!("exec {file}: {why}: neither a program for this machine nor a script with #!")
         }
-        _ => anyhow!("exec {file}: {errno}"),
+        _ => anyhow!("exec {file}: {why}"),
     }
 }
 
