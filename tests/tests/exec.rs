@@ -223,6 +223,22 @@ fn a_terminal_goes_to_the_console_socket() {
 }
 
 #[test]
+fn a_file_and_tty_go_together_as_conmon_says_them() {
+    let container = running(Bundle::sleeping());
+    let socket = ConsoleSocket::listen(&container.bundle.beside("console"));
+    let file = container.bundle.beside("process.json");
+    let process = json!({ "terminal": true, "args": ["/bin/probe", "line"], "cwd": "/", "user": { "uid": 0, "gid": 0 } });
+    fs::write(&file, process.to_string()).unwrap();
+    let [socket_path, file] = [socket.path(), &file].map(|path| path.to_str().unwrap());
+    let args =
+        ["exec", "--process", file, "--detach", "--tty", "--console-socket", socket_path, &container.id];
+    container.call(&args).ok();
+    let mut terminal = socket.receive();
+    terminal.type_keys("words\n");
+    terminal.expect("\"words\"");
+}
+
+#[test]
 fn a_stopped_container_takes_no_process() {
     let container = Container::of(Bundle::asking(&["cwd"]));
     container.launch();

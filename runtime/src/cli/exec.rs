@@ -32,7 +32,7 @@ pub(super) struct Exec {
     #[arg(short = 'g', long, value_name = "GID")]
     additional_gids: Vec<u32>,
     /// Read all of the process from this file, in the form of config.json's "process"
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["tty", "env", "user", "additional_gids", "cwd", "cap", "no_new_privs"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["env", "user", "additional_gids", "cwd", "cap", "no_new_privs"])]
     process: Option<PathBuf>,
     /// Return as soon as the program runs
     #[arg(short, long)]
@@ -137,7 +137,8 @@ impl Exec {
             (None, None) => bail!("the container's config.json has no process to take after"),
         };
         let text = |text: &'s String| Str(Cow::Borrowed(text.as_str()));
-        // These three go with either.
+        // These go with either; conmon says --tty besides what its file says.
+        process.terminal = self.tty || file.is_some() && process.terminal;
         if let Some(label) = &self.process_label {
             process.selinux_label = text(label);
         }
@@ -153,7 +154,6 @@ impl Exec {
         if self.args.is_empty() {
             bail!("no program is given to run");
         }
-        process.terminal = self.tty;
         process.no_new_privileges |= self.no_new_privs;
         if let Some(cwd) = &self.cwd {
             process.cwd = text(cwd);
