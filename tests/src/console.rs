@@ -65,6 +65,12 @@ impl Terminal {
         self.seen.clone()
     }
 
+    /// Whether `text` has been shown by now.
+    pub fn has_shown(&mut self, text: &str) -> bool {
+        self.read_some(100);
+        self.seen.contains(text)
+    }
+
     /// Reads what is there; `false` at the end.
     fn read_some(&mut self, milliseconds: u16) -> bool {
         let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];

@@ -132,8 +132,7 @@ impl Container {
     pub fn run_in(&self, terminal: &Terminal) -> Call {
         let mut command = self.command(&self.making("run", &[]));
         terminal.attach(&mut command);
-        let child = command.spawn().expect("start the runtime");
-        Call { child, text: format!("{command:?}"), files: None }
+        Call::seen(command)
     }
 
     /// The arguments of a verb that makes a container, with config.json written.
@@ -281,6 +280,13 @@ impl Call {
         let child = command.stdout(file("stdout")).stderr(file("stderr")).spawn();
         let child = child.unwrap_or_else(|e| panic!("start {:?}: {e}", command.get_program()));
         Self { child, text: format!("{command:?}"), files: Some(files) }
+    }
+
+    /// Starts a program whose output goes where the command says.
+    pub fn seen(mut command: Command) -> Self {
+        let child = command.spawn();
+        let child = child.unwrap_or_else(|e| panic!("start {:?}: {e}", command.get_program()));
+        Self { child, text: format!("{command:?}"), files: None }
     }
 
     /// What it has printed so far.

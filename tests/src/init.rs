@@ -97,6 +97,8 @@ pub fn child_of(pid: i32) -> i32 {
     child.unwrap_or_default()
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
+/// Where PATH has a program.
+pub fn on_path(name: impl AsRef<Path>) -> Option<PathBuf> {
+    let name = name.as_ref();
     std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|path| path.exists())
 }

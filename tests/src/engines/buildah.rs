@@ -1,0 +1,70 @@
+//! buildah with a store of a test's own.
+
+use super::documented::{arguments, write};
+use super::{IMAGE, Realm, pack};
+use crate::Outcome;
+
+/// A store with a working container of the image, named `box`. All that it has is removed on drop.
+#[derive(Debug)]
+pub struct Buildah {
+    realm: Realm,
+}
+
+impl Buildah {
+    /// Loads the image into a new store.
+    pub fn new() -> Self {
+        let buildah = Self { realm: Realm::new() };
+        let archive = pack(buildah.realm.path());
+        buildah.call(&["from", "--name", "box", &format!("oci-archive:{}", archive.display())]).ok();
+        buildah.call(&["commit", "--quiet", "box", IMAGE]).ok();
+        buildah
+    }
+
+    /// A call, to its end.
+    #[track_caller]
+    pub fn call(&self, args: &[&str]) -> Outcome {
+        let mut command = self.realm.command("buildah");
+        for (flag, name) in [("root", "root"), ("runroot", "run.buildah")] {
+            command.arg(format!("--{flag}")).arg(self.realm.beside(name));
+        }
+        command.args(args);
+        self.realm.finish(command)
+    }
+
+    /// `buildah run FLAGS box COMMAND` with the runtime under test.
+    #[track_caller]
+    pub fn run(&self, flags: &[&str], command: &[&str]) -> Outcome {
+        self.with_runtime("run", &[flags, &["box", "--"], command].concat())
+    }
+
+    /// `buildah build` of a Containerfile with the runtime under test.
+    #[track_caller]
+    pub fn build(&self, containerfile: &str, flags: &[&str]) -> Outcome {
+        let file = self.realm.beside("Containerfile");
+        write(&file, containerfile);
+        let [file, directory] =
+            [file.as_path(), self.realm.path()].map(|path| path.to_str().expect("a UTF-8 path"));
+        self.with_runtime("build", &[flags, &["--file", file, directory]].concat())
+    }
+
+    /// A verb with the flags that are documented for `run`.
+    #[track_caller]
+    fn with_runtime(&self, verb: &str, args: &[&str]) -> Outcome {
+        let documented = arguments("buildah run ");
+        let documented: Vec<_> = documented.iter().map(String::as_str).collect();
+        self.call(&[&[verb], &documented[..], args].concat())
+    }
+}
+
+impl Default for Buildah {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Buildah {
+    fn drop(&mut self) {
+        self.call(&["rm", "--all"]);
+        self.realm.close(&[]);
+    }
+}

@@ -1,0 +1,36 @@
+//! Container engines that call the runtime under test, each with a root of its own: nothing of an engine that the
+//! machine already runs is touched. They are configured as `docs/drop-in.md` says.
+
+mod buildah;
+mod containerd;
+mod docker;
+mod documented;
+mod image;
+mod podman;
+mod realm;
+
+use std::time::Duration;
+
+pub use buildah::Buildah;
+pub use containerd::Containerd;
+pub use docker::Docker;
+pub use documented::documented;
+pub use image::{IMAGE, pack, pack_tree};
+pub use podman::Podman;
+pub use realm::Realm;
+
+/// Why a machine may have no engine.
+pub const NO_ENGINE: &str =
+    "nobody needs an engine to use Ampoule; the test machine's place v2-engines has them all";
+
+/// Waits as [`crate::wait_for`] does, for what takes an engine's client to see: it is not asked all the time.
+#[track_caller]
+pub fn look_for(what: &str, mut condition: impl FnMut() -> bool) {
+    crate::wait_for(what, || {
+        let seen = condition();
+        if !seen {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        seen
+    });
+}
