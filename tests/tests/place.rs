@@ -1,6 +1,8 @@
 //! Each place of the test machine has what it is there for, so that no test of it skips itself unseen.
 
-use ampoule_tests::{can_raise_limits, field, has_cgroup_v1, has_cgroup_v2_controller, place, require};
+use ampoule_tests::{
+    can_raise_limits, field, has_cgroup_v1, has_cgroup_v2_controller, on_path, place, require,
+};
 
 const V2: [&str; 6] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
 const V1: [&str; 9] =
@@ -22,7 +24,10 @@ fn a_place_of_the_test_machine_has_what_it_is_for() {
     }
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap();
     assert!(field(&memory, "HugePages_Total").parse::<u32>().unwrap() >= 2, "{memory}");
-    let root = place != "v2-user";
+    let root = !place.ends_with("-user");
     assert_eq!(nix::unistd::geteuid().is_root(), root);
     assert_eq!(can_raise_limits(), root, "CAP_SYS_RESOURCE");
+    for engine in ["dockerd", "containerd", "podman", "buildah"] {
+        assert!(!place.starts_with("v2-engines") || on_path(engine).is_some(), "{engine}");
+    }
 }
