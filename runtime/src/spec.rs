@@ -277,7 +277,18 @@ impl<'de> De<'de> for NamespaceKind {
 /// # Errors
 /// The JSON path, what was found and what was expected, the line and the column.
 pub fn parse(bytes: &[u8]) -> Result<Spec<'_>, String> {
-    read(bytes)
+    let mut spec: Spec<'_> = read(bytes)?;
+    // Until 1.3 "0" meant no limit to every runtime, and podman and CRI-O write it for that.
+    let pids = &mut spec.linux.resources.pids.limit;
+    if *pids == Some(0) && minor(&spec.oci_version).is_some_and(|minor| minor < 3) {
+        *pids = Some(-1);
+    }
+    Ok(spec)
+}
+
+/// The N of 1.N.
+fn minor(version: &str) -> Option<u32> {
+    version.strip_prefix("1.")?.split('.').next()?.parse().ok()
 }
 
 /// Reads the document of a process alone, as `exec --process` takes it.
@@ -308,6 +319,23 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
+
+    #[test]
+    fn no_processes_are_no_limit_before_1_3() {
+        let limit = |version: &str, limit: i64| {
+            let text = format!(
+                r#"{{"ociVersion":"{version}","linux":{{"resources":{{"pids":{{"limit":{limit}}}}}}}}}"#
+            );
+            parse(text.as_bytes()).unwrap().linux.resources.pids.limit
+        };
+        for old in ["1.0.2-dev", "1.2.1"] {
+            assert_eq!(limit(old, 0), Some(-1));
+            assert_eq!(limit(old, 5), Some(5));
+        }
+        for new in ["1.3.0", "1.10.0"] {
+            assert_eq!(limit(new, 0), Some(0));
+        }
+    }
 
     #[test]
     fn a_wrong_type_names_its_path_and_what_was_expected() {

@@ -67,6 +67,9 @@ fn narrows_rights(podman: &Podman) {
         "nofile=64:64",
         "--ulimit",
         "nproc=1000:1000",
+        // No limit, says podman.
+        "--pids-limit",
+        "0",
         "--security-opt",
         &profile,
     ];
