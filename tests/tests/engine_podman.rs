@@ -73,7 +73,8 @@ fn checks_health(podman: &Podman) {
     // Without systemd nobody calls it but the test.
     let check = ["--network", "none", "--health-cmd", "test -e /tmp/well", "--health-interval", "disable"];
     podman.detached("web", &check, &["sleep", "1000"]);
-    assert_eq!(podman.call(&["healthcheck", "run", "web"]).code, 1);
+    let outcome = podman.call(&["healthcheck", "run", "web"]);
+    assert_eq!(outcome.code, 1, "{outcome}");
     podman.call(&["exec", "web", "touch", "/tmp/well"]).ok();
     podman.call(&["healthcheck", "run", "web"]).ok();
     let state = &podman.inspect("web")["State"];

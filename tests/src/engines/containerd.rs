@@ -2,7 +2,7 @@
 
 use super::documented::{arguments, write};
 use super::{Realm, pack};
-use crate::{Call, Outcome, Terminal, cgroups_named, wait_for};
+use crate::{Call, Outcome, Terminal, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::process::Command;
@@ -116,10 +116,6 @@ impl Drop for Containerd {
         if let Some(daemon) = self.daemon.take() {
             end(daemon);
         }
-        // The namespace's own cgroup, which the shim leaves whatever the runtime; not one with something inside.
-        for dir in cgroups_named(self.realm.name()).iter().filter(|dir| dir.ends_with(self.realm.name())) {
-            let _ = std::fs::remove_dir(dir);
-        }
-        self.realm.close(&[]);
+        self.realm.close(&[self.id("")]);
     }
 }

@@ -34,6 +34,7 @@ impl Docker {
         {
             daemon.arg(format!("--{flag}")).arg(realm.beside(name));
         }
+        daemon.args(realm.cgroup_parent().map(|parent| format!("--cgroup-parent={parent}")));
         daemon
             .args(["--log-level", "warn"])
             .arg("--host")

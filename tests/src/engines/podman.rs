@@ -41,7 +41,15 @@ impl Podman {
         for (flag, name) in [("root", "root"), ("runroot", "run.podman"), ("tmpdir", "tmp")] {
             command.arg(format!("--{flag}")).arg(self.realm.beside(name));
         }
-        command.args(args);
+        // `run` or `pod create`, whose containers are below the pod's.
+        let made = match args {
+            ["run", ..] if !args.contains(&"--pod") => 1,
+            ["pod", "create", ..] => 2,
+            _ => 0,
+        };
+        let parent = self.realm.cgroup_parent().filter(|_| made > 0);
+        command.args(&args[..made]).args(parent.map(|parent| format!("--cgroup-parent={parent}")));
+        command.args(&args[made..]);
         command
     }
 

@@ -1,11 +1,14 @@
 //! Where an engine of a test's own lives.
 
-use crate::{Call, Outcome, Scratch, Terminal, cgroups_named, pids_mentioning, remove_cgroup, wait_for};
+use crate::{
+    Call, Outcome, Scratch, Terminal, cgroups_named, pids_mentioning, remove_cgroup, systemd, wait_for,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A directory and, for root, a network namespace and a mount namespace with a /run of its own: every mount, bridge
 /// and packet rule of the engine, and every state of its runtime, is gone with them.
@@ -16,13 +19,14 @@ pub struct Realm {
     scratch: Scratch,
 }
 
-/// /run is new, but for systemd and its bus, and so is /dev/shm, where podman has its locks. Says so when it is done. (-n: mount(8) keeps a table of its own in /run.)
+/// /run is new, but for systemd and its bus; so are /dev/shm, where podman has its locks, and /var/lib, where plug-ins
+/// for networks have theirs. Says so when it is done. (-n: mount(8) keeps a table of its own in /run.)
 const FURNISH: &str = r#"
     busybox ip link set lo up && cd "$0" && mkdir run && mount -n -t tmpfs run run || exit
     for kept in systemd dbus; do
         [ ! -d /run/$kept ] || { mkdir run/$kept && mount -n --rbind /run/$kept run/$kept; } || exit
     done
-    mount -n --move run /run && mount -n -t tmpfs shm /dev/shm && echo done >furnished && exec sleep infinity
+    mount -n --move run /run && mount -n -t tmpfs shm /dev/shm && mount -n -t tmpfs lib /var/lib && echo done >furnished && exec sleep infinity
 "#;
 
 impl Realm {
@@ -94,42 +98,59 @@ impl Realm {
         self.finish(command)
     }
 
-    /// What the machine still has of it and of these containers, once its engine has removed them. What was killed
-    /// may take a moment to go.
-    pub fn leftovers(&self, containers: &[String]) -> Vec<String> {
-        let names: Vec<_> = containers.iter().map(String::as_str).chain([self.name()]).collect();
-        let processes =
-            || names.iter().flat_map(|name| pids_mentioning(name)).filter(|pid| !self.is_holder(*pid));
-        for _ in 0..100 {
-            if processes().next().is_none() {
-                break;
+    /// The cgroup that engines without systemd put containers below. None of the runtime's: the engine leaves it.
+    pub fn cgroup_parent(&self) -> Option<String> {
+        (geteuid().is_root() && !systemd::runs_on_v2()).then(|| format!("/{}", self.name()))
+    }
+
+    /// The end of an engine that has removed its containers: panics when something is left, unless there is a panic
+    /// already. What was killed may take a moment to go.
+    pub fn close(&self, containers: &[String]) {
+        let end = Instant::now() + Duration::from_secs(2);
+        let left = loop {
+            self.remove_own_cgroups(containers);
+            let left = self.leftovers(containers);
+            if left.is_empty() || Instant::now() > end {
+                break left;
             }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        if !left.is_empty() {
+            self.clear(containers);
+            assert!(std::thread::panicking(), "left behind: {left:#?}");
         }
-        let described = processes().map(|pid| {
+    }
+
+    /// Those of pods and of all containers, which an engine leaves, whatever the runtime. One with something inside
+    /// stays.
+    fn remove_own_cgroups(&self, containers: &[String]) {
+        for dir in cgroups_named(self.name()).iter().rev() {
+            let name = dir.file_name().unwrap_or_default().to_string_lossy();
+            if !containers.iter().any(|id| name.contains(id)) {
+                let _ = fs::remove_dir(dir);
+            }
+        }
+    }
+
+    /// What the machine still has of it and of these containers.
+    fn leftovers(&self, containers: &[String]) -> Vec<String> {
+        let names = || containers.iter().map(String::as_str).chain([self.name()]);
+        let pids = names().flat_map(pids_mentioning).filter(|pid| !self.is_holder(*pid));
+        let processes = pids.map(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             format!("process {pid}: {}", String::from_utf8_lossy(&line).replace('\0', " "))
         });
-        let cgroups = names.iter().flat_map(|name| cgroups_named(name));
-        described.chain(cgroups.map(|dir| format!("cgroup {}", dir.display()))).collect()
+        let cgroups = names().flat_map(cgroups_named);
+        processes.chain(cgroups.map(|dir| format!("cgroup {}", dir.display()))).collect()
     }
 
     /// Ends and removes what was left.
-    pub fn clear(&self, containers: &[String]) {
+    fn clear(&self, containers: &[String]) {
         for name in containers.iter().map(String::as_str).chain([self.name()]) {
             for pid in pids_mentioning(name).into_iter().filter(|pid| !self.is_holder(*pid)) {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
             cgroups_named(name).iter().rev().for_each(|dir| remove_cgroup(dir));
-        }
-    }
-
-    /// The end of an engine: panics when something is left, unless there is a panic already.
-    pub fn close(&self, containers: &[String]) {
-        let left = self.leftovers(containers);
-        if !left.is_empty() {
-            self.clear(containers);
-            assert!(std::thread::panicking(), "left behind: {left:#?}");
         }
     }
 
