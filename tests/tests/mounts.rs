@@ -134,6 +134,17 @@ fn a_missing_source_is_named() {
 }
 
 #[test]
+fn a_file_cannot_be_bound_on_a_directory_nor_the_other_way_round() {
+    let bundle = || asking().with_file("/etc/there", "", 0o644);
+    for (source, target) in [("config.json", "/etc"), ("rootfs", "/etc/there")] {
+        let bundle = bundle();
+        let source = bundle.beside(source);
+        let bundle = bundle.adding("/mounts", bind(&source, target));
+        Container::of(bundle).run().fails().saying("not a directory").saying(target);
+    }
+}
+
+#[test]
 fn an_unknown_file_system_is_named() {
     let bundle = Bundle::asking(&["cwd"])
         .adding("/mounts", json!({ "destination": "/data", "type": "nosuchfs", "source": "x" }));

@@ -130,10 +130,19 @@ pub(super) fn change(mount: BorrowedFd<'_>, attributes: &Attributes) -> Result<(
 
 /// Attaches a tree that the parent cloned; the target becomes what the source is, a directory or a file.
 pub(super) fn bind(root: &Root, tree: &OwnedFd, target: &ContainerPath) -> Result<()> {
-    let source = fstat(tree).context("fstat")?;
-    let directory = SFlag::from_bits_truncate(source.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR;
+    let directory = is_directory(tree).context("fstat")?;
     let target = if directory { root.make_directory(target)? } else { root.make_file(target)? };
-    attach(tree, target).context("move_mount")
+    match attach(tree, &target) {
+        // mount(2) says ENOTDIR for it, and docker gives its advice on "not a directory".
+        Err(e @ Errno::EINVAL) if !directory && is_directory(&target) == Ok(true) => {
+            bail!("move_mount: {e}: the source is not a directory, what is there is one")
+        }
+        attached => attached.context("move_mount"),
+    }
+}
+
+fn is_directory(file: &OwnedFd) -> Result<bool, Errno> {
+    Ok(SFlag::from_bits_truncate(fstat(file)?.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR)
 }
 
 /// Changes a mount that stands.
