@@ -1,6 +1,6 @@
 //! User namespaces with mappings, made by root.
 
-use ampoule_tests::{Bundle, Container, field};
+use ampoule_tests::{Bundle, Container, can_raise_limits, field, require};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -120,4 +120,33 @@ fn a_user_that_is_not_mapped_is_refused() {
 fn a_user_namespace_without_mappings_is_refused() {
     let bundle = Bundle::asking(&["cwd"]).with_namespace("user");
     Container::of(bundle).run().fails();
+}
+
+/// The process's limit on open files, as it sees it and as one that comes later does.
+fn open_files(limits: Value) -> [String; 2] {
+    let bundle = mapped(&["cat", "/proc/self/limits", ",", "sleep", "1000"])
+        .with(|c| c["process"]["rlimits"] = json!([limits]));
+    let container = Container::of(bundle);
+    container.launch();
+    container.wait_output("Max open files");
+    let later =
+        container.call(&["exec", &container.id, "/bin/probe", "cat", "/proc/self/limits"]).ok().text();
+    let first = container.output().answers().remove(0);
+    [first.as_str().unwrap(), &later].map(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a line");
+        line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+    })
+}
+
+#[test]
+fn a_hard_limit_is_raised_by_whoever_may_outside() {
+    require!(can_raise_limits(), "CAP_SYS_RESOURCE", named "the root of a CI container rarely has it");
+    let limit = json!({ "type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1_048_576 });
+    assert_eq!(open_files(limit), ["1024 1048576"; 2]);
+}
+
+#[test]
+fn a_limit_holds_for_the_first_process_and_for_later_ones() {
+    let limit = json!({ "type": "RLIMIT_NOFILE", "soft": 64, "hard": 65 });
+    assert_eq!(open_files(limit), ["64 65"; 2]);
 }

@@ -10,6 +10,8 @@
 //!                           ◀── Console + master     (with a terminal)
 //!                           ◀── HooksDue             (with hooks)
 //!   runs hooks                  HooksRan      ──▶    runs its own hooks
+//!                           ◀── LimitsDue            (with limits and a user namespace)
+//!   sets limits                 Limited       ──▶
 //!   takes and passes it     ◀── Listener + number    (with SCMP_ACT_NOTIFY)
 //!                           ◀── Ready                and parks at the gate
 //!

@@ -175,8 +175,8 @@ impl Init<'_> {
 
     fn become_payload(&self, found: &mut Found, step: &Inside) -> Result<()> {
         match step {
-            Inside::Rlimit { resource, soft, hard, .. } => {
-                sys::process::set_limit(*resource, *soft, *hard).context("setrlimit")
+            Inside::Rlimit(limit) => {
+                sys::process::set_limit(0, limit.resource, limit.soft, limit.hard).context("setrlimit")
             }
             Inside::Apparmor { profile } => confine(found.procfs()?, profile),
             Inside::Selinux { label } => found.procfs()?.write_own(&["attr/exec"], label),

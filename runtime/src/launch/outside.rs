@@ -150,6 +150,10 @@ impl<'a> Host<'a> {
                 let path = format!("{}/oom_score_adj", there(peer)?.pid);
                 Procfs::open()?.write(&path, &value.to_string())
             }
+            Outside::Rlimit(limit) => {
+                let pid = there(peer)?.pid.as_raw();
+                sys::process::set_limit(pid, limit.resource, limit.soft, limit.hard).context("prlimit")
+            }
             Outside::MapIds { uids, gids, by } => id_maps::write(there(peer)?.pid, uids, gids, *by),
             Outside::RunHooks { kind, hooks: all } => {
                 // runtime.md#lifecycle: the namespaces stand, the program does not run yet.

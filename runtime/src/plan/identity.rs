@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Draft;
 use super::path::ContainerPath;
-use super::step::{Inside, Outside};
+use super::step::{Inside, Mark, Outside, Rlimit};
 use crate::spec::{Capabilities, NamespaceKind, Process, Str};
 
 /// The five sets of capabilities(7), a bit each.
@@ -177,8 +177,24 @@ pub(super) fn oom_score(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<
     Ok(())
 }
 
-/// Resource limits.
-pub(super) fn limits(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
+/// Resource limits, and what the host does about them: raising one takes rights over the host, which nobody in a user
+/// namespace has.
+pub(super) fn limits(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<Vec<Outside>> {
+    let limits = rlimits(process)?;
+    if limits.is_empty() || draft.facts.rootless || !draft.namespaces.has(NamespaceKind::User) {
+        draft.inside.extend(limits.into_iter().map(Inside::Rlimit));
+        return Ok(Vec::new());
+    }
+    draft.inside.push(Inside::Tell { mark: Mark::LimitsDue });
+    draft.inside.push(Inside::Await { mark: Mark::Limited });
+    let mut beside = vec![Outside::Hear { mark: Mark::LimitsDue }];
+    beside.extend(limits.into_iter().map(Outside::Rlimit));
+    beside.push(Outside::Tell { mark: Mark::Limited });
+    Ok(beside)
+}
+
+fn rlimits(process: &Process<'_>) -> Result<Vec<Rlimit>> {
+    let mut limits = Vec::new();
     let mut seen = 0u32;
     for (n, limit) in process.rlimits.iter().enumerate() {
         let at = format!("process.rlimits[{n}]");
@@ -197,9 +213,9 @@ pub(super) fn limits(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<()>
             bail!("{at}.soft: {} is above the hard limit, {}", limit.soft, limit.hard);
         }
         let (name, resource) = (limit.kind.to_string(), number as u32);
-        draft.inside.push(Inside::Rlimit { name, resource, soft: limit.soft, hard: limit.hard });
+        limits.push(Rlimit { name, resource, soft: limit.soft, hard: limit.hard });
     }
-    Ok(())
+    Ok(limits)
 }
 
 /// Ids, capabilities and what they can no longer do afterwards.

@@ -82,7 +82,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     rootfs::enter(d)?; //                                  from here on the host's tree is out of reach
 
     // ── Who it is, and the wait for start ───────────────────────────────────────────────────────────────────
-    let listener = become_payload(d, process, None)?;
+    let beside = become_payload(d, process, None)?;
     hooks::inside(d)?; //                                  startContainer
     d.inside.extend(d.exec.take());
 
@@ -117,7 +117,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     }
     hear_console(d, process);
     hooks::beside(d)?; //                                  prestart and createRuntime run here
-    d.after.extend(listener);
+    d.after.extend(beside);
     d.after.push(Outside::Hear { mark: Mark::Ready });
     Ok(())
 }
@@ -132,7 +132,7 @@ pub(super) fn exec(d: &mut Draft<'_>, request: &ExecRequest<'_>) -> Result<()> {
     d.spawn.into = request.into.clone();
     d.spawn.neighbor = Some(request.init);
     // As an ordinary user one has rights over the other namespaces only inside the container's user namespace.
-    let through_user = d.facts.rootless && d.namespaces.has(User);
+    let through_user = d.facts.powerless() && d.namespaces.has(User);
     let mut kinds = d.namespaces.all();
     for early in [User, Pid] {
         if kinds.contains(&early) && (early == Pid || through_user) {
@@ -158,22 +158,22 @@ pub(super) fn exec(d: &mut Draft<'_>, request: &ExecRequest<'_>) -> Result<()> {
     if process.terminal {
         d.console(process, false); //                      /dev/console is the init's
     }
-    let listener = become_payload(d, process, Some(request.init))?;
+    let beside = become_payload(d, process, Some(request.init))?;
     d.inside.extend(d.exec.take());
 
     identity::oom_score(d, process)?;
     d.after.extend(intel_rdt::enter(d));
     hear_console(d, process);
-    d.after.extend(listener);
+    d.after.extend(beside);
     d.after.push(Outside::Hear { mark: Mark::Ready });
     Ok(())
 }
 
 /// Who it is: limits, then ids and capabilities, each the last moment that may set it; then ready for its start. What
-/// the host does about a seccomp listener. `init` is the container's, where that is another process.
+/// the host does about limits and about a seccomp listener. `init` is the container's, where that is another process.
 fn become_payload(d: &mut Draft<'_>, process: &Process<'_>, init: Option<i32>) -> Result<Vec<Outside>> {
     let filter = seccomp::moments(d.spec, process, init)?;
-    identity::limits(d, process)?;
+    let mut beside = identity::limits(d, process)?; //     late: one could be in the way of what comes before
     labels::process(d, process)?; //                       of what is executed; the kernel asks for no rights
     scheduling::scheduling(d, process)?; //                by rights that go next, by calls that the filter may forbid
     d.inside.extend(filter.privileged); //                 takes CAP_SYS_ADMIN, which goes next
@@ -183,7 +183,8 @@ fn become_payload(d: &mut Draft<'_>, process: &Process<'_>, init: Option<i32>) -
     d.inside.push(Inside::Tell { mark: Mark::Ready });
     d.inside.push(Inside::Gate);
     d.inside.extend(filter.late); //                       so that it may forbid what was needed up to here
-    Ok(filter.beside)
+    beside.extend(filter.beside);
+    Ok(beside)
 }
 
 fn hear_console(d: &mut Draft<'_>, process: &Process<'_>) {
@@ -198,7 +199,7 @@ fn hear_console(d: &mut Draft<'_>, process: &Process<'_>) {
 /// What contradicts before anything is planned.
 pub(super) fn check(d: &Draft<'_>, process: &Process<'_>) -> Result<()> {
     check_process(d, process)?;
-    if d.facts.rootless && !d.namespaces.has(User) {
+    if d.facts.powerless() && !d.namespaces.has(User) {
         bail!(
             "linux.namespaces: without root's rights it needs a user namespace; `ampoule spec --rootless` writes a \
              config.json that has one"

@@ -10,7 +10,7 @@ mod parts;
 
 pub use parts::{
     Entry, Hook, HookKind, IdMap, IdRange, IfMissing, Mapper, Mark, MemoryPolicy, Node, NodeKind, Numbers,
-    Parameter, Scheduler, Slot,
+    Parameter, Rlimit, Scheduler, Slot,
 };
 
 use super::attributes::Attributes;
@@ -135,6 +135,7 @@ pub enum Outside {
         gids: Vec<IdRange>,
         by: Mapper,
     },
+    Rlimit(Rlimit),
     RunHooks {
         kind: HookKind,
         hooks: Vec<Hook>,
@@ -295,12 +296,7 @@ pub enum Inside {
         attributes: Attributes,
     },
     ReadonlyRoot,
-    Rlimit {
-        name: String,
-        resource: u32,
-        soft: u64,
-        hard: u64,
-    },
+    Rlimit(Rlimit),
     /// From exec on.
     Apparmor {
         profile: String,

@@ -86,6 +86,7 @@ impl Display for Outside {
             Outside::EnterRdtGroup { dir } => write!(f, "move it into resctrl group {}", dir.display()),
             Outside::RunOn { cpus } => write!(f, "run on processors {}", cpus.text),
             Outside::OomScore { value } => write!(f, "set its oom_score_adj {value}"),
+            Outside::Rlimit(limit) => write!(f, "limit its {limit}"),
             Outside::MapIds { uids, gids, by } => {
                 write!(f, "map users {}, groups {}", ids(uids), ids(gids))?;
                 f.write_str(match by {
@@ -216,7 +217,7 @@ impl Display for Inside {
             }),
             Inside::RootPropagation { attributes } => write!(f, "set propagation of /{attributes}"),
             Inside::ReadonlyRoot => f.write_str("make / read-only"),
-            Inside::Rlimit { name, soft, hard, .. } => write!(f, "limit {name} to {soft}:{hard}"),
+            Inside::Rlimit(limit) => write!(f, "limit {limit}"),
             Inside::Apparmor { profile } => write!(f, "be confined by the AppArmor profile {profile}"),
             Inside::Selinux { label } => write!(f, "be labelled {label}"),
             Inside::LabelKeys { label } => write!(f, "label keys {label}"),
@@ -282,6 +283,7 @@ impl Outside {
             Outside::RdtGroup { .. } | Outside::EnterRdtGroup { .. } => "linux.intelRdt",
             Outside::RunOn { .. } => "process.execCPUAffinity.initial",
             Outside::OomScore { .. } => "process.oomScoreAdj",
+            Outside::Rlimit(_) => "process.rlimits",
             Outside::MapIds { .. } => "linux.uidMappings",
             Outside::MakeCgroup { .. } | Outside::StartScope { .. } => "linux.cgroupsPath",
             Outside::PassListener { .. } => "linux.seccomp.listenerPath",
@@ -308,7 +310,7 @@ impl Inside {
             Inside::AttachRoot { .. } => "root.path",
             Inside::ReadonlyPath { .. } => "linux.readonlyPaths",
             Inside::MaskPath { .. } => "linux.maskedPaths",
-            Inside::Rlimit { .. } => "process.rlimits",
+            Inside::Rlimit(_) => "process.rlimits",
             Inside::Apparmor { .. } => "process.apparmorProfile",
             Inside::Selinux { .. } | Inside::LabelKeys { .. } => "process.selinuxLabel",
             Inside::RunOn { .. } => "process.execCPUAffinity.final",

@@ -33,12 +33,18 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Sets a resource limit of this process by number, prlimit(2).
-pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+/// Sets a resource limit of a process by number, prlimit(2); pid 0 is this one.
+pub fn set_limit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     // SAFETY: reads one rlimit64; the old value is not asked for.
     let done = unsafe {
-        libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, std::ptr::null::<libc::rlimit64>())
+        libc::syscall(
+            libc::SYS_prlimit64,
+            pid,
+            resource,
+            &raw const limit,
+            std::ptr::null::<libc::rlimit64>(),
+        )
     };
     Errno::result(done).map(drop)
 }

@@ -26,8 +26,12 @@ pub enum Mark {
     HooksRan,
     /// Child to parent: carries the master end of the terminal.
     Console,
+    /// Child to parent: nothing is left to do that a resource limit could be in the way of.
+    LimitsDue = 11,
+    /// Parent to child: they are set.
+    Limited = 12,
     /// Child to parent: carries the number of the seccomp listener.
-    Listener,
+    Listener = 5,
     /// Child to parent: everything is done but the gate.
     Ready,
     /// Parent to child: it is in its cgroup, and every limit holds.
@@ -43,10 +47,28 @@ impl fmt::Display for Mark {
             Mark::HooksDue => "the moment for hooks",
             Mark::HooksRan => "the host's hooks",
             Mark::Console => "the terminal",
+            Mark::LimitsDue => "the moment for resource limits",
+            Mark::Limited => "the resource limits",
             Mark::Listener => "the seccomp listener",
             Mark::Ready => "readiness",
             Mark::Attached => "its cgroup",
         })
+    }
+}
+
+/// One of getrlimit(2)'s, by its name and number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "as in the document")]
+pub struct Rlimit {
+    pub name: String,
+    pub resource: u32,
+    pub soft: u64,
+    pub hard: u64,
+}
+
+impl fmt::Display for Rlimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}:{}", self.name, self.soft, self.hard)
     }
 }
 
