@@ -28,6 +28,8 @@ pub struct Facts {
     pub egid: u32,
     /// Without rights over the host: what root does there is done inside, by a helper, or left out.
     pub rootless: bool,
+    /// In a user namespace that isn't the host's, as below an ordinary user's podman. root in there is rootless.
+    pub in_user_namespace: bool,
     /// Whether [`RESCTRL`] is mounted.
     pub resctrl: bool,
     /// Whether AppArmor is on.
@@ -64,6 +66,12 @@ impl Manager {
 }
 
 impl Facts {
+    /// Whether it takes a user namespace to have any rights at all.
+    pub fn powerless(&self) -> bool {
+        const CAP_SYS_ADMIN: u64 = 1 << 21;
+        self.rootless && !(self.in_user_namespace && self.capabilities & CAP_SYS_ADMIN != 0)
+    }
+
     /// With the systemd that is ours to ask. It hands out cgroups that we could not make ourselves.
     #[must_use]
     pub fn with_manager(self) -> Self {
@@ -152,7 +160,7 @@ impl Facts {
 
 /// Looks at the host. What can't be read counts as absent: the planner then names what a wish lacks.
 ///
-/// `rootless` is the user's word; without one, who may not mount is rootless.
+/// `rootless` is the user's word; without one, who may not mount on the host is rootless.
 pub fn gather(rootless: Option<bool>) -> Facts {
     let mut facts = ourselves(rootless);
     facts.cgroups = layout(&read("/proc/self/cgroup"));
@@ -166,6 +174,8 @@ pub fn gather(rootless: Option<bool>) -> Facts {
 /// The facts about this process, without those about cgroups.
 pub fn ourselves(rootless: Option<bool>) -> Facts {
     let held = caps::read(None, caps::CapSet::Permitted).unwrap_or_default();
+    let may_mount = held.contains(&caps::Capability::CAP_SYS_ADMIN);
+    let in_user_namespace = in_user_namespace();
     let mut facts = Facts {
         capabilities: held.iter().fold(0, |mask, cap| mask | cap.bitmask()),
         euid: nix::unistd::geteuid().as_raw(),
@@ -173,13 +183,19 @@ pub fn ourselves(rootless: Option<bool>) -> Facts {
         resctrl: statfs(RESCTRL).is_ok_and(|s| s.filesystem_type() == RESCTRL_MAGIC),
         apparmor: read("/sys/module/apparmor/parameters/enabled").starts_with('Y'),
         selinux: statfs("/sys/fs/selinux").is_ok_and(|s| s.filesystem_type() == SELINUX_MAGIC),
-        rootless: rootless.unwrap_or(!held.contains(&caps::Capability::CAP_SYS_ADMIN)),
+        rootless: rootless.unwrap_or(!may_mount || in_user_namespace),
+        in_user_namespace,
         ..Facts::default()
     };
     if facts.rootless {
         facts.oom_score_adj = read("/proc/self/oom_score_adj").trim_end().parse().unwrap_or_default();
     }
     facts
+}
+
+/// The host's has a number of its own (PROC_USER_INIT_INO of linux/proc_ns.h).
+pub fn in_user_namespace() -> bool {
+    std::fs::read_link("/proc/self/ns/user").is_ok_and(|name| name != Path::new("user:[4026531837]"))
 }
 
 /// Whether this process may make a group where its container's would be, and move a process there: that takes the

@@ -47,12 +47,17 @@ impl User {
 
     /// A call of the runtime in the bundle's directory, its output in files: `create`'s would stay open.
     fn call(&self, args: &[&str]) -> Outcome {
+        self.call_through(&[], args)
+    }
+
+    /// The same, started by other programs.
+    fn call_through(&self, others: &[&str], args: &[&str]) -> Outcome {
         let file = |end: &str| self.bundle.beside(&format!("{}.{end}", args[0]));
         let [stdout, stderr] = ["stdout", "stderr"].map(|end| fs::File::create(file(end)).unwrap());
         let id = USER.to_string();
         let mut command = Command::new("setpriv");
         command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--bounding-set=-all", "--"]);
-        command.arg(self.program()).args(args).current_dir(self.bundle.path());
+        command.args(others).arg(self.program()).args(args).current_dir(self.bundle.path());
         command.env_clear().env("PATH", env::var("PATH").unwrap());
         command.env("XDG_RUNTIME_DIR", self.bundle.beside("run"));
         let status =
@@ -65,6 +70,13 @@ impl User {
     fn run(&self) -> Outcome {
         self.bundle.write();
         self.call(&["run", "web"])
+    }
+
+    /// The same by root of a user namespace of his own, which is what podman makes of him.
+    fn run_as_root_of_his_own(&self) -> Outcome {
+        self.bundle.write();
+        let unshare = ["unshare", "--user", "--map-root-user", "--mount"];
+        self.call_through(&unshare, &["run", "web"])
     }
 }
 
@@ -94,6 +106,24 @@ fn what_it_makes_belongs_to_the_user() {
     let user = User::asking(&["mkdir", "/made"]).with(|c| c["root"]["readonly"] = json!(false));
     assert_eq!(user.run().ok().answer(), "ok");
     assert_eq!(fs::metadata(user.bundle.rootfs().join("made")).unwrap().uid(), USER);
+}
+
+#[test]
+fn as_root_of_a_user_namespace_he_needs_no_further_one() {
+    ampoule_only!(WHY);
+    let user = User::asking(&["cat", "/proc/self/uid_map", ",", "write", "/dev/null", "x"]).with(|c| {
+        c["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "user");
+        let linux = c["linux"].as_object_mut().unwrap();
+        linux.remove("uidMappings");
+        linux.remove("gidMappings");
+    });
+    let outcome = user.run_as_root_of_his_own().ok();
+    let answers = outcome.answers();
+    let map: Vec<_> = answers[0].as_str().unwrap().split_whitespace().collect();
+    assert_eq!(map, ["0", &USER.to_string(), "1"]);
+    assert_eq!(answers[1], "ok");
+    // His state is where he may write.
+    assert!(user.bundle.beside("run/ampoule").exists());
 }
 
 #[test]

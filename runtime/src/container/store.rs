@@ -270,8 +270,16 @@ impl Locked {
 /// The default of `--root`. An ordinary user has a directory of his own below /run, if somebody made it.
 pub fn default_root(rootless: Option<bool>) -> PathBuf {
     let uid = nix::unistd::geteuid();
+    // root of a user namespace may be root of a whole machine in there, or an ordinary user's: USER tells (as in runc).
+    let is_users = || std::env::var_os("USER").is_none_or(|user| user != "root");
+    let rootless = rootless.unwrap_or_else(|| {
+        !uid.is_root()
+            || (std::env::var_os("XDG_RUNTIME_DIR").is_some()
+                && crate::facts::in_user_namespace()
+                && is_users())
+    });
     match std::env::var_os("XDG_RUNTIME_DIR") {
-        _ if !rootless.unwrap_or(!uid.is_root()) => PathBuf::from("/run/ampoule"),
+        _ if !rootless => PathBuf::from("/run/ampoule"),
         Some(dir) => Path::new(&dir).join("ampoule"),
         None => PathBuf::from(format!("/run/user/{uid}/ampoule")),
     }

@@ -270,7 +270,7 @@ impl Draft<'_> {
     ) -> Slot {
         let slot = self.slot();
         if id_map.is_none()
-            && (self.facts.rootless || (self.scope.is_some() && self.cgroup_dirs.contains(&source)))
+            && (self.facts.powerless() || (self.scope.is_some() && self.cgroup_dirs.contains(&source)))
         {
             self.inside.push(Inside::CloneTree { source, recursive, attributes, slot, property });
         } else {
@@ -291,7 +291,7 @@ impl Draft<'_> {
                 && !m.options.iter().any(|o| &**o == "ro")
         });
         if !writable
-            || self.facts.rootless // who maps only his own ids owns it already
+            || self.facts.powerless() // who maps only his own ids owns it already
             || !self.namespaces.makes(NamespaceKind::Cgroup)
             || !self.namespaces.makes(NamespaceKind::User)
         {

@@ -71,7 +71,7 @@ pub(super) fn devices(draft: &mut Draft<'_>) -> Result<()> {
         }
     }
     // mknod(2) of a device is refused in a user namespace: there the host's own node is bound.
-    let user = draft.namespaces.has_user();
+    let user = draft.namespaces.has_user() || draft.facts.in_user_namespace;
     for (path, node, property) in nodes {
         draft.inside.push(match user && node.kind != NodeKind::Fifo {
             true => Inside::BindNode { path, node, property },
