@@ -1,8 +1,8 @@
 //! `exec`: one more process in a container that is there.
 
 use ampoule_tests::{
-    Bundle, ConsoleSocket, Container, Engine, Outcome, ampoule_only, has_cgroup_v1, has_cgroup_v2_controller, require,
-    wait_for,
+    Bundle, ConsoleSocket, Container, Engine, Outcome, ampoule_only, has_cgroup_v1, has_cgroup_v2_controller,
+    require, wait_for,
 };
 use serde_json::json;
 use std::fs;
