@@ -4,7 +4,7 @@
 //! nothing about a seccomp filter around us.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -122,13 +122,6 @@ impl Report {
 /// A kernel file's text without the end of its line; empty when there is none.
 fn text(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).map(|t| t.trim_end().to_owned()).unwrap_or_default()
-}
-
-/// Where a program is on PATH, or where distributions keep those of the administrator.
-fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    dirs.map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Containers that exist: their ids, their records, what they are doing, their cgroups.
 
 pub mod cgroup;
+pub mod criu;
 pub mod gate;
 pub mod id;
 pub mod oom;

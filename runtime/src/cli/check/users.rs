@@ -2,21 +2,29 @@
 
 use nix::unistd::{User, getuid};
 
-use super::{Finding, program, text};
+use super::{Finding, text};
+use crate::container::criu::{self, Worker, dotted};
 
 pub(super) fn findings() -> Vec<Finding> {
-    vec![
-        user_namespaces(),
-        unprivileged(),
-        id_ranges(),
-        capabilities(),
-        apparmor(),
-        selinux(),
-        match program("criu") {
-            Some(path) => Finding::ok("CRIU", path.display().to_string()),
-            None => Finding::missing("CRIU", "nothing can be checkpointed", "install criu"),
-        },
-    ]
+    vec![user_namespaces(), unprivileged(), id_ranges(), capabilities(), apparmor(), selinux(), checkpoints()]
+}
+
+fn checkpoints() -> Finding {
+    const NAME: &str = "CRIU";
+    let Some(path) = criu::find("criu") else {
+        return Finding::missing(NAME, "nothing can be checkpointed", "install criu");
+    };
+    let version = Worker::start(&path).and_then(|worker| {
+        let version = worker.session.require(&criu::Wishes::default());
+        worker.end().and(version)
+    });
+    match version {
+        Ok(version) => Finding::ok(
+            NAME,
+            format!("{} at {}; what it can do here, criu check tells", dotted(version), path.display()),
+        ),
+        Err(reason) => Finding::missing(NAME, format!("{reason:#}"), "install a newer criu"),
+    }
 }
 
 fn user_namespaces() -> Finding {
@@ -49,7 +57,7 @@ fn unprivileged() -> Finding {
 
 fn id_ranges() -> Finding {
     const NAME: &str = "id ranges";
-    let (uidmap, gidmap) = (program("newuidmap"), program("newgidmap"));
+    let (uidmap, gidmap) = (criu::find("newuidmap"), criu::find("newgidmap"));
     if uidmap.is_none() || gidmap.is_none() {
         return Finding::missing(
             NAME,
