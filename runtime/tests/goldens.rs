@@ -1,6 +1,6 @@
 //! Golden plans: `tests/plans/NAME.json`, planned for a v1 and a v2 host, must read `NAME.v1.txt` and `NAME.v2.txt`;
 //! `rootless-NAME` is planned for user 1000, whom the host has delegated no cgroup;
-//! `systemd-NAME` and `systemd` for the systemd driver.
+//! `systemd-NAME` and `systemd` for the systemd driver; `restore` as the restore of what it would create.
 //! `UPDATE=1 cargo test -p ampoule goldens` writes them anew; the diff is the review.
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use ampoule::facts::{Facts, Layout};
-use ampoule::plan::{Console, Driver, Options, Request, create};
+use ampoule::plan::{Console, Driver, Options, Plan, Request, create, restore};
 use ampoule::spec;
 
 fn folder() -> PathBuf {
@@ -33,6 +33,16 @@ fn user(foreign: Layout) -> Facts {
 
 /// The plan of a document, or the one line that refuses it.
 fn plan(config: &[u8], facts: &Facts, driver: Driver) -> String {
+    planned(config, facts, driver, |whole| whole)
+}
+
+/// The plan of its restore, likewise.
+fn restored(config: &[u8], facts: &Facts) -> String {
+    let paths = (Path::new("/usr/sbin/criu"), Path::new("/run/ampoule/web"));
+    planned(config, facts, Driver::Cgroupfs, |whole| restore(whole, paths.0, paths.1).0)
+}
+
+fn planned(config: &[u8], facts: &Facts, driver: Driver, then: impl Fn(Plan) -> Plan) -> String {
     let spec = match spec::parse(config) {
         Ok(spec) => spec,
         Err(e) => return format!("refused: {e}\n"),
@@ -42,7 +52,7 @@ fn plan(config: &[u8], facts: &Facts, driver: Driver) -> String {
     let options = Options { console, driver, ..Options::default() };
     let bundle = Path::new("/bundle");
     match create(&Request { id: "web", bundle, spec: &spec, facts, options: &options }) {
-        Ok(plan) => plan.to_string(),
+        Ok(plan) => then(plan).to_string(),
         Err(e) => format!("refused: {e:#}\n"),
     }
 }
@@ -61,7 +71,9 @@ fn plans_read_as_their_goldens() {
         for (host, layout) in [("v1", Layout::pure_v1()), ("v2", Layout::pure_v2())] {
             let golden = config.with_extension(format!("{host}.txt"));
             let rootless = config.file_name().is_some_and(|n| n.to_string_lossy().starts_with("rootless-"));
-            let planned = plan(&bytes, &if rootless { user(layout) } else { root(layout) }, driver);
+            let facts = if rootless { user(layout) } else { root(layout) };
+            let saved = config.file_name().is_some_and(|n| n == "restore.json");
+            let planned = if saved { restored(&bytes, &facts) } else { plan(&bytes, &facts, driver) };
             if std::env::var_os("UPDATE").is_some() {
                 fs::write(&golden, &planned).unwrap();
             }

@@ -15,6 +15,7 @@
 mod request;
 mod wire;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -125,8 +126,19 @@ impl Worker {
     }
 }
 
+/// In the process that becomes CRIU: its arguments and its environment. It inherits the descriptors, of which the first
+/// is its end of the conversation.
+pub fn command(inherited: &[BorrowedFd<'_>]) -> Result<(Vec<String>, Vec<String>)> {
+    inherited.iter().try_for_each(|fd| inherit(*fd))?;
+    let socket = inherited.first().map_or(-1, AsRawFd::as_raw_fd);
+    // It runs tar and iptables, which it looks for itself.
+    let pair = |(name, value): (OsString, OsString)| format!("{}={}", name.display(), value.display());
+    let args = vec!["criu".to_owned(), "swrk".to_owned(), socket.to_string()];
+    Ok((args, std::env::vars_os().map(pair).collect()))
+}
+
 /// Keeps a descriptor open across exec.
-pub fn inherit(fd: BorrowedFd<'_>) -> Result<()> {
+fn inherit(fd: BorrowedFd<'_>) -> Result<()> {
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).context("fcntl F_SETFD").map(drop)
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -20,8 +21,8 @@ use super::procfs::Procfs;
 use super::root::{Parent, Root};
 use super::spawn::flag;
 use super::{cgroup, credentials, hooks, nodes, program, terminal};
-use crate::container::gate;
 use crate::container::record::Record;
+use crate::container::{criu, gate};
 use crate::plan::path::ContainerPath;
 use crate::plan::seccomp::Filter;
 use crate::plan::step::{Entry, HookKind, Inside, Mark, Scheduler, Slot};
@@ -116,6 +117,15 @@ impl Init<'_> {
             }
             Inside::Gate => self.wait_at_the_gate(found),
             Inside::Exec { args, env } => self.exec(found, args, env),
+            Inside::Criu { program, socket, namespaces } => {
+                let mut inherited = Vec::new();
+                for slot in [socket].into_iter().chain(namespaces) {
+                    inherited.push(self.handle(*slot)?);
+                }
+                found.program = program.display().to_string();
+                let (args, env) = criu::command(&inherited)?;
+                self.exec(found, &args, &env)
+            }
             step => self.build_root(found, step),
         }
     }
@@ -138,6 +148,13 @@ impl Init<'_> {
                 let root = tree.try_clone()?;
                 found.hold(root)
             }
+            Inside::Stage { slot, at } => {
+                let tree = self.tree(found, *slot)?;
+                sys::mount::attach(tree, open_path(at)?).context("move_mount")?;
+                let root = tree.try_clone()?;
+                found.hold(root)
+            }
+            Inside::ClearStage { at } => umount2(at, MntFlags::MNT_DETACH).context("umount2"),
             Inside::Mount { kind, source, parameters, attributes, target, copy_up, .. } => {
                 let copy_up = *copy_up;
                 mounts::mount(
@@ -341,8 +358,12 @@ fn isolate() -> Result<()> {
 }
 
 fn open_top() -> Result<OwnedFd> {
+    open_path(Path::new("/"))
+}
+
+fn open_path(path: &Path) -> Result<OwnedFd> {
     let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
-    nix::fcntl::open("/", flags, Mode::empty()).context("open /")
+    nix::fcntl::open(path, flags, Mode::empty()).with_context(|| format!("open {}", path.display()))
 }
 
 fn enter(root: &Root, how: Entry) -> Result<()> {

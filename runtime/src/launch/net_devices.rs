@@ -7,8 +7,25 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::fstat;
+use nix::unistd::Pid;
 
 use crate::sys::rtnetlink::{Address, Route};
+
+/// Brings `lo` up in the network namespace of a process.
+///
+/// # Errors
+/// Names the call.
+pub(super) fn loopback_up(pid: Pid) -> Result<()> {
+    let open = |whose: &str| {
+        let path = format!("/proc/{whose}/ns/net");
+        File::open(&path).with_context(|| format!("open {path}"))
+    };
+    let (own, theirs) = (open("self")?, open(&pid.to_string())?);
+    setns(theirs, CloneFlags::CLONE_NEWNET).context("setns")?;
+    let done = crate::sys::net::loopback_up();
+    setns(&own, CloneFlags::CLONE_NEWNET).context("setns back")?;
+    done.context("SIOCSIFFLAGS")
+}
 
 /// Moves a device with its permanent addresses of global scope, and brings it up there.
 ///

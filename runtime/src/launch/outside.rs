@@ -55,7 +55,12 @@ impl<'a> Host<'a> {
 
     /// What is done while there is one, up to its readiness. Through an open gate it goes on at once.
     pub(super) fn converse(&mut self, peer: &Peer<'_>, gate: Gate) -> Result<()> {
-        for step in &self.plan.after {
+        self.play(&self.plan.after, peer, gate)
+    }
+
+    /// Carries out some of the steps of `after`.
+    pub(super) fn play(&mut self, steps: &[Outside], peer: &Peer<'_>, gate: Gate) -> Result<()> {
+        for step in steps {
             // The last wait is for readiness: nothing is left to do by then, so the gate need not be shut.
             if gate == Gate::Open && *step == (Outside::Hear { mark: Mark::Ready }) {
                 gate::go(peer.channel)?;
@@ -143,6 +148,7 @@ impl<'a> Host<'a> {
                 let theirs = theirs.context("its handle was never opened")?;
                 net_devices::move_into(&theirs, device, name.as_deref())
             }
+            Outside::LoopbackUp => net_devices::loopback_up(there(peer)?.pid),
             Outside::RdtGroup { dir, schemata, shared } => resctrl::group(dir, schemata, *shared),
             Outside::EnterRdtGroup { dir } => resctrl::enter(dir, there(peer)?.pid),
             Outside::RunOn { cpus } => sys::scheduling::run_on(&cpus.words).context("sched_setaffinity"),

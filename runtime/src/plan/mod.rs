@@ -22,6 +22,7 @@ pub(crate) mod namespaces;
 mod net_devices;
 mod order;
 pub mod path;
+mod restore;
 mod rootfs;
 mod scheduling;
 pub mod seccomp;
@@ -31,6 +32,7 @@ mod text;
 
 pub use attributes::{Attributes, Change};
 pub use identity::{CAPABILITIES, CapabilitySets, Credentials};
+pub use restore::{Outer, outer, restore};
 
 use crate::facts::Facts;
 use crate::spec::{NamespaceKind, Process, Resources, Spec};

@@ -126,6 +126,8 @@ pub enum Outside {
         name: Option<String>,
         namespace: Option<Slot>,
     },
+    /// In the network namespace of the process.
+    LoopbackUp,
     /// The runtime itself, and who is born from it.
     RunOn {
         cpus: Numbers,
@@ -232,6 +234,15 @@ pub enum Inside {
     },
     /// The root of the mount namespace that was joined.
     HoldRoot,
+    /// The root as CRIU wants it: a mount on a directory of the host's (`man criu`, `--root`).
+    Stage {
+        slot: Slot,
+        at: PathBuf,
+    },
+    /// With all that is mounted on it.
+    ClearStage {
+        at: PathBuf,
+    },
     UseRoot {
         slot: Slot,
     },
@@ -351,5 +362,12 @@ pub enum Inside {
     Exec {
         args: Vec<String>,
         env: Vec<String>,
+    },
+    /// The program that brings a container's processes back. It inherits its end of the conversation, and the handles on
+    /// namespaces.
+    Criu {
+        program: PathBuf,
+        socket: Slot,
+        namespaces: Vec<Slot>,
     },
 }

@@ -84,6 +84,7 @@ impl Display for Outside {
                 if schemata.is_empty() { Ok(()) } else { write!(f, " with {}", schemata.join("; ")) }
             }
             Outside::EnterRdtGroup { dir } => write!(f, "move it into resctrl group {}", dir.display()),
+            Outside::LoopbackUp => f.write_str("bring its lo up"),
             Outside::RunOn { cpus } => write!(f, "run on processors {}", cpus.text),
             Outside::OomScore { value } => write!(f, "set its oom_score_adj {value}"),
             Outside::Rlimit(limit) => write!(f, "limit its {limit}"),
@@ -191,6 +192,8 @@ impl Display for Inside {
                 copy(f, source, *recursive, attributes)
             }
             Inside::HoldRoot => f.write_str("take hold of the root"),
+            Inside::Stage { at, .. } => write!(f, "show the root at {}", at.display()),
+            Inside::ClearStage { at } => write!(f, "unmount all at {}", at.display()),
             Inside::UseRoot { .. } => f.write_str("stay in the mount namespace as it is"),
             Inside::AttachRoot { source, .. } => write!(f, "attach {} as the root", source.display()),
             Inside::Mount { kind, parameters, attributes, target, copy_up, .. } => {
@@ -239,6 +242,7 @@ impl Display for Inside {
             Inside::FindProgram { name } => write!(f, "find {name}"),
             Inside::Gate => f.write_str("wait at the gate for start"),
             Inside::Exec { args, .. } => write!(f, "exec {}", args.join(" ")),
+            Inside::Criu { program, .. } => write!(f, "exec {}", program.display()),
         }
     }
 }
@@ -307,7 +311,7 @@ impl Inside {
             Inside::Hostname { .. } => "hostname",
             Inside::Domainname { .. } => "domainname",
             Inside::Sysctl { .. } => "linux.sysctl",
-            Inside::AttachRoot { .. } => "root.path",
+            Inside::AttachRoot { .. } | Inside::Stage { .. } => "root.path",
             Inside::ReadonlyPath { .. } => "linux.readonlyPaths",
             Inside::MaskPath { .. } => "linux.maskedPaths",
             Inside::Rlimit(_) => "process.rlimits",
