@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::Context;
+use crate::container::criu::find;
 use crate::container::record::OCI_VERSION;
 use crate::facts::{self, Layout, Version};
 use crate::plan::{CAPABILITIES, known};
@@ -49,8 +50,12 @@ pub(super) fn run(context: &Context, _: Features) -> Result<ExitCode> {
             "mountExtensions": { "idmap": { "enabled": probe::can_map_mount_ids() == Some(true) } },
             "netDevices": { "enabled": !facts.rootless },
         },
-        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
-        "annotations": { "io.ampoule.version": env!("CARGO_PKG_VERSION") },
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property.", "org.criu.config"],
+        "annotations": {
+            "io.ampoule.version": env!("CARGO_PKG_VERSION"),
+            // As runc has it under its own name: a text.
+            "io.ampoule.checkpoint.enabled": (!facts.rootless && find("criu").is_some()).to_string(),
+        },
     });
     super::print(&format!("{document:#}\n"))
 }

@@ -4,6 +4,7 @@
 
 mod amount;
 mod check;
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -14,6 +15,7 @@ mod list;
 mod pause;
 mod plan;
 mod ps;
+mod restore;
 mod run;
 mod spec;
 mod start;
@@ -26,7 +28,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::container::id::Id;
@@ -63,6 +65,9 @@ struct Global {
     /// Who makes the container's cgroup, as crun spells --systemd-cgroup
     #[arg(long, value_name = "MANAGER", default_value = "cgroupfs", value_parser = ["cgroupfs", "systemd"])]
     cgroup_manager: String,
+    /// The program that checkpoints and restores [default: criu]
+    #[arg(long, value_name = "FILE")]
+    criu: Option<PathBuf>,
     /// Print the version
     #[arg(short, long)]
     version: bool,
@@ -83,6 +88,7 @@ struct Context {
     /// The user's word; None: as his rights are.
     rootless: Option<bool>,
     driver: Driver,
+    criu: Option<PathBuf>,
 }
 
 impl Context {
@@ -120,7 +126,7 @@ macro_rules! verb {
 }
 
 /// In the order of a container's life.
-const VERBS: [Verb; 17] = [
+const VERBS: [Verb; 19] = [
     verb!("run", "Create a container, start it and wait for its end", run::Run, run::run),
     verb!("create", "Create a container that waits for start", create::Create, create::run),
     verb!("start", "Start a created container", start::Start, start::run),
@@ -135,6 +141,13 @@ const VERBS: [Verb; 17] = [
         events::Events,
         events::run
     ),
+    verb!(
+        "checkpoint",
+        "Save a running container to files, and end it",
+        checkpoint::Checkpoint,
+        checkpoint::run
+    ),
+    verb!("restore", "Bring a checkpointed container back", restore::Restore, restore::run),
     verb!("kill", "Send a signal to a container's first process", kill::Kill, kill::run),
     verb!(
         "delete",
@@ -196,7 +209,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Err(e) => return fail(&e),
     };
     let store = Store::new(global.root.unwrap_or_else(|| default_root(rootless)));
-    let context = Context { log, store, rootless, driver };
+    let context = Context { log, store, rootless, driver, criu: global.criu };
     match dispatch(&context, words) {
         Ok(code) => code,
         Err(e) => {
@@ -242,6 +255,10 @@ fn print(text: &str) -> Result<ExitCode> {
 
 fn usage(e: clap::Error) -> ExitCode {
     let _ = e.print();
+    // podman leaves out a flag's value to learn whether there is such a flag, and looks for runc's words.
+    if e.get(ContextKind::InvalidValue) == Some(&ContextValue::String(String::new())) {
+        eprintln!("flag needs an argument");
+    }
     // runc's code for a bad command line, where clap's own is 2.
     if e.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

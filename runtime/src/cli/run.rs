@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use super::Context;
 use super::create::Create;
 use crate::container::id::Id;
-use crate::launch::Gate;
 use crate::launch::foreground::{self, Signals};
+use crate::launch::{Gate, Launched};
 use crate::lifecycle::{self, HandOut, Made};
 use crate::plan::Console;
 
@@ -65,8 +65,19 @@ fn execute(context: &Context, id: &Id, args: &Run) -> Result<ExitCode> {
     }
     // Other verbs may work on it while it runs.
     drop(locked);
-    let code = foreground::attend(launched, &signals);
-    if !args.keep || code.is_err() {
+    stay(context, id, launched, &signals, args.keep)
+}
+
+/// Stays with a container that runs, and deletes it when it has ended unless it is to be kept.
+pub(super) fn stay(
+    context: &Context,
+    id: &Id,
+    launched: Launched,
+    signals: &Signals,
+    keep: bool,
+) -> Result<ExitCode> {
+    let code = foreground::attend(launched, signals);
+    if !keep || code.is_err() {
         // Somebody else may have deleted it already.
         if let Ok(container) = context.store.open(id)
             && let Ok(locked) = container.lock()

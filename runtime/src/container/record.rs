@@ -38,6 +38,10 @@ pub struct Record {
     /// The unit that systemd keeps for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
+    /// What its stdin, stdout and stderr were given as, by the texts of their links (proc_pid_fd(5)): for a restore to
+    /// know which of its processes' descriptors they are.
+    #[serde(default)]
+    pub streams: Vec<String>,
     /// Whether killing the init ends every process of the container.
     pub own_pid_namespace: bool,
     pub poststart: Vec<Hook>,

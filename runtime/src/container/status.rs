@@ -52,6 +52,7 @@ pub enum Verb {
     Resume,
     Update,
     Events,
+    Checkpoint,
     Kill,
     Delete,
 }
@@ -64,6 +65,8 @@ pub fn allowed(verb: Verb, status: Status) -> bool {
         // A paused one would not run it; the caller may insist.
         Verb::Exec => matches!(status, Created | Running),
         Verb::Pause => matches!(status, Created | Running),
+        // A created one has nothing to save but our own program.
+        Verb::Checkpoint => matches!(status, Running | Paused),
         Verb::Resume => status == Paused,
         Verb::Update | Verb::Events => matches!(status, Created | Running | Paused),
         Verb::Kill => matches!(status, Created | Running | Paused),

@@ -151,6 +151,11 @@ impl Container {
         Ok(matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK))))
     }
 
+    /// Its directory's path, without symlinks.
+    pub fn real_path(&self) -> Result<PathBuf> {
+        self.path.canonicalize().with_context(|| format!("find {}", self.path.display()))
+    }
+
     /// The directory, for the gate.
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()

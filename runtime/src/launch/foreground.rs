@@ -150,7 +150,7 @@ pub(super) fn first_size(master: &OwnedFd) {
 }
 
 /// Gives the container's terminal the size of ours.
-fn follow_size(master: &OwnedFd) {
+pub(super) fn follow_size(master: &OwnedFd) {
     if let Ok(size) = tty::size(std::io::stdin()).or_else(|_| tty::size(std::io::stdout())) {
         // The container may have hung up.
         let _ = tty::resize(master, size);

@@ -7,9 +7,11 @@ mod cgroup;
 mod channel;
 mod copy_up;
 mod credentials;
+mod dump;
 pub mod foreground;
 pub mod hooks;
 mod id_maps;
+mod images;
 mod inside;
 mod mounts;
 mod net_devices;
@@ -19,6 +21,7 @@ pub mod passing;
 mod procfs;
 mod program;
 mod resctrl;
+mod restore;
 mod root;
 mod spawn;
 mod terminal;
@@ -36,6 +39,10 @@ use crate::container::store::Locked;
 use crate::plan::Plan;
 use channel::Channel;
 use outside::{Host, Peer};
+
+pub use dump::{Dump, dump};
+pub use images::Images;
+pub use restore::{Restore, restore};
 
 /// Whether the container waits for `start`, or goes straight on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

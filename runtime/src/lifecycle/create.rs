@@ -62,7 +62,7 @@ pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>) -> Result<Made> {
         options: &wanted.options,
     };
     let plan = plan::create(&request).with_context(|| bundle.config())?;
-    let record = record(&wanted, &bundle, &spec, &plan, facts.euid).with_context(|| bundle.config())?;
+    let record = record(&request, &plan).with_context(|| bundle.config())?;
     if !record.rootfs.is_dir() {
         bail!("{}: root.path: {} is not a directory", bundle.config(), record.rootfs.display());
     }
@@ -90,26 +90,41 @@ pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>) -> Result<Made> {
     }
 }
 
-fn record(wanted: &Wanted<'_>, bundle: &Bundle, spec: &Spec<'_>, plan: &Plan, owner: u32) -> Result<Record> {
-    let rootfs = spec.root.as_ref().map(|root| bundle.dir.join(&*root.path)).unwrap_or_default();
+/// What is known of the container that the plan makes.
+///
+/// # Errors
+/// The JSON path of what is not there.
+pub(super) fn record(request: &Request<'_>, plan: &Plan) -> Result<Record> {
+    let &Request { id, bundle, spec, facts, options } = request;
+    let rootfs = spec.root.as_ref().map(|root| bundle.join(&*root.path)).unwrap_or_default();
     let rootfs = rootfs.canonicalize().with_context(|| format!("root.path: {}", rootfs.display()))?;
     Ok(Record {
         oci_version: OCI_VERSION.to_owned(),
-        id: wanted.id.to_string(),
-        bundle: bundle.dir.clone(),
+        id: id.to_owned(),
+        bundle: bundle.to_owned(),
         rootfs,
         created: rfc3339(std::time::SystemTime::now()),
-        owner,
+        owner: facts.euid,
         annotations: spec.annotations.0.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
         cgroups: plan.cgroups.clone(),
         rdt_groups: plan.rdt_groups.clone(),
         cgroup2: cgroup2(plan),
-        keyring: !wanted.options.no_new_keyring,
+        keyring: !options.no_new_keyring,
         scope: plan.scope.clone(),
+        streams: streams(spec),
         own_pid_namespace: plan.spawn.new.contains(&NamespaceKind::Pid),
         poststart: plan::hooks::of(spec, HookKind::Poststart)?,
         poststop: plan::hooks::of(spec, HookKind::Poststop)?,
     })
+}
+
+/// Ours, unless it has a terminal of its own.
+fn streams(spec: &Spec<'_>) -> Vec<String> {
+    if spec.process.as_ref().is_some_and(|process| process.terminal) {
+        return Vec::new();
+    }
+    let link = |n| std::fs::read_link(format!("/proc/self/fd/{n}")).unwrap_or_default();
+    (0..3).map(|n| link(n).display().to_string()).collect()
 }
 
 /// A scope is v2's alone.
@@ -119,7 +134,7 @@ fn cgroup2(plan: &Plan) -> Option<PathBuf> {
 }
 
 /// Asked before the cgroups are on record: what a record names, delete kills and removes.
-fn unoccupied(plan: &Plan) -> Result<()> {
+pub(super) fn unoccupied(plan: &Plan) -> Result<()> {
     match Cgroup::new(plan.cgroups.clone()).processes()?.first() {
         Some(pid) => bail!("linux.cgroupsPath: the cgroup is not empty: process {pid} is in it"),
         None => Ok(()),

@@ -56,6 +56,11 @@ impl Cgroup {
         }
     }
 
+    /// The directory that is frozen, as text.
+    pub fn freezer_dir(&self) -> Option<String> {
+        self.freezer().map(|(Freezer::V1(dir) | Freezer::V2(dir))| dir.display().to_string())
+    }
+
     fn freezer(&self) -> Option<Freezer> {
         // A hybrid host freezes by v1 as its service manager does, when it has that controller.
         let has = |file: &str| self.dirs.iter().find(|d| d.join(file).exists()).cloned();

@@ -1,0 +1,185 @@
+//! `ampoule checkpoint`, and what it has in common with `ampoule restore`.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::Context;
+use crate::container::criu::{CgroupMode, Wishes, program};
+use crate::launch::Images;
+use crate::lifecycle::{self, CheckpointWanted};
+
+/// What CRIU is told at either end.
+#[derive(clap::Args)]
+pub(super) struct Criu {
+    /// The directory of the images
+    #[arg(long, value_name = "DIR", default_value = "checkpoint")]
+    pub(super) image_path: PathBuf,
+    /// The directory of CRIU's log and other files [default: that of the images]
+    #[arg(long, value_name = "DIR")]
+    work_path: Option<PathBuf>,
+    /// Allow open TCP connections
+    #[arg(long)]
+    tcp_established: bool,
+    /// Allow unix sockets whose other end is outside
+    #[arg(long)]
+    ext_unix_sk: bool,
+    /// Allow a session and a terminal that are the caller's
+    #[arg(long)]
+    shell_job: bool,
+    /// Allow file locks
+    #[arg(long)]
+    file_locks: bool,
+    /// soft, full, strict or ignore: what becomes of the properties of cgroups [default: soft]
+    #[arg(long, value_name = "MODE", default_value = "", hide_default_value = true)]
+    manage_cgroups_mode: String,
+    /// Have an empty one of these namespaces; network, which is so anyway
+    #[arg(long, value_name = "KIND")]
+    empty_ns: Vec<String>,
+    /// Keep each page only in the newest of several images
+    #[arg(long)]
+    auto_dedup: bool,
+    /// Leave memory where it is until it is used
+    #[arg(long)]
+    lazy_pages: bool,
+}
+
+impl Criu {
+    /// The same as the rest of the runtime knows it.
+    pub(super) fn images(&self, context: &Context) -> Result<Images> {
+        if let Some(kind) = self.empty_ns.iter().find(|kind| *kind != "network") {
+            bail!("--empty-ns: namespace {kind:?} is not supported, only network");
+        }
+        let wishes = Wishes {
+            tcp_established: self.tcp_established,
+            ext_unix_sk: self.ext_unix_sk,
+            shell_job: self.shell_job,
+            file_locks: self.file_locks,
+            auto_dedup: self.auto_dedup,
+            lazy_pages: self.lazy_pages,
+            cgroup_mode: CgroupMode::parse(&self.manage_cgroups_mode)?,
+            ..Wishes::default()
+        };
+        let work = self.work_path.as_ref().unwrap_or(&self.image_path).clone();
+        Ok(Images {
+            images: self.image_path.clone(),
+            work,
+            program: program(context.criu.as_deref())?,
+            wishes,
+        })
+    }
+}
+
+#[derive(clap::Args)]
+pub(super) struct Checkpoint {
+    #[command(flatten)]
+    criu: Criu,
+    /// The images of the dump before, seen from the new ones: only what changed since is saved
+    #[arg(long, value_name = "DIR")]
+    parent_path: Option<String>,
+    /// Let the container run on
+    #[arg(long)]
+    leave_running: bool,
+    /// Leave out TCP connections that are just being made
+    #[arg(long)]
+    tcp_skip_in_flight: bool,
+    /// Give files a name again that have none any more
+    #[arg(long)]
+    link_remap: bool,
+    /// Write a NUL byte here once pages are served (--lazy-pages)
+    #[arg(long, value_name = "FD", allow_hyphen_values = true)]
+    status_fd: Option<i64>,
+    /// Send memory to a page server, or be one (--lazy-pages)
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    page_server: Option<String>,
+    /// Save memory only, and let the container run on
+    #[arg(long)]
+    pre_dump: bool,
+    /// The container's name
+    id: String,
+}
+
+pub(super) fn run(context: &Context, args: Checkpoint) -> Result<ExitCode> {
+    checkpoint(context, &args).with_context(|| format!("checkpoint {}", args.id))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn checkpoint(context: &Context, args: &Checkpoint) -> Result<()> {
+    let locked = context.open(&args.id)?.lock()?;
+    let mut images = args.criu.images(context)?;
+    let wishes = &mut images.wishes;
+    wishes.leave_running = args.leave_running;
+    wishes.tcp_skip_in_flight = args.tcp_skip_in_flight;
+    wishes.link_remap = args.link_remap;
+    wishes.page_server = args.page_server.as_deref().map(page_server).transpose()?;
+    wishes.parent = args.parent_path.clone();
+    make(&images.images)?;
+    make(&images.work)?;
+    if let Some(parent) = &args.parent_path {
+        check_parent(&images.images, parent)?;
+    }
+    let status = status(args.status_fd)?;
+    let (rootless, pre_dump) = (context.rootless, args.pre_dump);
+    lifecycle::checkpoint(locked, &context.log, CheckpointWanted { images, rootless, pre_dump, status })
+}
+
+/// Memory holds secrets, so nobody else may read it.
+fn make(dir: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("make {}", dir.display()))
+}
+
+fn check_parent(images: &Path, parent: &str) -> Result<()> {
+    if parent.starts_with('/') {
+        bail!("--parent-path {parent}: must be relative, as seen from --image-path");
+    }
+    let dir = images.join(parent);
+    match dir.metadata() {
+        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(_) => bail!("--parent-path {parent}: {} is no directory", dir.display()),
+        Err(e) => bail!("--parent-path {parent}: {}: {e}", dir.display()),
+    }
+}
+
+fn page_server(text: &str) -> Result<(String, u16)> {
+    let parts = text.rsplit_once(':').and_then(|(address, port)| Some((address, port.parse().ok()?)));
+    match parts {
+        Some((address, port)) if !address.is_empty() && port != 0 => {
+            // As IPv6 addresses are written where a port follows.
+            Ok((address.trim_start_matches('[').trim_end_matches(']').to_owned(), port))
+        }
+        _ => bail!("--page-server {text:?}: expected ADDRESS:PORT"),
+    }
+}
+
+/// The caller's descriptor. The one that was inherited is closed: who waits for its end must not wait for ours.
+fn status(fd: Option<i64>) -> Result<Option<File>> {
+    // runc's default is -1.
+    let Some(fd) = fd.and_then(|fd| i32::try_from(fd).ok()).filter(|fd| *fd >= 0) else { return Ok(None) };
+    let file = OpenOptions::new().write(true).open(format!("/proc/self/fd/{fd}"));
+    let file = file.with_context(|| format!("--status-fd {fd}"))?;
+    if fd > 2 {
+        nix::unistd::close(fd).with_context(|| format!("--status-fd {fd}"))?;
+    }
+    Ok(Some(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_server_has_an_address_and_a_port() {
+        assert_eq!(page_server("10.0.0.1:27").unwrap(), ("10.0.0.1".to_owned(), 27));
+        assert_eq!(page_server("[::1]:65535").unwrap(), ("::1".to_owned(), 65535));
+        for text in ["", "host", ":1", "host:", "host:0", "host:65536", "host:x"] {
+            assert!(page_server(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `ampoule restore`: what `run` does, with processes that were saved.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::Context;
+use super::checkpoint::Criu;
+use super::run::stay;
+use crate::container::id::Id;
+use crate::launch::foreground::{self, Signals};
+use crate::lifecycle::{self, HandOut, Made, RestoreWanted};
+use crate::plan::{Console, Options};
+
+#[derive(clap::Args)]
+pub(super) struct Restore {
+    #[command(flatten)]
+    criu: Criu,
+    /// The bundle's directory
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    bundle: PathBuf,
+    /// Send the terminal's master end to this unix socket
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// Return as soon as the processes run
+    #[arg(short, long)]
+    detach: bool,
+    /// Write the init's pid to this file
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Do not reap what the container's processes leave behind
+    #[arg(long)]
+    no_subreaper: bool,
+    /// Nothing: how to get into the root is CRIU's affair
+    #[arg(long, hide = true)]
+    no_pivot: bool,
+    /// Another profile for its processes: apparmor:NAME or selinux:LABEL
+    #[arg(long, value_name = "TYPE:NAME")]
+    lsm_profile: Option<String>,
+    /// Another SELinux context for its mounts
+    #[arg(long, value_name = "CONTEXT")]
+    lsm_mount_context: Option<String>,
+    /// The container's name
+    id: String,
+}
+
+pub(super) fn run(context: &Context, args: Restore) -> Result<ExitCode> {
+    let restore = || restore(context, &Id::new(&args.id)?, &args);
+    restore().with_context(|| format!("restore {}", args.id))
+}
+
+fn restore(context: &Context, id: &Id, args: &Restore) -> Result<ExitCode> {
+    if !args.detach && args.console_socket.is_some() {
+        bail!("--console-socket goes with --detach: in the foreground the terminal is this one");
+    }
+    let mut images = args.criu.images(context)?;
+    images.wishes.lsm_profile = args.lsm_profile.clone();
+    images.wishes.lsm_mount_context = args.lsm_mount_context.clone();
+    let console = match &args.console_socket {
+        Some(socket) => Console::Socket(socket.clone()),
+        None if args.detach || !foreground::has_terminal() => Console::None,
+        None => Console::Foreground,
+    };
+    // Before there is anything that a signal could leave behind.
+    let signals = Signals::block()?;
+    if !args.detach && !args.no_subreaper {
+        nix::sys::prctl::set_child_subreaper(true).context("PR_SET_CHILD_SUBREAPER")?;
+    }
+    let wanted = RestoreWanted {
+        id,
+        bundle: &args.bundle,
+        options: Options { console, driver: context.driver, ..Options::default() },
+        rootless: context.rootless,
+        hand_out: HandOut { pid_file: args.pid_file.as_deref(), pidfd_socket: None },
+        images,
+        signals: signals.original,
+    };
+    let Made { locked, launched, .. } = lifecycle::restore(&context.store, &context.log, wanted)?;
+    if args.detach {
+        return Ok(ExitCode::SUCCESS);
+    }
+    drop(locked);
+    stay(context, id, launched, &signals, false)
+}
