@@ -97,6 +97,15 @@ impl Container {
         Call::start(command, self.bundle.beside(name))
     }
 
+    /// Makes a call that has its streams already, and waits for its end.
+    pub fn wait_for(&self, mut command: Command) -> Outcome {
+        let text = format!("{command:?}");
+        let child = command.spawn().expect("start the runtime");
+        // Its copies of the streams would keep them open.
+        drop(command);
+        Call { child, text, files: None }.finish()
+    }
+
     /// Makes a call and waits for its end.
     pub fn call(&self, args: &[&str]) -> Outcome {
         let name = args.iter().find(|a| !a.starts_with('-')).copied().unwrap_or("call");

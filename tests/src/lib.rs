@@ -12,6 +12,7 @@ mod cgroup;
 pub mod conformance;
 mod console;
 mod container;
+pub mod criu;
 mod disk;
 mod engine;
 pub mod engines;

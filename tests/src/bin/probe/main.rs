@@ -53,6 +53,11 @@ const COMMANDS: &[Command] = &[
     ("signals", 1, alive::signals),
     ("winch", 0, alive::window_changes),
     ("line", 0, alive::line),
+    ("count", 0, alive::count),
+    ("echo", 0, alive::echo),
+    ("talk", 0, alive::talk),
+    ("lock", 1, alive::lock),
+    ("swrk", 1, alive::old_criu),
     // consume.rs
     ("spawn", 1, consume::spawn),
     ("alloc", 1, consume::alloc),

@@ -1,0 +1,130 @@
+//! Checkpoints: what it takes to make one, and a container whose output is a pipe.
+
+use crate::{Container, Engine, Outcome, wait_for};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+/// Why a test can't say anything.
+pub const WHY: &str =
+    "this machine has no criu that works with its kernel (criu check), or no iptables for runc";
+
+/// Whether there is a CRIU that works here. runc has it hold back packets by iptables.
+pub fn works() -> bool {
+    if !Engine::get().is_ampoule() && Command::new("iptables-restore").arg("--version").output().is_err() {
+        return false;
+    }
+    let mut check = Command::new("criu");
+    check.arg("check").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    check.status().is_ok_and(|status| status.success())
+}
+
+/// The far end of a container's output.
+#[derive(Debug)]
+pub struct Stream {
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Stream {
+    /// A pipe; the second is what a runtime is given.
+    fn open() -> (Self, OwnedFd) {
+        let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("make a pipe");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&lines);
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(File::from(read)).lines() {
+                kept.lock().expect("no reader panics").push(line.expect("read a line"));
+            }
+        });
+        (Self { lines, reader }, write)
+    }
+
+    /// What was said so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().expect("no reader panics").clone()
+    }
+
+    /// Waits for a number of lines.
+    #[track_caller]
+    pub fn wait(&self, count: usize) -> Vec<String> {
+        wait_for(&format!("{count} lines of output"), || self.lines().len() >= count);
+        self.lines()
+    }
+
+    /// All that was ever said: nobody has the other end any more.
+    #[track_caller]
+    pub fn all(&self) -> Vec<String> {
+        wait_for("the end of the output", || self.reader.is_finished());
+        self.lines()
+    }
+
+    /// What a counter said, as numbers.
+    pub fn numbers(lines: &[String]) -> Vec<u64> {
+        lines.iter().map(|line| line.parse().unwrap_or_else(|_| panic!("no number: {line}"))).collect()
+    }
+}
+
+/// The verbs, of a container that has pipes.
+pub trait Saved {
+    /// The directory of its images.
+    fn images(&self) -> PathBuf;
+    /// A detached `run`.
+    fn run_piped(&self) -> Stream;
+    /// `checkpoint`, with flags.
+    fn checkpoint(&self, flags: &[&str]) -> Outcome;
+    /// A detached `restore`, with flags.
+    fn restore(&self, flags: &[&str]) -> (Outcome, Stream);
+    /// `restore` with all its flags given.
+    fn restored(&self, flags: &[&str]) -> (Outcome, Stream);
+    /// The probe's answer to a question that is asked by `exec`.
+    fn ask(&self, question: &[&str]) -> Value;
+}
+
+impl Saved for Container {
+    fn images(&self) -> PathBuf {
+        self.bundle.beside("images")
+    }
+
+    #[track_caller]
+    fn run_piped(&self) -> Stream {
+        let (outcome, stream) = piped(self, self.command(&self.making("run", &["--detach"])));
+        outcome.ok();
+        stream
+    }
+
+    fn checkpoint(&self, flags: &[&str]) -> Outcome {
+        let images = self.images();
+        let args = [&["checkpoint", "--image-path", images.to_str().expect("UTF-8")], flags, &[&self.id]];
+        self.call(&args.concat())
+    }
+
+    fn restore(&self, flags: &[&str]) -> (Outcome, Stream) {
+        let images = self.images();
+        self.restored(&[&["--detach", "--image-path", images.to_str().expect("UTF-8")], flags].concat())
+    }
+
+    fn restored(&self, flags: &[&str]) -> (Outcome, Stream) {
+        piped(self, self.command(&self.making("restore", flags)))
+    }
+
+    #[track_caller]
+    fn ask(&self, question: &[&str]) -> Value {
+        self.call(&[&["exec", &self.id, "/bin/probe"], question].concat()).ok().answer()
+    }
+}
+
+/// Makes a call whose output is the container's, too.
+fn piped(container: &Container, mut command: Command) -> (Outcome, Stream) {
+    let (stream, end) = Stream::open();
+    command.stdout(end.try_clone().expect("duplicate a descriptor")).stderr(end);
+    let outcome = container.wait_for(command);
+    // The runtime's own words, when there is nobody else.
+    let stderr = if outcome.code == 0 { String::new() } else { stream.all().join("\n") };
+    (Outcome { stderr, ..outcome }, stream)
+}
