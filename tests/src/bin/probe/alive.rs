@@ -58,16 +58,6 @@ pub(crate) fn window_changes(_: &[String]) -> Answer {
     }
 }
 
-/// Says a higher number every 5 milliseconds, without end.
-pub(crate) fn count(_: &[String]) -> Answer {
-    let mut number = 0_u64;
-    loop {
-        say(&json!(number));
-        number += 1;
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// Reads one line of stdin and says it.
 pub(crate) fn line(_: &[String]) -> Answer {
     let mut line = String::new();

@@ -49,7 +49,6 @@ const COMMANDS: &[Command] = &[
     ("exit", 1, alive::exit),
     ("raise", 1, alive::raise),
     ("sleep", 1, alive::sleep),
-    ("count", 0, alive::count),
     ("signals", 1, alive::signals),
     ("winch", 0, alive::window_changes),
     ("line", 0, alive::line),
