@@ -19,7 +19,7 @@ fn a_place_of_the_test_machine_has_what_it_is_for() {
     }
     for controller in V2 {
         // What systemd can delegate.
-        let had = v2 && (place != "v2-user" || controller != "hugetlb");
+        let had = v2 && (!place.ends_with("-user") || controller != "hugetlb");
         assert_eq!(has_cgroup_v2_controller(controller), had, "{controller} on v2");
     }
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap();
