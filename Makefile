@@ -34,18 +34,24 @@ SAMPLES := $(patsubst %/,%,$(sort $(dir $(wildcard bundles/*/config.json bundles
 DEBIAN := bundles/debian bundles/nginx
 BUNDLES := $(filter-out $(DEBIAN),$(SAMPLES))
 
-.PHONY: help build programs run bundles test test-vm vm-tree vm vm-shell lint bench install uninstall clean pause image manual \
+.PHONY: help build programs shim run bundles test test-vm vm-tree vm vm-shell lint bench install uninstall clean pause image manual \
     deps deps-build deps-lint deps-run deps-test deps-vm deps-bench
 
 help: ## Print this
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r target does; do \
 	    printf '  make %-9s %s\n' "$$target" "$$does"; done
 
-build: programs manual ## Build the static, stripped programs into target/bin/, manual pages into target/share/
+build: programs shim manual ## Build the static, stripped programs into target/bin/, manual pages into target/share/
 
 programs: pause
 	@$(BUILD) $(PROGRAMS:%=-p %)
 	@$(AS_OWNER) install -C -D -t target/bin $(PROGRAMS:%=$(BUILT)/%)
+
+# A program that is there once for each pod: without a relocation its pages are the file's, shared by all of them.
+shim: deps-build
+	@$(CARGO) rustc --release $(STATIC) -p ampoule-shim --bin containerd-shim-ampoule-v2 -- -C relocation-model=static
+	@$(AS_OWNER) install -C -D -t target/bin $(BUILT)/containerd-shim-ampoule-v2
+	@$(AS_OWNER) ln -sf containerd-shim-ampoule-v2 target/bin/ampoule-shim
 
 manual: deps-build ## Write only manual pages and shell completion
 	@$(AS_OWNER) rm -rf target/share
@@ -81,7 +87,7 @@ UNITS = $(if $(RUNTIME),,--workspace --exclude ampoule-tests)
 INTEGRATION = -p ampoule-tests $(STATIC)
 RUNNER = $(if $(shell PATH="$(PATH)" command -v cargo-nextest),nextest run,test --lib --bins --tests)
 
-test: deps-test deps-build $(if $(RUNTIME),,build) image ## Run all tests (as root); RUNTIME=runc tests another runtime, STRICT=1 forbids skips
+test: deps-test deps-build $(if $(RUNTIME),shim,build) image ## Run all tests (as root); RUNTIME=runc tests another runtime, STRICT=1 forbids skips
 	@$(BUILD) -p ampoule-tests --bins
 	@$(if $(UNITS),$(CARGO) $(RUNNER) $(UNITS))
 	@$(CARGO) $(RUNNER) $(INTEGRATION) --no-run
@@ -128,11 +134,13 @@ bench: deps-bench deps-run programs ## Compare with the runtimes on PATH and wit
 	@FLOOR=$(abspath $(BUILT)/floor) cargo bench -p ampoule-tests --bench lifecycle
 
 INSTALLED = $(addprefix $(DESTDIR)$(PREFIX)/, bin/ampoule bin/ampoule-bundle bin/pause \
-    $(patsubst target/%,%,$(shell find target/share -type f)))
+    bin/containerd-shim-ampoule-v2 bin/ampoule-shim $(patsubst target/%,%,$(shell find target/share -type f)))
 
 install: ## Install programs, manual pages and completion below $(DESTDIR)$(PREFIX); run `make build` first
 	@[ -d target/share ] || { echo "there is nothing to install yet: make build" >&2; exit 1; }
-	install -D -t $(DESTDIR)$(PREFIX)/bin target/bin/ampoule target/bin/ampoule-bundle target/bin/pause
+	install -D -t $(DESTDIR)$(PREFIX)/bin target/bin/ampoule target/bin/ampoule-bundle target/bin/pause \
+	    target/bin/containerd-shim-ampoule-v2
+	ln -sf containerd-shim-ampoule-v2 $(DESTDIR)$(PREFIX)/bin/ampoule-shim
 	cd target && find share -type f -exec install -m 644 -D {} $(abspath $(DESTDIR)$(PREFIX))/{} \;
 
 uninstall: ## Remove what `make install` has put there

@@ -241,6 +241,14 @@ pub fn cgroups_of(pid: i32, name: &str) -> Vec<PathBuf> {
     dirs.filter(|dir| dir.file_name().is_some_and(|last| last == name || last == &*scope)).collect()
 }
 
+/// The directories of the cgroups of a container that any runtime made, by its init. One at the top of its hierarchy is
+/// the host's, not the container's.
+pub fn container_cgroups(pid: i32) -> Vec<PathBuf> {
+    let found = layout(&read(format!("/proc/{pid}/cgroup")));
+    let own = found.hierarchies.iter().filter(|h| h.own != "/");
+    own.map(|h| h.mount.join(h.own.trim_start_matches('/'))).filter(|dir| dir.exists()).collect()
+}
+
 /// The directory of a process's v2 cgroup.
 pub fn cgroup2_of(pid: i32) -> Option<PathBuf> {
     let found = layout(&read(format!("/proc/{pid}/cgroup")));

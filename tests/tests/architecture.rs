@@ -138,6 +138,17 @@ fn pause_knows_nobody_and_its_library_makes_no_system_call() {
     }
 }
 
+/// What a shim keeps of the runtime: the names and records of containers, what is read of their cgroups, reports.
+#[test]
+fn the_shim_runs_a_runtime_and_is_none() {
+    let program = sources("shim/src");
+    assert!(program.len() > 5, "where has the shim gone?");
+    let rooms = ["bundle", "cli", "launch", "lifecycle", "plan", "spec", "sys"];
+    let names: Vec<_> = rooms.iter().map(|room| format!("ampoule::{room}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    assert_eq!(mentions(program, &names), [""; 0]);
+}
+
 #[test]
 fn bundles_know_nobody() {
     let program = sources("bundles/src");

@@ -12,7 +12,6 @@ macro_rules! pages {
 const WRITTEN: &[(&str, &str)] = pages![
     "ampoule",
     "ampoule-check",
-    "ampoule-checkpoint",
     "ampoule-create",
     "ampoule-delete",
     "ampoule-events",
@@ -23,7 +22,6 @@ const WRITTEN: &[(&str, &str)] = pages![
     "ampoule-pause",
     "ampoule-plan",
     "ampoule-ps",
-    "ampoule-restore",
     "ampoule-resume",
     "ampoule-run",
     "ampoule-spec",

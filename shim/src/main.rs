@@ -1,0 +1,65 @@
+//! `containerd-shim-ampoule-v2`: one small process per pod, which keeps containers running, their output flowing and
+//! their exit codes safe whatever becomes of containerd.
+//!
+//! The rooms, in reading order:
+
+mod flags;
+
+mod bootstrap;
+mod start;
+
+mod serve;
+
+mod task;
+
+mod lifecycle;
+
+mod container;
+mod containers;
+mod process;
+mod reaper;
+
+mod delete;
+mod engine;
+mod options;
+
+mod rootfs;
+
+mod stdio;
+
+mod events;
+mod oom;
+mod stats;
+
+mod fault;
+mod log;
+
+mod sys;
+
+mod shell;
+
+use std::process::ExitCode;
+
+use flags::{Flags, Wanted};
+
+fn main() -> ExitCode {
+    let name = std::env::args_os().next().map(std::path::PathBuf::from);
+    if name.is_some_and(|name| name.file_name().is_some_and(|name| name == shell::NAME)) {
+        return shell::main();
+    }
+    let done = Flags::parse(std::env::args_os().skip(1)).and_then(|flags| match flags.wanted {
+        Wanted::Version => start::version(),
+        Wanted::Info => start::info(),
+        Wanted::Start => start::start(&flags),
+        Wanted::Delete => delete::delete(&flags),
+        Wanted::Serve => serve::serve(&flags),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // containerd shows what a shim says on stderr when it fails.
+            eprintln!("containerd-shim-ampoule-v2: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Tells when the kernel kills processes of a container for want of memory.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ampoule::container::oom::OomWatch;
+use anyhow::Result;
+use containerd_shim_protos::events::task::TaskOOM;
+use nix::poll::PollFlags;
+use std::os::fd::AsFd;
+use tokio::io::Interest;
+use tokio::task::AbortHandle;
+
+use crate::events::Events;
+use crate::sys;
+
+/// A watch on one container, which ends with it.
+pub struct Oom {
+    id: String,
+    events: Arc<Events>,
+    watch: Arc<Mutex<OomWatch>>,
+    task: AbortHandle,
+}
+
+impl Oom {
+    /// Watches from now on. None: no cgroup of the container's has the memory controller.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn watch(id: &str, cgroups: &[PathBuf], events: &Arc<Events>) -> Result<Option<Oom>> {
+        let Some(watch) = OomWatch::on(cgroups)? else { return Ok(None) };
+        let wanted = watch.poll_fd().events();
+        let interest = match wanted.contains(PollFlags::POLLPRI) {
+            true => Interest::PRIORITY,
+            false => Interest::READABLE,
+        };
+        let fd = watch.poll_fd().as_fd().try_clone_to_owned()?;
+        let fd = sys::watched(fd, interest)?;
+        let watch = Arc::new(Mutex::new(watch));
+        let (name, sink, source) = (id.to_owned(), events.clone(), watch.clone());
+        let task = tokio::spawn(async move {
+            while let Ok(mut ready) = fd.ready(interest).await {
+                ready.clear_ready();
+                if !tell(&name, &source, &sink) {
+                    return;
+                }
+            }
+        });
+        Ok(Some(Oom { id: id.to_owned(), events: events.clone(), watch, task: task.abort_handle() }))
+    }
+
+    /// Tells what there is now: before the exit that it explains.
+    pub fn tell_now(&self) {
+        tell(&self.id, &self.watch, &self.events);
+    }
+}
+
+impl Drop for Oom {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// False: there will be no more news.
+fn tell(id: &str, watch: &Mutex<OomWatch>, events: &Events) -> bool {
+    let news = watch.lock().unwrap_or_else(PoisonError::into_inner).news();
+    if news.is_some_and(|kills| kills > 0) {
+        events.tell("oom", &TaskOOM { container_id: id.to_owned(), ..Default::default() });
+    }
+    news.is_some()
+}

@@ -1,0 +1,186 @@
+//! The server: one thread, until it has nothing left to look after and containerd says so.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use containerd_shim_protos::ttrpc::r#async::Server;
+use containerd_shim_protos::ttrpc::r#async::transport::Listener;
+use nix::unistd::geteuid;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::containers::Shim;
+use crate::events::Events;
+use crate::flags::Flags;
+use crate::reaper::Reaper;
+use crate::{log, stdio, task};
+
+/// containerd gives a shim 3 s to end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Long enough for the last answer to be read.
+const FAREWELL: Duration = Duration::from_millis(20);
+
+pub fn serve(flags: &Flags) -> Result<()> {
+    let socket = flags.socket.clone().context("-socket is missing: containerd calls `start` first")?;
+    log::show_debug(flags.debug);
+    // The bundle that it was started in may go before the pod does.
+    std::env::set_current_dir("/").context("go to /")?;
+    nix::sys::prctl::set_child_subreaper(true).context("become the containers' subreaper")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let reaper = Reaper::start()?;
+        let events = Events::start(&flags.namespace, std::env::var("TTRPC_ADDRESS").ok());
+        let shim = Arc::new(Shim::new(&flags.namespace, reaper, events));
+        attend(&shim, &socket).await
+    })
+}
+
+/// Answers calls at the socket, which is our stdin, until there is nothing left to do.
+pub async fn attend(shim: &Arc<Shim>, socket: &Path) -> Result<()> {
+    let visits = Arc::new(Visits::default());
+    let listener = Listener::new(Ours { listener: listener()?, visits: visits.clone() });
+    let mut server = Server::new().add_listener(listener).register_service(task::services(shim));
+    server.start().await?;
+    tokio::select! {
+        over = until_over(shim) => over?,
+        () = visits.until_forgotten(shim) => log::warning(format_args!("ending: containerd has forgotten this shim")),
+    }
+    // First, so that nobody finds a shim that is about to end.
+    let _ = std::fs::remove_file(socket);
+    tokio::time::sleep(FAREWELL).await;
+    server.shutdown().await?;
+    shim.events.flush(LAST_WORDS).await;
+    // What is still being read: readers that have gone away end their copies.
+    stdio::all_done().await;
+    Ok(())
+}
+
+/// The socket is our stdin; what the shim starts must not have it.
+fn listener() -> Result<UnixListener> {
+    let stdin: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
+    nix::unistd::dup2_stdin(std::fs::File::open("/dev/null").context("open /dev/null")?)?;
+    let listener = StdListener::from(stdin);
+    listener.set_nonblocking(true).context("stdin is no socket")?;
+    UnixListener::from_std(listener).context("listen at stdin")
+}
+
+/// Shut down, or told to end while there is nothing to look after. Its containers must not go with a shim that somebody
+/// ends by hand.
+async fn until_over(shim: &Shim) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            () = shim.over.notified() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if shim.is_empty() {
+            return Ok(());
+        }
+        log::warning(format_args!("not ending: there are containers"));
+    }
+}
+
+/// How long a shim without containers waits for anybody to speak to it. A containerd that was killed between `start`
+/// and Create never comes back for it.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+
+/// Connections that are open.
+#[derive(Default)]
+struct Visits {
+    count: AtomicUsize,
+    over: Notify,
+}
+
+impl Visits {
+    /// Waits until nobody has come for long, and there is nothing to come for.
+    async fn until_forgotten(&self, shim: &Shim) {
+        loop {
+            tokio::time::sleep(FORGOTTEN).await;
+            if self.count.load(Ordering::Relaxed) == 0 && shim.is_empty() {
+                return;
+            }
+            // No clock ticks while containers run.
+            self.over.notified().await;
+        }
+    }
+}
+
+/// One of them.
+struct Visit {
+    stream: UnixStream,
+    visits: Arc<Visits>,
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.visits.count.fetch_sub(1, Ordering::Relaxed);
+        self.visits.over.notify_one();
+    }
+}
+
+impl AsyncRead for Visit {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Visit {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// Connections of our own user's: the socket's mode keeps others out, and this those who got hold of it otherwise.
+struct Ours {
+    listener: UnixListener,
+    visits: Arc<Visits>,
+}
+
+impl futures_core::Stream for Ours {
+    type Item = io::Result<Visit>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let Poll::Ready(accepted) = self.listener.poll_accept(context) else { return Poll::Pending };
+            // Out of descriptors, say: whoever asked is gone, and the next may have better luck.
+            let Ok((stream, _)) = accepted else { continue };
+            match stream.peer_cred() {
+                Ok(peer) if peer.uid() == geteuid().as_raw() || peer.uid() == 0 => {
+                    self.visits.count.fetch_add(1, Ordering::Relaxed);
+                    let visits = self.visits.clone();
+                    return Poll::Ready(Some(Ok(Visit { stream, visits })));
+                }
+                _ => log::warning(format_args!("a connection of another user's was refused")),
+            }
+        }
+    }
+}
