@@ -11,6 +11,7 @@ mod files;
 mod hook;
 mod orphans;
 mod process;
+mod stream;
 mod sys;
 
 use nix::errno::Errno;
@@ -63,6 +64,11 @@ const COMMANDS: &[Command] = &[
     ("huge", 1, consume::huge),
     ("burn", 1, consume::burn),
     ("direct", 2, consume::direct),
+    // stream.rs
+    ("gush", 1, stream::gush),
+    ("swallow", 0, stream::swallow),
+    ("linger", 1, stream::linger),
+    ("connect", 1, stream::connect),
     // orphans.rs
     ("orphans", 1, orphans::orphans),
     ("adopted", 0, orphans::adopted),

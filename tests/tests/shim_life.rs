@@ -1,0 +1,218 @@
+//! The shim as a process: how it begins and ends, what it costs, what becomes of what it leaves behind.
+
+use ampoule_tests::{Bundle, Shim, repeats, shim_program, soon, wait_for};
+use containerd_shim_protos::api::*;
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::types::introspection::RuntimeInfo;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+#[test]
+fn it_is_one_small_thread_and_stays_so() {
+    let shim = Shim::start(Bundle::sleeping());
+    shim.launch();
+    let mut ran = 0;
+    let mut run = |count: usize| {
+        for _ in 0..count {
+            let name = format!("e{ran}");
+            ran += 1;
+            shim.exec(&shim.exec_request(&name, &["exit", "0"]));
+            assert_eq!(shim.wait(&name), 0);
+            shim.delete(&name).unwrap();
+        }
+        shim.memory("Private_Dirty")
+    };
+    // The allocator's own memory goes up by some pages before it settles.
+    let figures: Vec<u64> = (0..10).map(|_| run(repeats(1000).max(300))).collect();
+    assert_eq!(fs::read_dir(format!("/proc/{}/task", shim.pid)).unwrap().count(), 1);
+    assert!(figures.iter().all(|kb| *kb <= 250), "private, in kB: {figures:?}");
+    assert!(figures[9] <= figures[4] + 32, "it grows, in kB: {figures:?}");
+}
+
+#[test]
+fn news_wait_for_a_containerd_that_is_away() {
+    let mut shim = Shim::start(Bundle::asking(&["exit", "0"]));
+    shim.ear.shut();
+    for _ in 0..20 {
+        shim.launch();
+        shim.wait("");
+        shim.delete("").unwrap();
+    }
+    shim.launch();
+    shim.wait("");
+    assert_eq!(shim.ear.heard(), []);
+    shim.ear.listen();
+    let all = || shim.ear.topics(&shim.id);
+    wait_for("all the news", || all().len() == 20 * 4 + 3);
+    let mut expected = ["create", "start", "exit", "delete"].repeat(21);
+    expected.pop();
+    assert_eq!(all(), expected);
+}
+
+#[test]
+fn a_pod_has_one_shim_which_ends_with_its_last_container() {
+    let annotation = |c: &mut serde_json::Value| {
+        c["annotations"] =
+            serde_json::json!({ "io.kubernetes.cri.sandbox-id": std::process::id().to_string() });
+    };
+    let shim = Shim::start(Bundle::sleeping().with(annotation));
+    let second = format!("{}-second", shim.id);
+    // The same kind of path as the first one's, for the same driver.
+    let cgroup = shim.bundle().config["linux"]["cgroupsPath"].as_str().unwrap().replace(&shim.id, &second);
+    let bundle = Bundle::sleeping().with(annotation).with(|c| c["linux"]["cgroupsPath"] = cgroup.into());
+    let address = shim.start_another(&second, &bundle).unwrap();
+    assert_eq!(address, format!("unix://{}", shim.socket.display()));
+    shim.launch();
+    let request = shim.request_for(&second, &bundle);
+    shim.launch_as(request);
+    let id = || second.clone();
+    let kill = KillRequest { id: id(), signal: 9, ..Default::default() };
+    shim.tasks.kill(soon(), &kill).unwrap();
+    shim.tasks.wait(soon(), &WaitRequest { id: id(), ..Default::default() }).unwrap();
+    shim.tasks.delete(soon(), &DeleteRequest { id: id(), ..Default::default() }).unwrap();
+    shim.tasks.shutdown(soon(), &ShutdownRequest { id: id(), ..Default::default() }).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(shim.state("").unwrap().status(), Status::RUNNING);
+}
+
+#[test]
+fn it_ends_by_shutdown_alone_when_it_has_nothing_to_look_after() {
+    let shim = Shim::start(Bundle::sleeping());
+    shim.launch();
+    let shutdown = ShutdownRequest { id: shim.id.clone(), now: true, ..Default::default() };
+    shim.tasks.shutdown(soon(), &shutdown).unwrap();
+    kill(Pid::from_raw(shim.pid), Signal::SIGTERM).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(shim.state("").unwrap().status(), Status::RUNNING);
+    shim.kill("", 9).unwrap();
+    shim.wait("");
+    shim.delete("").unwrap();
+    shim.tasks.shutdown(soon(), &shutdown).unwrap();
+    wait_for("its end", || shim.leftovers().is_empty());
+}
+
+#[test]
+fn a_dead_sockets_place_is_taken() {
+    let shim = Shim::start(Bundle::sleeping());
+    kill(Pid::from_raw(shim.pid), Signal::SIGKILL).unwrap();
+    wait_for("its end", || {
+        UnixListener::bind(shim.socket.with_extension("free")).is_ok() && {
+            let _ = fs::remove_file(shim.socket.with_extension("free"));
+            std::os::unix::net::UnixStream::connect(&shim.socket).is_err()
+        }
+    });
+    assert!(shim.socket.exists());
+    shim.start_another(&shim.id, shim.bundle()).unwrap();
+    let tasks = shim.connect();
+    let pid = tasks.connect(soon(), &ConnectRequest::new()).unwrap().shim_pid;
+    assert_ne!(pid as i32, shim.pid);
+    tasks.shutdown(soon(), &ShutdownRequest::new()).unwrap();
+}
+
+#[test]
+fn what_a_killed_shim_leaves_is_removed_by_delete() {
+    let shim = Shim::start(Bundle::sleeping());
+    let pid = shim.launch();
+    shim.exec(&shim.exec_request("e", &["sleep", "1000"]));
+    kill(Pid::from_raw(shim.pid), Signal::SIGKILL).unwrap();
+    wait_for("the shim's end", || std::os::unix::net::UnixStream::connect(&shim.socket).is_err());
+    assert!(fs::exists(format!("/proc/{pid}")).unwrap(), "the container must outlive its shim");
+    let mut command = Command::new(shim_program());
+    command.args(["-namespace", "test", "-id", &shim.id, "-bundle"]).arg(shim.bundle().path()).arg("delete");
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let answer = DeleteResponse::parse_from_bytes(&output.stdout).unwrap();
+    assert_eq!(
+        (answer.exit_status, answer.pid as i32),
+        (137, pid),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(answer.exited_at.seconds > 0);
+    wait_for("nothing to be left", || shim.leftovers().is_empty());
+}
+
+#[test]
+fn delete_of_what_never_was_is_no_error() {
+    let dir = ampoule_tests::Scratch::new();
+    let mut command = Command::new(shim_program());
+    command.args(["-namespace", "test", "-id", "nobody", "delete"]).current_dir(dir.path());
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(DeleteResponse::parse_from_bytes(&output.stdout).unwrap().exit_status, 137);
+}
+
+#[test]
+fn info_holds_the_runtimes_features() {
+    let output = Command::new(shim_program()).arg("-info").stdin(Stdio::null()).output().unwrap();
+    let info = RuntimeInfo::parse_from_bytes(&output.stdout).unwrap();
+    let features: serde_json::Value = serde_json::from_slice(&info.features.value).unwrap();
+    assert_eq!(info.features.type_url, "types.containerd.io/opencontainers/runtime-spec/1/features/Features");
+    let namespaces = features["linux"]["namespaces"].as_array().unwrap();
+    assert!(namespaces.iter().any(|name| name == "user"), "{features}");
+    assert!(!info.version.version.is_empty());
+}
+
+#[test]
+fn mounts_of_the_request_are_made_and_undone() {
+    let bundle = Bundle::asking(&["ls", "/", ",", "open", "/lower", "r"]);
+    for dir in ["lower", "upper", "work", "empty"] {
+        fs::create_dir(bundle.beside(dir)).unwrap();
+    }
+    fs::write(bundle.beside("lower/lower"), "text").unwrap();
+    fs::rename(bundle.rootfs(), bundle.beside("base")).unwrap();
+    fs::create_dir(bundle.rootfs()).unwrap();
+    let path = |name: &str| bundle.beside(name).to_str().unwrap().to_owned();
+    let mut mount = containerd_shim_protos::types::mount::Mount::new();
+    (mount.type_, mount.source) = ("overlay".into(), "overlay".into());
+    // So long that only relative names fit into a page.
+    let filler: Vec<String> = (0..60)
+        .map(|n| {
+            let name = format!("empty/{n}-{}", "x".repeat(40));
+            fs::create_dir(bundle.beside(&name)).unwrap();
+            path(&name)
+        })
+        .collect();
+    mount.options = vec![
+        format!("lowerdir={}:{}:{}", path("lower"), filler.join(":"), path("base")),
+        format!("upperdir={}", path("upper")),
+        format!("workdir={}", path("work")),
+    ];
+    assert!(mount.options[0].len() > 4096);
+    let shim = Shim::start(bundle);
+    let stdout = format!("file://{}", shim.bundle().beside("out").display());
+    let mut bad = mount.clone();
+    bad.options[0] = "lowerdir=/no/such/layer".into();
+    let mut request = CreateTaskRequest { stdout, rootfs: vec![mount.clone(), bad], ..shim.request() };
+    let error = shim.tasks.create(soon(), &request).unwrap_err().to_string();
+    assert!(error.contains("overlay"), "{error}");
+    assert_eq!(shim.leftovers().iter().filter(|left| left.starts_with("mount")).count(), 0);
+    request.rootfs.pop();
+    shim.launch_as(request);
+    assert_eq!(shim.wait(""), 0);
+    let out = fs::read_to_string(shim.bundle().beside("out")).unwrap();
+    assert!(out.contains("lower"), "{out}");
+    shim.delete("").unwrap();
+    assert_eq!(shim.leftovers().iter().filter(|left| left.starts_with("mount")).count(), 0);
+}
+
+#[test]
+fn a_shim_that_nobody_comes_back_for_ends() {
+    let shim = Shim::start(Bundle::sleeping());
+    let other = format!("{}-other", shim.id);
+    let bundle = Bundle::sleeping();
+    let address = shim.start_another(&other, &bundle).unwrap();
+    let socket = Path::new(address.strip_prefix("unix://").unwrap());
+    assert_ne!(socket, shim.socket);
+    let end = Instant::now() + Duration::from_secs(60) + ampoule_tests::patience();
+    while socket.exists() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(!socket.exists(), "it is still there");
+    // Who is spoken to stays.
+    shim.launch();
+}
