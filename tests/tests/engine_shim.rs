@@ -1,0 +1,256 @@
+//! containerd's containers, through our own shim.
+
+use ampoule_tests::engines::NO_ENGINE;
+use ampoule_tests::{
+    Bundle, Containerd, Terminal, ampoule_only, has_containerd, pause_image, repeats, require, wait_for,
+};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A containerd, and a root file system with the probe in it.
+macro_rules! containerd {
+    () => {{
+        ampoule_only!("the shim that containerd finds runs ampoule, whatever is under test");
+        require!(has_containerd(), "containerd", named NO_ENGINE);
+        let bundle = Bundle::sleeping();
+        let rootfs = bundle.rootfs().to_str().unwrap().to_owned();
+        (Containerd::start(), rootfs, bundle)
+    }};
+}
+
+/// How many lines of `ctr events` tell each topic of each container.
+fn count(events: &str) -> BTreeMap<(String, String), usize> {
+    let mut counts = BTreeMap::new();
+    for line in events.lines() {
+        let Some(topic) = line.split_whitespace().find(|word| word.starts_with("/tasks/")) else { continue };
+        let Some((_, rest)) = line.split_once("\"container_id\":\"") else { continue };
+        let id = rest.split('"').next().unwrap_or_default();
+        *counts.entry((id.to_owned(), topic.to_owned())).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn a_container_runs_and_its_exit_code_comes_back() {
+    let (containerd, rootfs, _bundle) = containerd!();
+    let run =
+        |id, questions: &[&str]| containerd.ctr(&containerd.run_args(&["--rm"], &rootfs, id, questions));
+    let outcome = run("one", &["cwd"]).ok();
+    assert_eq!(outcome.stdout, "\"/\"\n");
+    assert_eq!(run("two", &["exit", "7"]).code, 7);
+    wait_for("nothing to be left", || containerd.leftovers().is_empty());
+}
+
+#[test]
+fn hundreds_of_containers_leave_nothing_and_have_one_exit_each_in_order() {
+    let (containerd, rootfs, _bundle) = containerd!();
+    let events = containerd.call(&["events"]);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let rounds = repeats(500);
+    for n in 0..rounds {
+        containerd.ctr(&containerd.run_args(&["--rm"], &rootfs, &format!("c{n}"), &["exit", "0"])).ok();
+    }
+    wait_for("nothing to be left", || containerd.leftovers().is_empty());
+    wait_for("the last event", || {
+        let counts = count(&events.stdout());
+        counts.contains_key(&(format!("c{}", rounds - 1), "/tasks/delete".to_owned()))
+    });
+    let heard = events.stdout();
+    for n in 0..rounds {
+        let id = format!("\"container_id\":\"c{n}\"");
+        let topics: Vec<&str> = heard
+            .lines()
+            .filter(|line| line.contains(&id))
+            .filter_map(|line| line.split_whitespace().find(|word| word.starts_with("/tasks/")))
+            .collect();
+        assert_eq!(topics, ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"], "c{n}");
+    }
+}
+
+#[test]
+fn execs_at_once_each_have_their_code_and_output() {
+    let (containerd, rootfs, _bundle) = containerd!();
+    containerd.ctr(&containerd.run_args(&["-d"], &rootfs, "box", &["sleep", "1000"])).ok();
+    std::thread::scope(|scope| {
+        for n in 0..20 {
+            let containerd = &containerd;
+            scope.spawn(move || {
+                let (name, code) = (format!("e{n}"), n.to_string());
+                let args =
+                    ["task", "exec", "--exec-id", &name, "box", "/bin/probe", "args", ",", "exit", &code];
+                let outcome = containerd.ctr(&args);
+                assert_eq!(outcome.code, n, "{outcome}");
+                assert!(outcome.stdout.contains(&format!("\"{code}\"")), "{outcome}");
+            });
+        }
+    });
+    containerd.ctr(&["task", "kill", "-s", "KILL", "box"]).ok();
+    wait_for("its end", || containerd.status("box") == "STOPPED");
+    containerd.ctr(&["task", "rm", "box"]);
+    wait_for("nothing to be left", || containerd.leftovers().is_empty());
+}
+
+#[test]
+fn an_exec_that_leaves_a_child_behind_returns() {
+    let (containerd, rootfs, _bundle) = containerd!();
+    containerd.ctr(&containerd.run_args(&["-d"], &rootfs, "box", &["sleep", "1000"])).ok();
+    let args = ["task", "exec", "--exec-id", "e", "box", "/bin/probe", "linger", "1000"];
+    let outcome = containerd.ctr(&args).ok();
+    assert!(outcome.stdout.contains("left"), "{outcome}");
+}
+
+#[test]
+fn a_task_can_be_paused_resumed_measured_listed_and_killed() {
+    let (containerd, rootfs, _bundle) = containerd!();
+    containerd.ctr(&containerd.run_args(&["-d"], &rootfs, "box", &["sleep", "1000"])).ok();
+    assert_eq!(containerd.status("box"), "RUNNING");
+    containerd.ctr(&["task", "pause", "box"]).ok();
+    assert_eq!(containerd.status("box"), "PAUSED");
+    containerd.ctr(&["task", "resume", "box"]).ok();
+    assert_eq!(containerd.status("box"), "RUNNING");
+    let metrics = containerd.ctr(&["task", "metrics", "box"]).ok().stdout;
+    assert!(metrics.contains("pids.current"), "{metrics}");
+    assert_eq!(containerd.ctr(&["task", "ps", "box"]).ok().stdout.lines().count(), 2);
+    containerd.ctr(&["task", "kill", "-s", "TERM", "box"]).ok();
+    containerd.ctr(&["task", "kill", "-s", "KILL", "box"]);
+    wait_for("its end", || containerd.status("box") == "STOPPED");
+    // ctr ends with the task's own code.
+    assert_eq!(containerd.ctr(&["task", "rm", "box"]).code, 0);
+    wait_for("nothing to be left", || containerd.leftovers().is_empty());
+}
+
+#[test]
+fn a_terminal_follows_its_window() {
+    let (containerd, rootfs, _bundle) = containerd!();
+    let mut terminal = Terminal::open(24, 80);
+    let mut command = containerd.command(&containerd.run_args(&["--rm", "-t"], &rootfs, "tty", &["winch"]));
+    terminal.attach(&mut command);
+    let mut child = command.spawn().unwrap();
+    terminal.expect("80");
+    terminal.resize(33, 101);
+    let seen = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // ctr listens for the signal only some time after it has set the first size.
+        scope.spawn(|| {
+            while !seen.load(Ordering::Relaxed) {
+                kill(Pid::from_raw(child.id() as i32), Signal::SIGWINCH).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+        });
+        terminal.expect("101");
+        seen.store(true, Ordering::Relaxed);
+    });
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[test]
+fn what_was_written_while_nobody_read_comes_with_attach() {
+    let (containerd, rootfs, _bundle) = containerd!();
+    containerd
+        .ctr(&containerd.run_args(&["-d"], &rootfs, "box", &["sleep", "1", ",", "cwd", ",", "sleep", "2"]))
+        .ok();
+    // ctr itself reads until it has gone.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let outcome = containerd.ctr(&["task", "attach", "box"]);
+    assert!(outcome.stdout.contains("\"/\"\n"), "{outcome}");
+}
+
+#[test]
+fn containers_outlive_a_killed_containerd_which_finds_them_again() {
+    let (mut containerd, rootfs, _bundle) = containerd!();
+    let many = repeats(100).max(10);
+    for n in 0..many {
+        let id = format!("c{n}");
+        containerd.ctr(&containerd.run_args(&["-d"], &rootfs, &id, &["sleep", "1000"])).ok();
+    }
+    containerd.ctr(&containerd.run_args(&["-d"], &rootfs, "short", &["sleep", "2", ",", "exit", "9"])).ok();
+    let shims = containerd.shims();
+    assert_eq!(shims.len(), many + 1);
+    let pids: BTreeMap<String, String> = tasks(&containerd);
+    containerd.kill();
+    // The short one's end comes while nobody listens.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    containerd.resume();
+    assert_eq!(containerd.shims(), shims);
+    wait_for("the exit that came meanwhile", || containerd.status("short") == "STOPPED");
+    let after = tasks(&containerd);
+    assert_eq!(after, pids, "{}", containerd.log());
+    assert_eq!(containerd.status("c0"), "RUNNING");
+    let events = containerd.call(&["events"]);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let outcome = containerd.ctr(&["task", "exec", "--exec-id", "e", "c0", "/bin/probe", "cwd"]).ok();
+    assert_eq!(outcome.stdout, "\"/\"\n");
+    for n in 0..many {
+        containerd.ctr(&["task", "kill", "-s", "KILL", &format!("c{n}")]).ok();
+    }
+    let exits = || {
+        count(&events.stdout()).into_iter().filter(|((_, topic), n)| topic == "/tasks/exit" && *n > 0).count()
+    };
+    wait_for("every exit", || exits() == many);
+    let mut remove = vec!["task".to_owned(), "rm".to_owned(), "short".to_owned()];
+    remove.extend((0..many).map(|n| format!("c{n}")));
+    containerd.ctr(&remove.iter().map(String::as_str).collect::<Vec<_>>());
+    wait_for("nothing to be left", || containerd.leftovers().is_empty());
+}
+
+/// The ids and pids that containerd lists.
+fn tasks(containerd: &Containerd) -> BTreeMap<String, String> {
+    let list = containerd.ctr(&["task", "ls"]).ok().stdout;
+    let words =
+        list.lines().skip(1).map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    words.filter(|w| w.len() > 1).map(|w| (w[0].clone(), w[1].clone())).collect()
+}
+
+#[test]
+fn no_output_is_lost_when_containerd_is_killed() {
+    let (mut containerd, rootfs, _bundle) = containerd!();
+    // 3 MiB are more than any fifo holds: most of it is still to be written when containerd goes.
+    containerd.ctr(&containerd.run_args(&["-d"], &rootfs, "box", &["sleep", "1", ",", "gush", "3"])).ok();
+    containerd.kill();
+    // ctr itself reads until it has gone; the writing begins after that.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    containerd.resume();
+    assert_eq!(containerd.status("box"), "RUNNING", "it was to wait for a reader");
+    let mut attach = containerd.command(&["task", "attach", "box"]);
+    let output =
+        attach.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).output().unwrap();
+    assert!(output.stdout.len() >= 3 << 20, "{}", output.stdout.len());
+    let written = &output.stdout[output.stdout.len() - (3 << 20)..];
+    for (n, eight) in written.chunks_exact(8).enumerate() {
+        assert_eq!(u64::from_le_bytes(eight.try_into().unwrap()), n as u64);
+    }
+}
+
+#[test]
+fn a_killed_shims_container_is_cleaned_up() {
+    let (containerd, rootfs, _bundle) = containerd!();
+    let events = containerd.call(&["events"]);
+    containerd.ctr(&containerd.run_args(&["-d"], &rootfs, "box", &["sleep", "1000"])).ok();
+    let shims = containerd.shims();
+    assert_eq!(shims.len(), 1);
+    kill(Pid::from_raw(shims[0]), Signal::SIGKILL).unwrap();
+    wait_for("containerd to notice", || containerd.status("box") == "none");
+    wait_for("nothing to be left", || containerd.leftovers().is_empty());
+    wait_for("its exit", || {
+        count(&events.stdout()).contains_key(&("box".to_owned(), "/tasks/exit".to_owned()))
+    });
+    assert!(events.stdout().contains("137"), "{}", events.stdout());
+}
+
+#[test]
+fn an_image_runs_on_the_mounts_of_its_snapshot() {
+    let (containerd, _rootfs, _bundle) = containerd!();
+    let image = pause_image();
+    containerd.ctr(&["image", "import", image.to_str().unwrap()]).ok();
+    let name = containerd.ctr(&["image", "ls", "-q"]).ok().stdout.trim().to_owned();
+    containerd.ctr(&["run", "-d", "--runtime", ampoule_tests::RUNTIME, &name, "pause"]).ok();
+    assert_eq!(containerd.status("pause"), "RUNNING");
+    containerd.ctr(&["task", "kill", "-s", "TERM", "pause"]).ok();
+    wait_for("its end", || containerd.status("pause") == "STOPPED");
+    containerd.ctr(&["task", "rm", "pause"]);
+    containerd.ctr(&["container", "rm", "pause"]).ok();
+    wait_for("nothing to be left", || containerd.leftovers().is_empty());
+}
