@@ -130,8 +130,9 @@ lint: deps-build deps-lint ## Check formatting, clippy's and rustc's warnings, l
 
 bench: deps-bench deps-run programs ## Compare with the runtimes on PATH and with the kernel's own floor (as root)
 	@$(BUILD) -p ampoule-tests --bins
-	@$(CARGO) bench -p ampoule-tests --bench lifecycle --no-run
+	@$(CARGO) bench -p ampoule-tests --bench lifecycle --bench shim --no-run
 	@FLOOR=$(abspath $(BUILT)/floor) cargo bench -p ampoule-tests --bench lifecycle
+	@PROBE=$(abspath $(BUILT)/probe) cargo bench -p ampoule-tests --bench shim
 
 INSTALLED = $(addprefix $(DESTDIR)$(PREFIX)/, bin/ampoule bin/ampoule-bundle bin/pause \
     bin/containerd-shim-ampoule-v2 bin/ampoule-shim $(patsubst target/%,%,$(shell find target/share -type f)))
