@@ -1,9 +1,7 @@
 //! containerd's containers, through our own shim.
 
-use ampoule_tests::engines::NO_ENGINE;
-use ampoule_tests::{
-    Bundle, Containerd, Terminal, ampoule_only, has_containerd, pause_image, repeats, require, wait_for,
-};
+use ampoule_tests::engines::{NO_ENGINE, pack_tree};
+use ampoule_tests::{Bundle, Containerd, Terminal, ampoule_only, has_containerd, repeats, require, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
@@ -242,15 +240,21 @@ fn a_killed_shims_container_is_cleaned_up() {
 
 #[test]
 fn an_image_runs_on_the_mounts_of_its_snapshot() {
-    let (containerd, _rootfs, _bundle) = containerd!();
-    let image = pause_image();
-    containerd.ctr(&["image", "import", image.to_str().unwrap()]).ok();
-    let name = containerd.ctr(&["image", "ls", "-q"]).ok().stdout.trim().to_owned();
-    containerd.ctr(&["run", "-d", "--runtime", ampoule_tests::RUNTIME, &name, "pause"]).ok();
-    assert_eq!(containerd.status("pause"), "RUNNING");
-    containerd.ctr(&["task", "kill", "-s", "TERM", "pause"]).ok();
-    wait_for("its end", || containerd.status("pause") == "STOPPED");
-    containerd.ctr(&["task", "rm", "pause"]);
-    containerd.ctr(&["container", "rm", "pause"]).ok();
+    let (containerd, rootfs, bundle) = containerd!();
+    let (archive, name) = (bundle.beside("image.tar"), "localhost/probe:1");
+    pack_tree(
+        &["--cmd", "/bin/probe", "--cmd", "sleep", "--cmd", "1000", "--ref", name],
+        rootfs.as_ref(),
+        &archive,
+    );
+    containerd.ctr(&["image", "import", archive.to_str().unwrap()]).ok();
+    let run =
+        ["run", "-d", "--runtime", ampoule_tests::RUNTIME, name, "imaged", "/bin/probe", "sleep", "1000"];
+    containerd.ctr(&run).ok();
+    assert_eq!(containerd.status("imaged"), "RUNNING");
+    containerd.ctr(&["task", "kill", "-s", "KILL", "imaged"]).ok();
+    wait_for("its end", || containerd.status("imaged") == "STOPPED");
+    containerd.ctr(&["task", "rm", "imaged"]);
+    containerd.ctr(&["container", "rm", "imaged"]).ok();
     wait_for("nothing to be left", || containerd.leftovers().is_empty());
 }
