@@ -99,7 +99,13 @@ impl Task for Tasks {
             let details = execs.get(&pid).map(|exec_id| details(exec_id));
             ProcessInfo { pid: pid as u32, info: details.into(), ..Default::default() }
         };
-        let processes = container.pids()?.into_iter().map(process).collect();
+        let mut pids = container.pids()?;
+        if pids.is_empty() {
+            // A containerd that comes back takes a shim without processes for a leaked one and ends it, and the exit
+            // that came meanwhile with it (since 1.7: core/runtime/v2/shim_load.go, for containerd#6860).
+            pids.push(container.init.pid());
+        }
+        let processes = pids.into_iter().map(process).collect();
         Ok(PidsResponse { processes, ..Default::default() })
     }
 

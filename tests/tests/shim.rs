@@ -210,6 +210,17 @@ fn pause_resume_update_pids_and_stats_answer() {
     }
 }
 
+#[test]
+fn a_container_that_has_ended_still_lists_its_init() {
+    // Or containerd, when it comes back, takes the shim for a leaked one.
+    let shim = Shim::start(Bundle::asking(&["exit", "4"]));
+    let pid = shim.launch();
+    assert_eq!(shim.wait(""), 4);
+    let request = PidsRequest { id: shim.id.clone(), ..Default::default() };
+    let pids: Vec<_> = shim.tasks.pids(soon(), &request).unwrap().processes.iter().map(|p| p.pid).collect();
+    assert_eq!(pids, [pid as u32]);
+}
+
 fn metrics<M: containerd_shim_protos::protobuf::Message>(bytes: &[u8]) -> M {
     M::parse_from_bytes(bytes).expect("metrics")
 }
