@@ -113,6 +113,19 @@ fn its_mounts_identity_and_limits_are_as_before() {
 }
 
 #[test]
+fn a_restore_tells_its_pid() {
+    require!(works(), "CRIU", named WHY);
+    let container = Container::of(counting());
+    container.run_piped().wait(1);
+    container.checkpoint(&[]).ok();
+    let file = container.bundle.beside("pid");
+    let (restored, stream) = container.restore(&["--no-subreaper", "--pid-file", file.to_str().unwrap()]);
+    restored.ok();
+    stream.wait(1);
+    assert_eq!(fs::read_to_string(file).unwrap(), container.pid().to_string());
+}
+
+#[test]
 fn exec_pause_and_kill_work_afterwards() {
     require!(works(), "CRIU", named WHY);
     let container = Container::of(counting());

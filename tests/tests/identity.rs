@@ -173,6 +173,20 @@ fn a_hard_limit_can_be_raised_by_a_runtime_that_may() {
 }
 
 #[test]
+fn a_limit_of_few_open_files_is_in_the_way_of_nothing() {
+    let bundle = || {
+        Bundle::asking(&["cat", "/proc/self/limits"])
+            .with(|c| c["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 10, "hard": 10 }]))
+    };
+    let few = ("10".into(), "10".into());
+    assert_eq!(limit(&Container::of(bundle()).run().ok().text(), "Max open files"), few);
+    let container = Container::of(bundle());
+    container.launch();
+    container.wait_output("Max open files");
+    assert_eq!(limit(&container.output().text(), "Max open files"), few);
+}
+
+#[test]
 fn oom_score_adj_is_written() {
     let bundle = Bundle::asking(&["cat", "/proc/self/oom_score_adj"])
         .with(|c| c["process"]["oomScoreAdj"] = json!(123));

@@ -4,7 +4,8 @@ use ampoule_tests::systemd::{
     WHY, create, created, forgotten, making, manager, runs_on_v2, shown, slice, unit,
 };
 use ampoule_tests::{
-    Bundle, Call, Container, NO_PROC, ampoule_only, cgroups_named, is_root, pids_in, require, wait_for,
+    Bundle, Call, Container, NO_PROC, ampoule_only, cgroups_named, is_root, pids_in, repeats, require,
+    wait_for,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -275,21 +276,21 @@ fn a_create_that_fails_later_takes_the_scope_back() {
 #[test]
 fn create_can_be_killed_at_any_moment() {
     require!(runs_on_v2(), "systemd", named WHY);
-    const MOMENTS: u32 = 20;
+    let moments = repeats(20).max(5) as u32;
     let spawn = |container: &Container| -> Call {
         container.spawn(container.command(&making(container, "create")), "create-killed")
     };
     let began = Instant::now();
     spawn(&Container::of(Bundle::sleeping())).finish().ok();
     let whole = began.elapsed();
-    for moment in 0..MOMENTS {
+    for moment in 0..moments {
         let container = Container::of(Bundle::sleeping());
         let call = spawn(&container);
-        std::thread::sleep(whole * moment / MOMENTS);
+        std::thread::sleep(whole * moment / moments);
         call.signal(Signal::SIGKILL);
         call.finish();
         container.delete_force().ok();
-        assert_eq!(container.leftovers(), [""; 0], "killed at {moment}/{MOMENTS} of {whole:?}");
+        assert_eq!(container.leftovers(), [""; 0], "killed at {moment}/{moments} of {whole:?}");
         forgotten(&unit(&container));
     }
 }

@@ -12,6 +12,7 @@ macro_rules! pages {
 const WRITTEN: &[(&str, &str)] = pages![
     "ampoule",
     "ampoule-check",
+    "ampoule-checkpoint",
     "ampoule-create",
     "ampoule-delete",
     "ampoule-events",
@@ -22,6 +23,7 @@ const WRITTEN: &[(&str, &str)] = pages![
     "ampoule-pause",
     "ampoule-plan",
     "ampoule-ps",
+    "ampoule-restore",
     "ampoule-resume",
     "ampoule-run",
     "ampoule-spec",

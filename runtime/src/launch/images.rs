@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
@@ -50,13 +51,12 @@ pub(super) struct Opened {
 }
 
 impl Images {
-    /// `owner` is the container's root where that is not the host's: from inside, CRIU reads images with no other rights.
+    /// `owner` is the container's root where that is not the host's.
     /// `whose` is the process in whose mount namespace they are opened: CRIU mounts in its working directory, and the
     /// kernel lets nobody mount in another namespace than their own.
-    pub(super) fn open(&self, whose: Pid, owner: Option<(u32, u32)>) -> Result<Opened> {
-        if let Some((uid, gid)) = owner {
-            chown(&self.images, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-                .with_context(|| format!("chown {}", self.images.display()))?;
+    pub(super) fn open(&self, whose: Pid, owner: Option<u32>) -> Result<Opened> {
+        if let Some(uid) = owner {
+            share(&self.images, uid).with_context(|| format!("share {}", self.images.display()))?;
         }
         let open = |path: &Path| {
             let real = path.canonicalize()?;
@@ -86,6 +86,13 @@ impl Images {
             ..known
         }
     }
+}
+
+/// CRIU reads images from inside, too: with no rights but those of root's group before the user namespace has its maps,
+/// with those of its root afterwards.
+fn share(dir: &Path, owner: u32) -> Result<()> {
+    chown(dir, Some(Uid::from_raw(owner)), Some(Gid::from_raw(0))).context("chown")?;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o750)).context("chmod")
 }
 
 /// A directory as the root that the container's paths start from.

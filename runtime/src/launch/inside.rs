@@ -62,7 +62,7 @@ struct Found {
 }
 
 /// Plays the plan's inside steps.
-pub(super) fn play(init: Init<'_>) -> ! {
+pub(super) fn play(mut init: Init<'_>) -> ! {
     sys::process::close_parents(&init.parents);
     // Exactly the modes that are asked for, until the plan sets the payload's own mask.
     umask(Mode::empty());
@@ -72,9 +72,18 @@ pub(super) fn play(init: Init<'_>) -> ! {
         if !matches!(step, Inside::MakeNode { .. } | Inside::Symlink { .. }) {
             found.parent = Parent::default();
         }
+        // What comes next may be a limit on open files, below the numbers of all that was open for the root's making.
+        if matches!(step, Inside::Rlimit(_) | Inside::Tell { mark: Mark::LimitsDue }) {
+            init.handles.clear();
+            found.forget_the_roots_making();
+        }
         let Err(reason) = init.step(&mut found, step) else { continue };
         match &found.stream {
             Some(stream) => gate::failed(stream, &explain(step.property(), step, &reason)),
+            // The runtime listens behind the gate by now.
+            None if matches!(step, Inside::Gate) && init.gate.is_none() => {
+                gate::failed(&init.channel, &explain(step.property(), step, &reason));
+            }
             None => init.channel.fail(n, &format!("{reason:#}")),
         }
         break;
@@ -296,6 +305,11 @@ impl Init<'_> {
 }
 
 impl Found {
+    fn forget_the_roots_making(&mut self) {
+        (self.root, self.masks) = (None, Masks::default());
+        self.trees.clear();
+    }
+
     fn hold(&mut self, dir: OwnedFd) -> Result<()> {
         self.root = Some(Root::new(dir));
         Ok(())

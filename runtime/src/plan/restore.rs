@@ -21,8 +21,8 @@ pub struct Outer {
     pub masks: Vec<ContainerPath>,
     /// Namespaces that are joined; where the handle on each is.
     pub namespaces: Vec<(NamespaceKind, PathBuf, Slot)>,
-    /// Who its root is on the host, user and group, in a user namespace of its own.
-    pub owner: Option<(u32, u32)>,
+    /// Who its root is on the host, in a user namespace of its own.
+    pub owner: Option<u32>,
 }
 
 impl Outer {
@@ -55,9 +55,7 @@ pub fn outer(plan: &Plan) -> Result<Outer> {
         }
     }
     outer.owner = plan.after.iter().find_map(|step| match step {
-        Outside::MapIds { uids, gids, .. } => {
-            Some((Namespaces::outside(uids, 0)?, Namespaces::outside(gids, 0)?))
-        }
+        Outside::MapIds { uids, .. } => Namespaces::outside(uids, 0),
         _ => None,
     });
     for step in &plan.inside {

@@ -296,6 +296,37 @@ mod tests {
     }
 
     #[test]
+    fn a_wish_is_the_option_of_that_number() {
+        let fields_of = |wishes: Wishes| -> Vec<u64> {
+            let request = Request { wishes, pid: Some(1), ..Request::default() };
+            fields(&request.options().0).unwrap().into_iter().map(|(field, _)| field).collect()
+        };
+        let none = fields_of(Wishes::default());
+        let text = || Some("text".to_owned());
+        // criu/images/rpc.proto, criu_opts
+        let wishes = [
+            (3, Wishes { leave_running: true, ..Wishes::default() }),
+            (4, Wishes { ext_unix_sk: true, ..Wishes::default() }),
+            (5, Wishes { tcp_established: true, ..Wishes::default() }),
+            (7, Wishes { shell_job: true, ..Wishes::default() }),
+            (8, Wishes { file_locks: true, ..Wishes::default() }),
+            (11, Wishes { page_server: Some(("::1".to_owned(), 27)), ..Wishes::default() }),
+            (14, Wishes { parent: text(), ..Wishes::default() }),
+            (16, Wishes { auto_dedup: true, ..Wishes::default() }),
+            (18, Wishes { link_remap: true, ..Wishes::default() }),
+            (46, Wishes { tcp_skip_in_flight: true, ..Wishes::default() }),
+            (48, Wishes { lazy_pages: true, ..Wishes::default() }),
+            (51, Wishes { config_file: text(), ..Wishes::default() }),
+            (53, Wishes { lsm_profile: text(), ..Wishes::default() }),
+            (63, Wishes { lsm_mount_context: text(), ..Wishes::default() }),
+        ];
+        for (number, wish) in wishes {
+            let added = fields_of(wish).into_iter().find(|field| !none.contains(field));
+            assert_eq!(added, Some(number));
+        }
+    }
+
+    #[test]
     fn words_of_the_cgroup_mode_are_runcs() {
         assert_eq!(CgroupMode::parse("").unwrap(), CgroupMode::Default);
         assert_eq!(CgroupMode::parse("ignore").unwrap() as u8, 0);
