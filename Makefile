@@ -85,7 +85,7 @@ bundles/%/rootfs: bundles/make-rootfs $$(wildcard bundles/$$*/*.sh) | deps-run
 # source takes longer than all the tests.
 UNITS = $(if $(RUNTIME),,--workspace --exclude ampoule-tests)
 INTEGRATION = -p ampoule-tests $(STATIC)
-RUNNER = $(if $(shell PATH="$(PATH)" command -v cargo-nextest),nextest run,test --lib --bins --tests)
+RUNNER = $(if $(shell PATH="$(PATH)" command -v cargo-nextest),nextest run,test --tests)
 
 test: deps-test deps-build $(if $(RUNTIME),shim,build) image ## Run all tests (as root); RUNTIME=runc tests another runtime, STRICT=1 forbids skips
 	@$(BUILD) -p ampoule-tests --bins
