@@ -13,7 +13,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{chdir, chroot, fchdir, getpid, pivot_root, sethostname, setsid};
+use nix::unistd::{chdir, getpid, sethostname, setsid};
 
 use super::channel::{Channel, Message};
 use super::mounts::{self, Masks, Wanted};
@@ -25,7 +25,7 @@ use crate::container::record::Record;
 use crate::container::{criu, gate};
 use crate::plan::path::ContainerPath;
 use crate::plan::seccomp::Filter;
-use crate::plan::step::{Entry, HookKind, Inside, Mark, Scheduler, Slot};
+use crate::plan::step::{HookKind, Inside, Mark, Scheduler, Slot};
 use crate::plan::{Attributes, Plan};
 use crate::sys;
 
@@ -192,7 +192,7 @@ impl Init<'_> {
                 let master = terminal::open_console(found.root()?, *size, *node)?;
                 self.channel.tell(Mark::Console, Some(master.as_fd())).context("send the terminal")
             }
-            Inside::Enter { how } => enter(found.root()?, *how),
+            Inside::Enter { how } => found.root()?.enter(*how),
             Inside::RootPropagation { attributes } => mounts::change(found.root()?.as_fd(), attributes),
             Inside::ReadonlyRoot => mounts::change(found.root()?.as_fd(), &Attributes::readonly(false)),
             step => self.become_payload(found, step),
@@ -378,20 +378,6 @@ fn open_top() -> Result<OwnedFd> {
 fn open_path(path: &Path) -> Result<OwnedFd> {
     let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
     nix::fcntl::open(path, flags, Mode::empty()).with_context(|| format!("open {}", path.display()))
-}
-
-fn enter(root: &Root, how: Entry) -> Result<()> {
-    fchdir(root).context("fchdir")?;
-    match how {
-        Entry::Pivot => {
-            // Old and new root end up stacked in one place, so no directory for the old one is needed
-            // (pivot_root(2), "pivot_root(".", ".")").
-            pivot_root(".", ".").context("pivot_root (a root in an initramfs needs --no-pivot)")?;
-            umount2(".", MntFlags::MNT_DETACH).context("umount2 of the old root")?;
-        }
-        Entry::Move | Entry::Chroot => chroot(".").context("chroot")?,
-    }
-    chdir("/").context("chdir /")
 }
 
 /// A working directory outside the root would be a way out (CVE-2024-21626).

@@ -5,9 +5,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
 use crate::plan::path::ContainerPath;
+use crate::plan::step::Entry;
 use crate::sys::path::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2};
 
 /// The root directory.
@@ -62,6 +65,21 @@ impl Root {
             Err(e) => return Err(e).with_context(|| format!("mkdir /{path}")),
         }
         self.open_text(path, OFlag::O_PATH | OFlag::O_DIRECTORY, 0).with_context(|| refusal(path))
+    }
+
+    /// Makes it the root of this process.
+    pub(super) fn enter(&self, how: Entry) -> Result<()> {
+        fchdir(self).context("fchdir")?;
+        match how {
+            Entry::Pivot => {
+                // Old and new root end up stacked in one place, so no directory for the old one is needed
+                // (pivot_root(2), "pivot_root(".", ".")").
+                pivot_root(".", ".").context("pivot_root (a root in an initramfs needs --no-pivot)")?;
+                umount2(".", MntFlags::MNT_DETACH).context("umount2 of the old root")?;
+            }
+            Entry::Move | Entry::Chroot => chroot(".").context("chroot")?,
+        }
+        chdir("/").context("chdir /")
     }
 
     /// A handle on the file, made empty with its parents if need be.
