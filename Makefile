@@ -115,7 +115,7 @@ vm-shell: vm-tree ## Open a shell in the test machine
 	@$(MACHINE) -t 0 -s 'bash --login'
 
 # The built tree, as a disk for the test machine.
-vm-tree: deps-vm deps-build programs
+vm-tree: deps-vm deps-build programs shim
 	@$(BUILD) -p ampoule-tests --bins
 	@$(CARGO) test $(INTEGRATION) --no-run --message-format json-render-diagnostics | \
 	    $(AS_OWNER) tests/vm/tree $(BUILT)
