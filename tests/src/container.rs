@@ -65,7 +65,8 @@ impl Container {
 
     /// A container on a host with this cgroup layout.
     pub fn on(layout: Layout, bundle: Bundle) -> Self {
-        let layout = if has_only_cgroup_v2() { Layout::Host } else { layout };
+        let is_the_hosts = layout == Layout::PureV2 && has_only_cgroup_v2();
+        let layout = if is_the_hosts { Layout::Host } else { layout };
         let root = nix::unistd::geteuid().is_root();
         assert!(root || place() != "host", "the integration tests make containers: run them as root");
         // Here, where a panic finds no container to clean up.

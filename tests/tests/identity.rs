@@ -182,7 +182,7 @@ fn a_limit_of_few_open_files_is_in_the_way_of_nothing() {
     assert_eq!(limit(&Container::of(bundle()).run().ok().text(), "Max open files"), few);
     let container = Container::of(bundle());
     container.launch();
-    container.wait_output("Max open files");
+    container.wait_status("stopped");
     assert_eq!(limit(&container.output().text(), "Max open files"), few);
 }
 
