@@ -1,7 +1,9 @@
 //! The host's view of a container's cgroups.
 
 use crate::{has_cgroup_v1, wait_for};
+use nix::fcntl::{Flock, FlockArg};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// The cgroup directories of one process, by controller (v2 under the empty name).
@@ -113,4 +115,27 @@ pub fn remove_cgroup(dir: &Path) {
         Err(e) => e.kind() != std::io::ErrorKind::ResourceBusy,
         Ok(()) => true,
     });
+}
+
+/// Keeps the host's set of cgroup hierarchies as it is, or to oneself. containerd 1.x looks for the mount of each one that a
+/// process is in, and has no metrics of containers that were made while there is one that it can't find.
+#[derive(Debug)]
+pub struct Hierarchies(#[allow(dead_code, reason = "held until dropped")] Flock<File>);
+
+impl Hierarchies {
+    /// As they are, with others who want the same.
+    pub fn steady() -> Self {
+        Self::lock(FlockArg::LockShared)
+    }
+
+    /// While one comes and goes.
+    pub fn changing() -> Self {
+        Self::lock(FlockArg::LockExclusive)
+    }
+
+    fn lock(how: FlockArg) -> Self {
+        let file =
+            File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).expect("open what is locked");
+        Self(Flock::lock(file, how).expect("lock the hierarchies"))
+    }
 }

@@ -35,7 +35,7 @@ pub use ability::{
 };
 pub use agent::Agent;
 pub use bundle::{Bundle, default_spec, id_outside, install};
-pub use cgroup::{Cgroups, cgroups_named, pids_in, remove_cgroup};
+pub use cgroup::{Cgroups, Hierarchies, cgroups_named, pids_in, remove_cgroup};
 pub use console::{ConsoleSocket, Terminal};
 pub use container::{Call, Container, Layout};
 pub use containerd::{Containerd, RUNTIME, has_containerd};

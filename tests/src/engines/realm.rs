@@ -1,7 +1,8 @@
 //! Where an engine of a test's own lives.
 
 use crate::{
-    Call, Outcome, Scratch, Terminal, cgroups_named, pids_mentioning, remove_cgroup, systemd, wait_for,
+    Call, Hierarchies, Outcome, Scratch, Terminal, cgroups_named, pids_mentioning, remove_cgroup, systemd,
+    wait_for,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -17,6 +18,7 @@ pub struct Realm {
     // Before the directory: dropped first.
     holder: Option<Child>,
     scratch: Scratch,
+    _hierarchies: Hierarchies,
 }
 
 /// /run is new, but for systemd and its bus; so are /dev/shm, where podman has its locks, and /var/lib, where plug-ins
@@ -32,7 +34,7 @@ const FURNISH: &str = r#"
 impl Realm {
     /// An empty one.
     pub fn new() -> Self {
-        let mut realm = Self { holder: None, scratch: Scratch::new() };
+        let mut realm = Self { holder: None, scratch: Scratch::new(), _hierarchies: Hierarchies::steady() };
         if geteuid().is_root() {
             // Dies with the thread that runs the test.
             let mut holder = Command::new("setpriv");
