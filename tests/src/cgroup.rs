@@ -1,10 +1,11 @@
 //! The host's view of a container's cgroups.
 
-use crate::{has_cgroup_v1, wait_for};
+use crate::{Layout, has_cgroup_v1, wait_for};
 use nix::fcntl::{Flock, FlockArg};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The cgroup directories of one process, by controller (v2 under the empty name).
 #[derive(Debug)]
@@ -120,22 +121,44 @@ pub fn remove_cgroup(dir: &Path) {
 /// Keeps the host's set of cgroup hierarchies as it is, or to oneself. containerd 1.x looks for the mount of each one that a
 /// process is in, and has no metrics of containers that were made while there is one that it can't find.
 #[derive(Debug)]
-pub struct Hierarchies(#[allow(dead_code, reason = "held until dropped")] Flock<File>);
+pub struct Hierarchies {
+    /// Set while one comes that was not there.
+    has_guest: bool,
+    _lock: Flock<File>,
+}
 
 impl Hierarchies {
     /// As they are, with others who want the same.
     pub fn steady() -> Self {
-        Self::lock(FlockArg::LockShared)
+        Self { has_guest: false, _lock: Self::lock(FlockArg::LockShared) }
     }
 
-    /// While one comes and goes.
+    /// While [`Layout::Network`]'s comes and goes.
     pub fn changing() -> Self {
-        Self::lock(FlockArg::LockExclusive)
+        let lock = Self::lock(FlockArg::LockExclusive);
+        Self { has_guest: !has_network(), _lock: lock }
     }
 
-    fn lock(how: FlockArg) -> Self {
+    fn lock(how: FlockArg) -> Flock<File> {
         let file =
             File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).expect("open what is locked");
-        Self(Flock::lock(file, how).expect("lock the hierarchies"))
+        Flock::lock(file, how).expect("lock the hierarchies")
     }
+}
+
+impl Drop for Hierarchies {
+    fn drop(&mut self) {
+        // A hierarchy that still had a group when it was unmounted stays until somebody mounts it again.
+        for _ in 0..50 {
+            if !self.has_guest || !has_network() {
+                break;
+            }
+            let _ = Layout::Network.command("true".as_ref()).status();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn has_network() -> bool {
+    std::fs::read_to_string("/proc/self/cgroup").is_ok_and(|groups| groups.contains("net_cls"))
 }
