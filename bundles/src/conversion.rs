@@ -107,3 +107,20 @@ fn without_rights(spec: &mut Value) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is hidden, mounted and read-only is what `ampoule spec` has, so that neither is forgotten when it changes.
+    #[test]
+    fn the_default_hides_and_mounts_what_the_runtimes_own_does() {
+        let own: Value = serde_json::from_str(DEFAULT).unwrap();
+        let spec = include_str!("../../runtime/src/cli/spec/config.json");
+        let spec: Value = serde_json::from_str(spec).unwrap();
+        assert_eq!(own["mounts"], spec["mounts"]);
+        for key in ["maskedPaths", "readonlyPaths", "resources"] {
+            assert_eq!(own["linux"][key], spec["linux"][key], "{key}");
+        }
+    }
+}
