@@ -128,7 +128,7 @@ lint: deps-build deps-lint ## Check formatting, clippy's and rustc's warnings, l
 	else echo "SKIP cargo-deny's advisories: their database is out of reach" >&2; \
 	    $(CARGO) deny --log-level error check bans licenses sources; fi
 
-bench: deps-bench deps-run programs ## Compare with the runtimes on PATH and with the kernel's own floor (as root)
+bench: deps-bench deps-run programs shim ## Compare with the runtimes on PATH and with the kernel's own floor (as root)
 	@$(BUILD) -p ampoule-tests --bins
 	@$(CARGO) bench -p ampoule-tests --bench lifecycle --bench shim --no-run
 	@FLOOR=$(abspath $(BUILT)/floor) cargo bench -p ampoule-tests --bench lifecycle
