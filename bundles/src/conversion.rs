@@ -19,11 +19,8 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 pub fn convert(image: &ImageConfiguration, tree: &Tree, args: &[String], rootless: bool) -> Result<Value> {
     let config = image.config().clone().unwrap_or_default();
     let mut spec: Value = serde_json::from_str(DEFAULT)?;
-    let cmd = if args.is_empty() { config.cmd().clone().unwrap_or_default() } else { args.to_vec() };
-    let args: Vec<String> = config.entrypoint().iter().flatten().cloned().chain(cmd).collect();
-    ensure!(!args.is_empty(), "the image has neither Entrypoint nor Cmd: say after -- what to run");
     let process = &mut spec["process"];
-    process["args"] = json!(args);
+    process["args"] = json!(command(image, args)?);
     let mut env = config.env().clone().unwrap_or_default();
     if !env.iter().any(|pair| pair.starts_with("PATH=")) {
         env.insert(0, PATH.to_owned());
@@ -55,6 +52,18 @@ pub fn convert(image: &ImageConfiguration, tree: &Tree, args: &[String], rootles
         without_rights(&mut spec);
     }
     Ok(spec)
+}
+
+/// Entrypoint and Cmd, or what is said in place of Cmd.
+///
+/// # Errors
+/// Nothing is said at all.
+pub fn command(image: &ImageConfiguration, args: &[String]) -> Result<Vec<String>> {
+    let config = image.config().clone().unwrap_or_default();
+    let cmd = if args.is_empty() { config.cmd().clone().unwrap_or_default() } else { args.to_vec() };
+    let command: Vec<String> = config.entrypoint().iter().flatten().cloned().chain(cmd).collect();
+    ensure!(!command.is_empty(), "the image has neither Entrypoint nor Cmd: say after -- what to run");
+    Ok(command)
 }
 
 /// conversion.md#annotation-fields; a label of the same name wins.

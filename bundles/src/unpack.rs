@@ -88,6 +88,8 @@ fn open(wanted: &Wanted<'_>) -> Result<(Source, Image)> {
     let image = || -> Result<(Source, Image)> {
         let source = Source::open(wanted.image)?;
         let image = image::choose(image::all(&source)?, wanted.name, wanted.platform)?;
+        // Said before the work of a minute, not after it.
+        conversion::command(&image.configuration, wanted.args)?;
         Ok((source, image))
     };
     image().with_context(|| wanted.image.display().to_string())
