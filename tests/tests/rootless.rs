@@ -127,6 +127,18 @@ fn as_root_of_a_user_namespace_he_needs_no_further_one() {
 }
 
 #[test]
+fn his_clocks_may_be_others_than_the_hosts() {
+    ampoule_only!(WHY);
+    let user = User::asking(&["time"]).with(|c| {
+        c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "time" }));
+        c["linux"]["timeOffsets"] = json!({ "boottime": { "secs": 2_000_000, "nanosecs": 0 } });
+    });
+    let before = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).unwrap().tv_sec();
+    let shifted = user.run().ok().answer()["boottime"].as_i64().unwrap() - before;
+    assert!((2_000_000..2_000_060).contains(&shifted), "{shifted}");
+}
+
+#[test]
 fn a_whole_life_needs_no_root() {
     ampoule_only!(WHY);
     let user = User::asking(&["sleep", "1000"]);

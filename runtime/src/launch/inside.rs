@@ -17,9 +17,9 @@ use nix::unistd::{chdir, getpid, sethostname, setsid};
 
 use super::channel::{Channel, Message};
 use super::mounts::{self, Masks, Wanted};
+use super::namespaces::{self, flag};
 use super::procfs::Procfs;
 use super::root::{Parent, Root};
-use super::spawn::flag;
 use super::{cgroup, credentials, hooks, nodes, program, terminal};
 use crate::container::record::Record;
 use crate::container::{criu, gate};
@@ -111,6 +111,7 @@ impl Init<'_> {
                 let flags = kinds.iter().fold(CloneFlags::empty(), |flags, kind| flags | flag(*kind));
                 setns(self.handle(*slot)?, flags).context("setns")
             }
+            Inside::OffsetClocks { offsets } => namespaces::offset_clocks(offsets),
             Inside::NewCgroupNamespace => unshare(CloneFlags::CLONE_NEWCGROUP).context("unshare"),
             Inside::NewSession => setsid().context("setsid").map(drop),
             Inside::LabelKeys { label } => found.procfs()?.write_own(&["attr/keycreate"], label),

@@ -14,6 +14,7 @@ mod id_maps;
 mod images;
 mod inside;
 mod mounts;
+mod namespaces;
 mod net_devices;
 mod nodes;
 mod outside;

@@ -1,25 +1,21 @@
 //! On the host: one match arm for each outside step.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{OFlag, open};
-use nix::sched::{setns, unshare};
 use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::unistd::Pid;
 
 use super::Gate;
 use super::channel::{Channel, Message};
 use super::procfs::Procfs;
-use super::spawn::flag;
-use super::{cgroup, foreground, hooks, id_maps, inside, mounts, net_devices, passing, resctrl};
+use super::{cgroup, foreground, hooks, id_maps, inside, mounts, namespaces, net_devices, passing, resctrl};
 use crate::container::gate;
 use crate::container::record::Record;
 use crate::container::systemd;
 use crate::plan::Plan;
-use crate::plan::namespaces::proc_name;
 use crate::plan::step::{Mark, Outside};
 use crate::spec::NamespaceKind;
 use crate::sys;
@@ -132,12 +128,7 @@ impl<'a> Host<'a> {
                 self.handles[slot.0] = Some(mounts::clone_host(source, *recursive, attributes, map)?);
                 Ok(())
             }
-            Outside::OffsetClocks { offsets } => offset_clocks(offsets),
-            Outside::LeaveNamespaces { kinds } => kinds.iter().try_for_each(|kind| {
-                let path = format!("/proc/self/ns/{}", proc_name(*kind));
-                let own = File::open(&path).with_context(|| format!("open {path}"))?;
-                setns(own, flag(*kind)).context("setns")
-            }),
+            Outside::LeavePidNamespace => namespaces::enter_own("pid", NamespaceKind::Pid),
             Outside::MoveDevice { device, name, namespace } => {
                 let theirs = match namespace {
                     Some(slot) => self.handles[slot.0].as_ref().map(OwnedFd::try_clone).transpose()?,
@@ -218,13 +209,4 @@ fn there<'p, 'c>(peer: Option<&'p Peer<'c>>) -> Result<&'p Peer<'c>> {
 
 fn same(a: &FileStat, b: &FileStat) -> bool {
     (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
-}
-
-/// time_namespaces(7): offsets can be written until the first process is in the namespace.
-fn offset_clocks(offsets: &[(String, i64, u32)]) -> Result<()> {
-    unshare(flag(NamespaceKind::Time)).context("unshare")?;
-    let path = "/proc/self/timens_offsets";
-    let lines: String = offsets.iter().map(|(clock, s, ns)| format!("{clock} {s} {ns}\n")).collect();
-    let mut file = OpenOptions::new().write(true).open(path).with_context(|| format!("open {path}"))?;
-    file.write_all(lines.as_bytes()).with_context(|| format!("write {path}"))
 }

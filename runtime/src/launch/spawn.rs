@@ -6,33 +6,19 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sched::{CloneFlags, setns};
+use nix::sched::setns;
 use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use super::channel::{Channel, Message};
 use super::inside::{self, Init};
+use super::namespaces::flag;
 use crate::facts;
 use crate::plan::namespaces::proc_name;
 use crate::plan::step::{Mark, Spawn};
-use crate::spec::NamespaceKind;
 use crate::sys::clone::{Fork, clone3};
 use crate::sys::{pidfd, process};
-
-/// clone3's and setns's flag for a namespace.
-pub(super) fn flag(kind: NamespaceKind) -> CloneFlags {
-    match kind {
-        NamespaceKind::User => CloneFlags::CLONE_NEWUSER,
-        NamespaceKind::Pid => CloneFlags::CLONE_NEWPID,
-        NamespaceKind::Network => CloneFlags::CLONE_NEWNET,
-        NamespaceKind::Mount => CloneFlags::CLONE_NEWNS,
-        NamespaceKind::Ipc => CloneFlags::CLONE_NEWIPC,
-        NamespaceKind::Uts => CloneFlags::CLONE_NEWUTS,
-        NamespaceKind::Cgroup => CloneFlags::CLONE_NEWCGROUP,
-        NamespaceKind::Time => CloneFlags::from_bits_retain(libc::CLONE_NEWTIME),
-    }
-}
 
 /// Makes the process that plays the inside steps. Returns on the host only.
 pub(super) fn spawn(spawn: &Spawn, ours: &Channel, init: Init<'_>) -> Result<(Pid, OwnedFd)> {

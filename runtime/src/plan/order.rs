@@ -45,6 +45,10 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     if d.namespaces.makes(User) {
         d.await_mark(Mark::IdsMapped); //                  before it the child is nobody, and may do nothing
     }
+    let own_clocks = !offsets.is_empty();
+    if own_clocks {
+        d.inside.push(Inside::OffsetClocks { offsets }); // while /proc/self is its own: with its ids it loses that
+    }
     d.inside.extend(joins); //                             the others' before anything is made in them
     if d.namespaces.has(User) && d.namespaces.maps_root() {
         d.inside.push(Inside::BecomeRoot); //              of the user namespace
@@ -89,18 +93,10 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     // ── The clone, and the host's side of the conversation ──────────────────────────────────────────────────
     d.spawn.into = cgroups.into;
     d.spawn.new = d.namespaces.new.clone();
-    // Cgroup: made by the child once it is where it belongs, unless it is born there. Time: offsets are set before anyone is born into it.
-    d.spawn.new.retain(|kind| (*kind != Cgroup || !moved) && (*kind != Time || offsets.is_empty()));
-    let mut borrowed = Vec::new();
-    if !offsets.is_empty() {
-        d.before.push(Outside::OffsetClocks { offsets });
-        borrowed.push(Time);
-    }
+    // Cgroup: made by the child once it is where it belongs, unless it is born there. Time: offsets are set before anyone is in it.
+    d.spawn.new.retain(|kind| (*kind != Cgroup || !moved) && (*kind != Time || !own_clocks));
     if !d.spawn.join.is_empty() && !d.spawn.has_middle() {
-        borrowed.push(Pid);
-    }
-    if !borrowed.is_empty() {
-        d.after.push(Outside::LeaveNamespaces { kinds: borrowed });
+        d.after.push(Outside::LeavePidNamespace);
     }
     if d.namespaces.makes(User) {
         d.after.push(d.namespaces.map(d.facts));

@@ -135,14 +135,13 @@ pub fn restore(whole: Plan, criu: &Path, stage: &Path) -> (Plan, Slot) {
     (Plan { before, spawn, after, inside, slots, warnings: whole.warnings, ..Plan::default() }, socket)
 }
 
-/// Of the host's steps, those that are not about what CRIU does itself: ids, clocks, limits of the process.
+/// Of the host's steps, those that are not about what CRIU does itself: ids, limits of the process.
 fn is_needed(step: &Outside) -> bool {
     !matches!(
         step,
         Outside::ForbidTracing
             | Outside::MakeIdMap { .. }
-            | Outside::OffsetClocks { .. }
-            | Outside::LeaveNamespaces { .. }
+            | Outside::LeavePidNamespace
             | Outside::OomScore { .. }
             | Outside::MapIds { .. }
             | Outside::RunOn { .. }

@@ -100,14 +100,8 @@ pub enum Outside {
         slot: Slot,
         property: String,
     },
-    /// Offsets can be written only while nobody is in the namespace, so the parent makes it for its next child.
-    OffsetClocks {
-        offsets: Vec<(String, i64, u32)>,
-    },
-    /// Children born from here on, hooks among them, belong to the host's namespaces again.
-    LeaveNamespaces {
-        kinds: Vec<NamespaceKind>,
-    },
+    /// Children born from here on, hooks among them, belong to the host's pid namespace again.
+    LeavePidNamespace,
     OomScore {
         value: i32,
     },
@@ -207,6 +201,10 @@ pub enum Inside {
         slot: Slot,
     },
     NewCgroupNamespace,
+    /// A time namespace, with each clock's offset: seconds, and nanoseconds to add to them.
+    OffsetClocks {
+        offsets: Vec<(String, i64, u32)>,
+    },
     NewSession,
     SessionKeyring {
         name: String,

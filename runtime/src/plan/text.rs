@@ -66,14 +66,7 @@ impl Display for Outside {
                     None => Ok(()),
                 }
             }
-            Outside::OffsetClocks { offsets } => {
-                f.write_str("make a time namespace")?;
-                offsets.iter().try_for_each(|(clock, s, ns)| write!(f, ", {clock} {s:+}.{ns:09} s"))
-            }
-            Outside::LeaveNamespaces { kinds } => {
-                let kinds: Vec<_> = kinds.iter().map(|k| name(*k)).collect();
-                write!(f, "have no one else born into the {} namespace", kinds.join(" and "))
-            }
+            Outside::LeavePidNamespace => f.write_str("have no one else born into the pid namespace"),
             Outside::MoveDevice { device, name, .. } => {
                 write!(f, "move the network device {device} into the container")?;
                 name.iter().try_for_each(|name| write!(f, " as {name}"))
@@ -181,6 +174,10 @@ impl Display for Inside {
                 write!(f, "join the {} namespaces of process {init}", kinds.join(","))
             }
             Inside::NewCgroupNamespace => f.write_str("make a cgroup namespace"),
+            Inside::OffsetClocks { offsets } => {
+                f.write_str("make a time namespace")?;
+                offsets.iter().try_for_each(|(clock, s, ns)| write!(f, ", {clock} {s:+} s {ns:+} ns"))
+            }
             Inside::NewSession => f.write_str("make a session"),
             Inside::SessionKeyring { name } => write!(f, "join session keyring {name}"),
             Inside::Hostname { name } => write!(f, "set hostname {name}"),
@@ -282,7 +279,6 @@ impl Outside {
             Outside::OpenRoot { .. } => "root.path",
             Outside::LimitDevices { .. } => "linux.resources.devices",
             Outside::OpenNamespace { .. } => "linux.namespaces",
-            Outside::OffsetClocks { .. } => "linux.timeOffsets",
             Outside::MoveDevice { .. } => "linux.netDevices",
             Outside::RdtGroup { .. } | Outside::EnterRdtGroup { .. } => "linux.intelRdt",
             Outside::RunOn { .. } => "process.execCPUAffinity.initial",
