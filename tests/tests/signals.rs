@@ -65,12 +65,15 @@ fn kill_refuses_what_is_no_signal() {
 #[test]
 fn kill_all_reaches_every_process_of_a_shared_pid_namespace() {
     require!(is_root(), "root", named NO_PROC);
-    let container =
-        Container::of(Bundle::asking(&["spawn", "3", ",", "sleep", "1000"]).without_namespace("pid"));
-    container.launch();
-    container.wait_output("sleeping");
-    let pids = ampoule_tests::pids_in(container.cgroups().dir("pids"));
-    assert_eq!(pids.len(), 4, "{pids:?}");
-    container.call(&["kill", "--all", &container.id, "KILL"]).ok();
-    wait_for("all to end", || pids.iter().all(|p| !pids_mentioning(&container.id).contains(p)));
+    // 34 is the first real-time signal, which kills, too.
+    for signal in ["KILL", "TERM", "34"] {
+        let container =
+            Container::of(Bundle::asking(&["spawn", "3", ",", "sleep", "1000"]).without_namespace("pid"));
+        container.launch();
+        container.wait_output("sleeping");
+        let pids = ampoule_tests::pids_in(container.cgroups().dir("pids"));
+        assert_eq!(pids.len(), 4, "{pids:?}");
+        container.call(&["kill", "--all", &container.id, signal]).ok();
+        wait_for("all to end", || pids.iter().all(|p| !pids_mentioning(&container.id).contains(p)));
+    }
 }

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::sys::kernfs;
+use crate::sys::{kernfs, pidfd};
 
 mod freezer;
 
@@ -43,34 +42,45 @@ impl Cgroup {
         Ok(self.leading_dir().map(processes_below).transpose()?.unwrap_or_default().into_iter().collect())
     }
 
-    /// Sends `signal` to every process, without one slipping through by forking.
+    /// Kills every process, without one slipping through by forking.
     ///
     /// # Errors
     /// When processes are left after ten seconds, or the kernel refuses.
-    pub fn kill(&self, signal: Signal) -> Result<()> {
+    pub fn kill(&self) -> Result<()> {
         let Some(dir) = self.leading_dir() else { return Ok(()) };
-        if signal == Signal::SIGKILL && kill_at_once(dir)? {
+        if kill_at_once(dir)? {
             // v2's freezer lets them die, v1's on a hybrid host doesn't.
             return self.thaw_v1();
         }
-        let was_frozen = self.is_frozen().unwrap_or(false);
         // Frozen, nothing forks; a host without a freezer is left to the repetition below.
-        let frozen = was_frozen || self.freeze().is_ok();
-        let sent = signal_all(dir, signal);
-        // A frozen process dies only once it is thawed (v1), and other signals wait for the resume that is to come.
-        if frozen && (signal == Signal::SIGKILL || !was_frozen) {
-            self.thaw()?;
+        let frozen = self.is_frozen().unwrap_or(false) || self.freeze().is_ok();
+        let sent = signal_all(dir, libc::SIGKILL, None);
+        if frozen {
+            self.thaw()?; // only then the killed go
         }
         sent?;
-        if signal == Signal::SIGKILL {
-            self.thaw_v1()?;
+        self.thaw_v1()?;
+        if frozen { Ok(()) } else { self.kill_until_empty(dir) }
+    }
+
+    /// Sends a signal to every process but `one`, that of a fork included.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn signal(&self, signal: i32, one: Pid) -> Result<()> {
+        let Some(dir) = self.leading_dir() else { return Ok(()) };
+        // What was frozen before gets it with the resume that is to come.
+        let frozen = !self.is_frozen().unwrap_or(false) && self.freeze().is_ok();
+        let sent = signal_all(dir, signal, Some(one.as_raw()));
+        if frozen {
+            self.thaw()?;
         }
-        if frozen || signal != Signal::SIGKILL { Ok(()) } else { self.kill_until_empty(dir) }
+        sent.map(drop)
     }
 
     fn kill_until_empty(&self, dir: &Path) -> Result<()> {
         let mut pause = Pause::new();
-        while signal_all(dir, Signal::SIGKILL)? > 0 {
+        while signal_all(dir, libc::SIGKILL, None)? > 0 {
             if !pause.take() {
                 bail!("{}", who_is_left(dir));
             }
@@ -105,7 +115,7 @@ impl Cgroup {
             let Some(first) = left.first() else { return Ok(()) };
             for dir in &left {
                 if !kill_at_once(dir)? {
-                    signal_all(dir, Signal::SIGKILL)?;
+                    signal_all(dir, libc::SIGKILL, None)?;
                 }
             }
             self.thaw_v1()?;
@@ -211,12 +221,13 @@ fn kill_at_once(dir: &Path) -> Result<bool> {
 }
 
 /// How many processes were there to take the signal.
-fn signal_all(dir: &Path, signal: Signal) -> Result<usize> {
-    let pids = processes_below(dir)?;
+fn signal_all(dir: &Path, signal: i32, but: Option<i32>) -> Result<usize> {
+    let mut pids = processes_below(dir)?;
+    pids.retain(|pid| Some(*pid) != but);
     for pid in &pids {
-        match kill(Pid::from_raw(*pid), signal) {
+        match pidfd::open(Pid::from_raw(*pid)).and_then(|process| pidfd::signal(process, signal)) {
             Ok(()) | Err(Errno::ESRCH) => {}
-            Err(e) => bail!("kill({pid}, {signal}): {e}"),
+            Err(e) => bail!("send signal {signal} to {pid}: {e}"),
         }
     }
     Ok(pids.len())
@@ -271,7 +282,7 @@ mod tests {
     fn one_that_is_gone_has_nothing_and_wants_nothing() {
         let gone = Cgroup::new(vec!["/sys/fs/cgroup/ampoule-never-was".into()]);
         gone.remove().unwrap();
-        gone.kill(Signal::SIGKILL).unwrap();
+        gone.kill().unwrap();
         assert!(gone.processes().unwrap().is_empty());
         assert!(!gone.is_frozen().unwrap());
     }

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
 
 use super::start::gone;
 use crate::container::cgroup::Cgroup;
@@ -30,15 +29,17 @@ const DEATH: u16 = 10_000;
 /// `container not running`.
 pub fn kill(container: &Container, signal: i32, all: bool) -> Result<()> {
     let seen = observe(container)?;
-    let Some((_, init)) = seen.init.filter(|_| allowed(Verb::Kill, seen.status)) else {
+    let Some((pid, init)) = seen.init.filter(|_| allowed(Verb::Kill, seen.status)) else {
         bail!("container not running: it is {}", seen.status)
     };
     let record = container.record()?;
     let group = Cgroup::new(record.cgroups.clone());
     // Without a pid namespace of its own, the end of the init is not the end of the others.
     let everyone = all || (signal == libc::SIGKILL && !record.own_pid_namespace);
-    if everyone && let Ok(signal) = Signal::try_from(signal) {
-        group.kill(signal)?;
+    if everyone && signal == libc::SIGKILL {
+        group.kill()?;
+    } else if everyone {
+        group.signal(signal, pid)?;
     }
     pidfd::signal(&init, signal).or_else(gone).with_context(|| format!("send signal {signal}"))?;
     if signal == libc::SIGKILL && seen.status == Status::Paused {
@@ -84,7 +85,7 @@ pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
             let is_scope = |dir: &PathBuf| dir.extension().is_some_and(|kind| kind == "scope");
             let (scopes, dirs): (Vec<_>, Vec<_>) = dirs.into_iter().partition(is_scope);
             // systemd removes one that is empty.
-            Cgroup::new(scopes).kill(Signal::SIGKILL).context("kill its processes")?;
+            Cgroup::new(scopes).kill().context("kill its processes")?;
             pidfd::signal(fd, libc::SIGKILL).or_else(gone).context("kill the init process")?;
             Cgroup::new(dirs).remove().context("remove its cgroups")?;
         }
@@ -119,7 +120,7 @@ fn stop_scope(scope: &Scope, group: &Cgroup, log: &Log) {
     let made = group.exists();
     // First, or systemd would wait for what has no reason to go. Its directory is not removed before systemd has: the
     // kernel's word that a group has become empty is lost with the group.
-    let stopped = group.kill(Signal::SIGKILL).and_then(|()| systemd::stop(scope, made));
+    let stopped = group.kill().and_then(|()| systemd::stop(scope, made));
     if let Err(reason) = stopped
         && made
     {
@@ -129,7 +130,7 @@ fn stop_scope(scope: &Scope, group: &Cgroup, log: &Log) {
 
 fn end(init: impl AsFd + Copy, group: &Cgroup, record: &Record) -> Result<()> {
     if !record.own_pid_namespace {
-        group.kill(Signal::SIGKILL)?;
+        group.kill()?;
     }
     pidfd::signal(init, libc::SIGKILL).or_else(gone).context("kill the init process")?;
     let dead = |patience: u16| match poll(
@@ -144,7 +145,7 @@ fn end(init: impl AsFd + Copy, group: &Cgroup, record: &Record) -> Result<()> {
     if dead(100)? {
         return Ok(());
     }
-    group.kill(Signal::SIGKILL)?;
+    group.kill()?;
     if !dead(DEATH)? {
         bail!(
             "the init process was killed {} s ago and still exists: it waits in the kernel (see /proc/PID/stack)",
