@@ -88,9 +88,8 @@ fn create(context: &Context, args: &Create) -> Result<ExitCode> {
         options: args.options(Console::None, context.driver)?,
         rootless: context.rootless,
         hand_out: HandOut { pid_file: args.pid_file.as_deref(), pidfd_socket: args.pidfd_socket.as_deref() },
-        gate: Gate::Shut,
         signals,
     };
-    lifecycle::create(&context.store, &context.log, wanted)?;
+    lifecycle::create(&context.store, &context.log, wanted, Gate::Shut)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,7 +10,7 @@ use super::checkpoint::Criu;
 use super::run::stay;
 use crate::container::id::Id;
 use crate::launch::foreground::{self, Signals};
-use crate::lifecycle::{self, HandOut, Made, RestoreWanted};
+use crate::lifecycle::{self, HandOut, Made, Wanted};
 use crate::plan::{Console, Options};
 
 #[derive(clap::Args)]
@@ -67,16 +67,15 @@ fn restore(context: &Context, id: &Id, args: &Restore) -> Result<ExitCode> {
     if !args.detach && !args.no_subreaper {
         nix::sys::prctl::set_child_subreaper(true).context("PR_SET_CHILD_SUBREAPER")?;
     }
-    let wanted = RestoreWanted {
+    let wanted = Wanted {
         id,
         bundle: &args.bundle,
         options: Options { console, driver: context.driver, ..Options::default() },
         rootless: context.rootless,
         hand_out: HandOut { pid_file: args.pid_file.as_deref(), pidfd_socket: None },
-        images,
         signals: signals.original,
     };
-    let Made { locked, launched, .. } = lifecycle::restore(&context.store, &context.log, wanted)?;
+    let Made { locked, launched, .. } = lifecycle::restore(&context.store, &context.log, wanted, images)?;
     if args.detach {
         return Ok(ExitCode::SUCCESS);
     }

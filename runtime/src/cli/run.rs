@@ -52,10 +52,10 @@ fn execute(context: &Context, id: &Id, args: &Run) -> Result<ExitCode> {
             pid_file: args.create.pid_file.as_deref(),
             pidfd_socket: args.create.pidfd_socket.as_deref(),
         },
-        gate: Gate::Open,
         signals: signals.original,
     };
-    let Made { locked, record, launched } = lifecycle::create(&context.store, &context.log, wanted)?;
+    let Made { locked, record, launched } =
+        lifecycle::create(&context.store, &context.log, wanted, Gate::Open)?;
     if let Err(reason) = lifecycle::started(&locked, &record, &launched) {
         lifecycle::delete(locked, true, &context.log)?;
         return Err(reason);

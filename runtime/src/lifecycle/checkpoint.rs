@@ -4,11 +4,12 @@ use std::fs::File;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use super::create::facts;
 use super::delete::destroy;
 use crate::container::record::Record;
 use crate::container::status::{Verb, allowed, observe};
 use crate::container::store::Locked;
-use crate::facts::{self, Facts};
+use crate::facts;
 use crate::launch::{self, Dump, Images};
 use crate::plan::{self, Console, Driver, Options, Outer, Request};
 use crate::report::Log;
@@ -50,17 +51,10 @@ fn outer(locked: &Locked, record: &Record) -> Result<Outer> {
     let driver = if record.scope.is_some() { Driver::Systemd } else { Driver::Cgroupfs };
     // Where its terminal is, is nobody's concern now.
     let options = Options { console: Console::Foreground, driver, ..Options::default() };
-    let (id, facts) = (locked.container.id.as_str(), facts(driver));
+    let (id, facts) = (locked.container.id.as_str(), facts(driver, Some(false)));
     let plan =
         plan::create(&Request { id, bundle: &record.bundle, spec: &spec, facts: &facts, options: &options })?;
     plan::outer(&plan)
-}
-
-pub(super) fn facts(driver: Driver) -> Facts {
-    match driver {
-        Driver::Cgroupfs => facts::gather(Some(false)),
-        Driver::Systemd => facts::gather(Some(false)).with_manager(),
-    }
 }
 
 /// CRIU can do a little without, but nothing that a container is made of.

@@ -12,7 +12,7 @@ use crate::container::cgroup::Cgroup;
 use crate::container::id::Id;
 use crate::container::record::{OCI_VERSION, Record};
 use crate::container::store::{Locked, Store};
-use crate::facts;
+use crate::facts::{self, Facts};
 use crate::launch::{self, Gate, Launched};
 use crate::plan::step::HookKind;
 use crate::plan::{self, Driver, Options, Plan, Request};
@@ -28,8 +28,7 @@ pub struct Wanted<'a> {
     /// The user's word; None: as his rights are.
     pub rootless: Option<bool>,
     pub hand_out: HandOut<'a>,
-    pub gate: Gate,
-    /// The signal mask that the payload gets.
+    /// The signal mask that the payload gets, or CRIU.
     pub signals: SigSet,
 }
 
@@ -47,13 +46,10 @@ pub struct Made {
 ///
 /// # Errors
 /// One line; nothing is left behind, whatever step it was.
-pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>) -> Result<Made> {
+pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>, gate: Gate) -> Result<Made> {
     let bundle = Bundle::open(wanted.bundle)?;
     let spec = bundle.spec()?;
-    let facts = match wanted.options.driver {
-        Driver::Cgroupfs => facts::gather(wanted.rootless),
-        Driver::Systemd => facts::gather(wanted.rootless).with_manager(),
-    };
+    let facts = facts(wanted.options.driver, wanted.rootless);
     let request = Request {
         id: wanted.id.as_str(),
         bundle: &bundle.dir,
@@ -73,20 +69,33 @@ pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>) -> Result<Made> {
 
     let locked = store.claim(wanted.id)?;
     let launched = unoccupied(&plan).and_then(|()| locked.save(&record)).and_then(|()| {
-        let launched = launch::create(&plan, &locked, &record, wanted.gate, wanted.signals)?;
+        let launched = launch::create(&plan, &locked, &record, gate, wanted.signals)?;
         // For exec, which must not see what became of the bundle since.
         locked.save_config(bundle.bytes())?;
         wanted.hand_out.tell(&launched).map(|()| launched)
     });
+    made(locked, record, launched, log)
+}
+
+/// A launch that failed leaves nothing behind.
+pub(super) fn made(locked: Locked, record: Record, launched: Result<Launched>, log: &Log) -> Result<Made> {
     match launched {
         Ok(launched) => Ok(Made { locked, record, launched }),
         Err(reason) => {
             // The first error is the one to report; what can't be removed now, `delete --force` will try again.
             if let Err(left) = destroy(locked, log) {
-                log.line(Level::Warning, &format!("clean up after a failed create: {left:#}"));
+                log.line(Level::Warning, &format!("clean up after the failure: {left:#}"));
             }
             Err(reason)
         }
+    }
+}
+
+/// The host, and the systemd that makes scopes, where one is to.
+pub(super) fn facts(driver: Driver, rootless: Option<bool>) -> Facts {
+    match driver {
+        Driver::Cgroupfs => facts::gather(rootless),
+        Driver::Systemd => facts::gather(rootless).with_manager(),
     }
 }
 

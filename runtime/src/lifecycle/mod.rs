@@ -16,6 +16,6 @@ pub use delete::{delete, kill};
 pub use exec::{ExecWanted, exec};
 pub use hand_out::HandOut;
 pub use pause::{pause, resume};
-pub use restore::{RestoreWanted, restore};
+pub use restore::restore;
 pub use start::{start, started};
 pub use update::update;

@@ -1,50 +1,29 @@
 //! files → running.
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
-use nix::sys::signal::SigSet;
 
-use super::HandOut;
-use super::checkpoint::{config_file, facts, needs_root};
-use super::create::{Made, record, unoccupied};
-use super::delete::destroy;
+use super::checkpoint::{config_file, needs_root};
+use super::create::{Made, Wanted, facts, made, record, unoccupied};
 use crate::bundle::Bundle;
-use crate::container::id::Id;
 use crate::container::store::Store;
 use crate::launch::{self, Images, Launched, Restore};
-use crate::plan::{self, Options, Request};
+use crate::plan::{self, Request};
 use crate::report::{Level, Log};
-
-/// What the caller asked for.
-#[allow(missing_docs, reason = "runc's own flags")]
-pub struct RestoreWanted<'a> {
-    pub id: &'a Id,
-    pub bundle: &'a Path,
-    pub options: Options,
-    /// The user's word; None: as his rights are.
-    pub rootless: Option<bool>,
-    pub hand_out: HandOut<'a>,
-    pub images: Images,
-    /// The signal mask that CRIU gets.
-    pub signals: SigSet,
-}
 
 /// Makes a container of the bundle, with the processes that were saved.
 ///
 /// # Errors
 /// One line; nothing is left behind, whatever step it was.
-pub fn restore(store: &Store, log: &Log, wanted: RestoreWanted<'_>) -> Result<Made> {
+pub fn restore(store: &Store, log: &Log, wanted: Wanted<'_>, mut images: Images) -> Result<Made> {
     needs_root(wanted.rootless)?;
     let bundle = Bundle::open(wanted.bundle)?;
     let spec = bundle.spec()?;
-    let facts = facts(wanted.options.driver);
+    let facts = facts(wanted.options.driver, Some(false));
     let id = wanted.id.as_str();
     let request = Request { id, bundle: &bundle.dir, spec: &spec, facts: &facts, options: &wanted.options };
     let whole = plan::create(&request).with_context(|| bundle.config())?;
     let outer = plan::outer(&whole).with_context(|| bundle.config())?;
     let record = record(&request, &whole).with_context(|| bundle.config())?;
-    let mut images = wanted.images;
     images.wishes.config_file = config_file(&record);
     let locked = store.claim(wanted.id)?;
     let launched = unoccupied(&whole).and_then(|()| locked.save(&record)).and_then(|()| {
@@ -62,15 +41,7 @@ pub fn restore(store: &Store, log: &Log, wanted: RestoreWanted<'_>) -> Result<Ma
         }
         wanted.hand_out.tell(&launched).map(|()| launched)
     });
-    match launched {
-        Ok(launched) => Ok(Made { locked, record, launched }),
-        Err(reason) => {
-            if let Err(left) = destroy(locked, log) {
-                log.line(Level::Warning, &format!("clean up after a failed restore: {left:#}"));
-            }
-            Err(reason)
-        }
-    }
+    made(locked, record, launched, log)
 }
 
 /// CRIU brings processes back into a time namespace, if the kernel has them: their clocks go on where they were.
