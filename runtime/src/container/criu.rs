@@ -22,7 +22,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
@@ -77,16 +77,26 @@ pub fn find(name: &str) -> Option<PathBuf> {
     dirs.map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
-/// The program, which has to be there. `given` is the caller's own.
+/// The program, empty where there is none. `given` is the caller's own.
 ///
 /// # Errors
-/// It is not.
+/// A name that is no path.
 pub fn program(given: Option<&Path>) -> Result<PathBuf> {
     match given {
         Some(path) if path.components().count() > 1 => Ok(path.to_owned()),
         Some(name) if name.as_os_str() != "criu" => bail!("--criu {}: expected a path", name.display()),
-        _ => find("criu").context("there is no criu: it does the work; install it, or name one with --criu"),
+        _ => Ok(find("criu").unwrap_or_default()),
     }
+}
+
+/// Said by who starts it: what is wrong with the caller's wish comes first.
+///
+/// # Errors
+/// There is no such program.
+fn installed(program: &Path) -> Result<()> {
+    let there = !program.as_os_str().is_empty();
+    ensure!(there, "there is no criu: it does the work; install it, or name one with --criu");
+    Ok(())
 }
 
 /// Both ends of a conversation: ours, and CRIU's, which is inherited by it.
@@ -109,6 +119,7 @@ impl Worker {
     /// # Errors
     /// It can't be started.
     pub fn start(program: &Path) -> Result<Worker> {
+        installed(program)?;
         let (session, theirs) = pair()?;
         // This program has one thread, so nobody else starts a program that would inherit it, too.
         inherit(theirs.as_fd())?;
@@ -128,7 +139,8 @@ impl Worker {
 
 /// In the process that becomes CRIU: its arguments and its environment. It inherits the descriptors, of which the first
 /// is its end of the conversation.
-pub fn command(inherited: &[BorrowedFd<'_>]) -> Result<(Vec<String>, Vec<String>)> {
+pub fn command(program: &Path, inherited: &[BorrowedFd<'_>]) -> Result<(Vec<String>, Vec<String>)> {
+    installed(program)?;
     inherited.iter().try_for_each(|fd| inherit(*fd))?;
     let socket = inherited.first().map_or(-1, AsRawFd::as_raw_fd);
     // It runs tar and iptables, which it looks for itself.

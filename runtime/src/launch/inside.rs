@@ -133,7 +133,7 @@ impl Init<'_> {
                     inherited.push(self.handle(*slot)?);
                 }
                 found.program = program.display().to_string();
-                let (args, env) = criu::command(&inherited)?;
+                let (args, env) = criu::command(program, &inherited)?;
                 self.exec(found, &args, &env)
             }
             step => self.build_root(found, step),
