@@ -44,7 +44,7 @@ pub async fn create(shim: &Arc<Shim>, request: CreateTaskRequest) -> Answer<i32>
         terminal: request.terminal,
     };
     let root = bundle.join("rootfs");
-    rootfs::attach(&request.rootfs, &root)?;
+    rootfs::attach(&request.rootfs, &root, &shim.reaper).await?;
     let checkpoint = Some(&request.checkpoint).filter(|path| !path.is_empty());
     let made = match checkpoint {
         Some(_) => Ok((Io::default(), None)),

@@ -1,66 +1,54 @@
 //! The root filesystem that a snapshotter describes: mounted in the bundle, and unmounted with what is below it.
 
-use std::fs;
+mod layers;
+mod options;
+
+use std::fs::{self, File};
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use containerd_shim_protos::types::mount::Mount;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::reaper::Reaper;
+use crate::sys::mounts;
+use options::Options;
 
 /// mount(2) takes a page of data, its end included.
 const MOST_DATA: usize = 4095;
 
-/// Options that are flags: set or cleared.
-const FLAGS: [(&str, bool, MsFlags); 24] = [
-    ("ro", true, MsFlags::MS_RDONLY),
-    ("rw", false, MsFlags::MS_RDONLY),
-    ("nosuid", true, MsFlags::MS_NOSUID),
-    ("suid", false, MsFlags::MS_NOSUID),
-    ("nodev", true, MsFlags::MS_NODEV),
-    ("dev", false, MsFlags::MS_NODEV),
-    ("noexec", true, MsFlags::MS_NOEXEC),
-    ("exec", false, MsFlags::MS_NOEXEC),
-    ("sync", true, MsFlags::MS_SYNCHRONOUS),
-    ("async", false, MsFlags::MS_SYNCHRONOUS),
-    ("dirsync", true, MsFlags::MS_DIRSYNC),
-    ("mand", true, MsFlags::MS_MANDLOCK),
-    ("nomand", false, MsFlags::MS_MANDLOCK),
-    ("noatime", true, MsFlags::MS_NOATIME),
-    ("atime", false, MsFlags::MS_NOATIME),
-    ("nodiratime", true, MsFlags::MS_NODIRATIME),
-    ("diratime", false, MsFlags::MS_NODIRATIME),
-    ("relatime", true, MsFlags::MS_RELATIME),
-    ("norelatime", false, MsFlags::MS_RELATIME),
-    ("strictatime", true, MsFlags::MS_STRICTATIME),
-    ("nostrictatime", false, MsFlags::MS_STRICTATIME),
-    ("bind", true, MsFlags::MS_BIND),
-    ("rbind", true, MsFlags::MS_BIND.union(MsFlags::MS_REC)),
-    ("remount", true, MsFlags::MS_REMOUNT),
-];
+/// Kinds of mounts that a program makes, and which: what stands behind the prefix is its own kind.
+const HELPERS: [(&str, &str); 2] = [("fuse3.", "mount.fuse3"), ("fuse.", "mount.fuse")];
 
-const PROPAGATION: [(&str, MsFlags); 8] = [
-    ("private", MsFlags::MS_PRIVATE),
-    ("rprivate", MsFlags::MS_PRIVATE.union(MsFlags::MS_REC)),
-    ("shared", MsFlags::MS_SHARED),
-    ("rshared", MsFlags::MS_SHARED.union(MsFlags::MS_REC)),
-    ("slave", MsFlags::MS_SLAVE),
-    ("rslave", MsFlags::MS_SLAVE.union(MsFlags::MS_REC)),
-    ("unbindable", MsFlags::MS_UNBINDABLE),
-    ("runbindable", MsFlags::MS_UNBINDABLE.union(MsFlags::MS_REC)),
+/// More than a helper says.
+const MOST_WORDS: u64 = 4096;
+
+/// A bind mount takes none of its attributes at once (mount(2)).
+const ATTRIBUTES: [(MsFlags, u64); 7] = [
+    (MsFlags::MS_RDONLY, libc::MOUNT_ATTR_RDONLY),
+    (MsFlags::MS_NOSUID, libc::MOUNT_ATTR_NOSUID),
+    (MsFlags::MS_NODEV, libc::MOUNT_ATTR_NODEV),
+    (MsFlags::MS_NOEXEC, libc::MOUNT_ATTR_NOEXEC),
+    (MsFlags::MS_NODIRATIME, libc::MOUNT_ATTR_NODIRATIME),
+    (MsFlags::MS_NOATIME, libc::MOUNT_ATTR_NOATIME),
+    (MsFlags::MS_STRICTATIME, libc::MOUNT_ATTR_STRICTATIME),
 ];
 
 /// Mounts all of them, each on the bundle's `rootfs` or what it names in there; none stays if one fails.
 ///
 /// # Errors
 /// The mount that failed.
-pub fn attach(mounts: &[Mount], rootfs: &Path) -> Result<()> {
+pub async fn attach(mounts: &[Mount], rootfs: &Path, reaper: &Reaper) -> Result<()> {
     if mounts.is_empty() {
         return Ok(());
     }
     fs::create_dir_all(rootfs).with_context(|| format!("make {}", rootfs.display()))?;
     for wanted in mounts {
-        if let Err(e) = attach_one(wanted, rootfs) {
+        if let Err(e) = attach_one(wanted, rootfs, reaper).await {
             let _ = detach(rootfs);
             return Err(e).with_context(|| {
                 format!("mount {} {} on {}", wanted.type_, wanted.source, rootfs.display())
@@ -70,29 +58,104 @@ pub fn attach(mounts: &[Mount], rootfs: &Path) -> Result<()> {
     Ok(())
 }
 
-fn attach_one(wanted: &Mount, rootfs: &Path) -> Result<()> {
+async fn attach_one(wanted: &Mount, rootfs: &Path, reaper: &Reaper) -> Result<()> {
     let target = target(wanted, rootfs)?;
-    let mut words = Words::of(&wanted.options);
-    let kind = Some(wanted.type_.as_str()).filter(|kind| !kind.is_empty() && *kind != "bind");
+    for (prefix, helper) in HELPERS {
+        if let Some(kind) = wanted.type_.strip_prefix(prefix) {
+            return call(helper, kind, wanted, &target, reaper).await;
+        }
+    }
+    let mut options = Options::of(&wanted.options)?;
+    // Open until the mount has hold of them.
+    let (source, _devices) = on_devices(wanted, &mut options)?;
+    let maps = options.id_maps.as_ref();
+    let namespace = maps.map(|[users, groups]| mounts::user_namespace(users, groups)).transpose();
+    let namespace = namespace.context("make a user namespace of uidmap= and gidmap=")?;
+    let is_overlay = wanted.type_ == "overlay";
     // overlay's list of layers may be longer than a page: below a directory that is common to all, it is shorter.
-    let base = if words.data().len() > MOST_DATA { words.shorten() } else { None };
-    let data = words.data();
-    if data.len() > MOST_DATA {
-        bail!("its options are {} bytes, of which a mount takes {MOST_DATA}", data.len());
+    let base = match is_overlay && (namespace.is_some() || options.data().len() > MOST_DATA) {
+        true => layers::shorten(&mut options),
+        false => None,
+    };
+    let attach = || attach_at(&wanted.type_, &source, &target, &options);
+    match (&base, &namespace) {
+        (None, _) => attach(),
+        (Some(base), None) => layers::within(base, attach),
+        (Some(base), Some(maps)) => {
+            layers::within_mapped(base, maps, &rootfs.with_file_name("layers"), attach)
+        }
+    }?;
+    if let (Some(maps), false) = (&namespace, is_overlay) {
+        let mapped = mounts::id_mapped(&target, maps).and_then(|mount| mounts::attach(&mount, &target));
+        mapped.context("map its owners")?;
     }
-    let flags = words.flags;
-    within(base.as_deref(), || {
-        mount(Some(wanted.source.as_str()), &target, kind, flags, Some(data.as_str())).map_err(Into::into)
-    })?;
-    // A bind mount takes none of these at once (mount(2)).
-    if flags.contains(MsFlags::MS_BIND) && flags.intersects(MsFlags::MS_RDONLY | MsFlags::MS_NOSUID) {
-        mount(None::<&str>, &target, None::<&str>, flags | MsFlags::MS_REMOUNT, None::<&str>)
-            .context("make it read-only")?;
-    }
-    for flags in words.propagation {
+    for flags in options.propagation {
         mount(None::<&str>, &target, None::<&str>, flags, None::<&str>).context("change its propagation")?;
     }
     Ok(())
+}
+
+fn attach_at(kind: &str, source: &Path, target: &Path, options: &Options) -> Result<()> {
+    let kind = Some(kind).filter(|kind| !kind.is_empty() && *kind != "bind");
+    let data = options.data();
+    if data.len() > MOST_DATA {
+        bail!("its options are {} bytes, of which a mount takes {MOST_DATA}", data.len());
+    }
+    mount(Some(source), target, kind, options.flags, Some(data.as_str()))?;
+    if options.flags.contains(MsFlags::MS_BIND) {
+        let wanted = ATTRIBUTES.iter().filter(|(flag, _)| options.flags.contains(*flag));
+        let set = wanted.fold(0, |set, (_, attribute)| set | attribute);
+        // Of those about times only one can be.
+        let clear = if set & libc::MOUNT_ATTR__ATIME == 0 { 0 } else { libc::MOUNT_ATTR__ATIME };
+        if set != 0 {
+            mounts::set_attributes(target, set, clear).context("set its attributes")?;
+        }
+    }
+    Ok(())
+}
+
+/// What to mount: with `loop`, devices for the source and for the files that erofs has beside it (`device=`).
+fn on_devices(wanted: &Mount, options: &mut Options) -> Result<(PathBuf, Vec<File>)> {
+    let source = PathBuf::from(&wanted.source);
+    if !options.on_loop {
+        return Ok((source, Vec::new()));
+    }
+    let (read_only, direct) = (options.flags.contains(MsFlags::MS_RDONLY), options.direct);
+    let device = |image: &Path| {
+        mounts::loop_device(image, read_only, direct)
+            .with_context(|| format!("make a loop device of {}", image.display()))
+    };
+    let (source, first) = device(&source)?;
+    let mut devices = vec![first];
+    for option in &mut options.data {
+        if let Some(image) = option.strip_prefix("device=").map(Path::new).filter(|image| image.is_file()) {
+            let (path, next) = device(image)?;
+            devices.push(next);
+            *option = format!("device={}", path.display());
+        }
+    }
+    Ok((source, devices))
+}
+
+/// Has a program make the mount. What it leaves running, a FUSE server, is the shim's child, and ends when it is
+/// unmounted.
+async fn call(helper: &str, kind: &str, wanted: &Mount, target: &Path, reaper: &Reaper) -> Result<()> {
+    let mut words = File::from(memfd_create(c"words", MFdFlags::MFD_CLOEXEC)?);
+    let mut command = Command::new(helper);
+    command.arg(&wanted.source).arg(target);
+    for option in &wanted.options {
+        command.args(["-o", option]);
+    }
+    command.args(["-t", kind]).stdin(Stdio::null()).stdout(words.try_clone()?).stderr(words.try_clone()?);
+    let child = reaper.spawn(&mut command).with_context(|| format!("start {helper}"))?;
+    let exit = child.end().await;
+    if exit.status == 0 {
+        return Ok(());
+    }
+    let mut text = Vec::new();
+    words.rewind()?;
+    words.take(MOST_WORDS).read_to_end(&mut text)?;
+    bail!("{helper} ended with {}: {}", exit.status, String::from_utf8_lossy(&text).trim())
 }
 
 /// `target` is relative to the root filesystem, in which nobody but containerd has written yet.
@@ -102,57 +165,6 @@ fn target(wanted: &Mount, rootfs: &Path) -> Result<PathBuf> {
         bail!("its target {:?} leads out of the root filesystem", wanted.target);
     }
     Ok(if inside.is_empty() { rootfs.to_owned() } else { rootfs.join(inside) })
-}
-
-/// Options, sorted by what they are.
-struct Words {
-    flags: MsFlags,
-    propagation: Vec<MsFlags>,
-    data: Vec<String>,
-}
-
-impl Words {
-    fn of(options: &[String]) -> Words {
-        let mut words = Words { flags: MsFlags::empty(), propagation: Vec::new(), data: Vec::new() };
-        for option in options {
-            if let Some((_, set, flag)) = FLAGS.iter().find(|(name, ..)| name == option) {
-                words.flags.set(*flag, *set);
-            } else if let Some((_, flags)) = PROPAGATION.iter().find(|(name, _)| name == option) {
-                words.propagation.push(*flags);
-            } else if option != "defaults" {
-                words.data.push(option.clone());
-            }
-        }
-        words
-    }
-
-    fn data(&self) -> String {
-        self.data.join(",")
-    }
-
-    /// Makes the layers relative to the directory that all of them are in, and tells which that is.
-    fn shorten(&mut self) -> Option<PathBuf> {
-        let layers = self.data.iter_mut().find(|option| option.starts_with("lowerdir="))?;
-        let list: Vec<&str> = layers["lowerdir=".len()..].split(':').collect();
-        let first = Path::new(list.first()?).parent()?;
-        let base =
-            first.ancestors().find(|dir| list.iter().all(|layer| Path::new(layer).starts_with(dir)))?;
-        let short: Option<Vec<&str>> =
-            list.iter().map(|l| Path::new(l).strip_prefix(base).ok()?.to_str()).collect();
-        let (base, short) = (base.to_owned(), short?.join(":"));
-        *layers = format!("lowerdir={short}");
-        Some(base)
-    }
-}
-
-/// Does something in another working directory: the shim has one thread.
-fn within<T>(dir: Option<&Path>, act: impl FnOnce() -> Result<T>) -> Result<T> {
-    let Some(dir) = dir else { return act() };
-    let before = std::env::current_dir().context("find the working directory")?;
-    std::env::set_current_dir(dir).with_context(|| format!("go to {}", dir.display()))?;
-    let done = act();
-    std::env::set_current_dir(&before).with_context(|| format!("go back to {}", before.display()))?;
-    done
 }
 
 /// Unmounts whatever is mounted on a directory and below it.
@@ -189,26 +201,6 @@ fn unescape(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn words(options: &[&str]) -> Words {
-        Words::of(&options.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn options_are_flags_propagation_or_data() {
-        let words = words(&["rbind", "ro", "rprivate", "index=off", "lowerdir=/a:/b", "defaults"]);
-        assert_eq!(words.flags, MsFlags::MS_BIND | MsFlags::MS_REC | MsFlags::MS_RDONLY);
-        assert_eq!(words.propagation, [MsFlags::MS_PRIVATE | MsFlags::MS_REC]);
-        assert_eq!(words.data(), "index=off,lowerdir=/a:/b");
-    }
-
-    #[test]
-    fn layers_are_named_from_the_directory_that_holds_all_of_them() {
-        let mut long = words(&["index=off", "lowerdir=/var/snap/9/fs:/var/snap/10/fs:/var/other"]);
-        assert_eq!(long.shorten(), Some("/var".into()));
-        assert_eq!(long.data(), "index=off,lowerdir=snap/9/fs:snap/10/fs:other");
-        assert_eq!(words(&["upperdir=/a"]).shorten(), None);
-    }
 
     #[test]
     fn a_target_stays_inside() {

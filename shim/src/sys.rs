@@ -1,6 +1,8 @@
 //! What neither std nor nix can do. The only place of the shim where `unsafe` is allowed.
 #![allow(unsafe_code)]
 
+pub mod mounts;
+
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
