@@ -56,7 +56,8 @@ shim: deps-build
 manual: deps-build ## Write only manual pages and shell completion
 	@$(AS_OWNER) rm -rf target/share
 	@$(CARGO) run --quiet -p ampoule-manual -- target/share
-	@$(AS_OWNER) install -m 644 -D -t target/share/man/man1 pause/pause.1
+	@$(AS_OWNER) install -m 644 -D -t target/share/man/man1 pause/pause.1 shim/ampoule-shim.1
+	@$(AS_OWNER) install -m 644 -D -t target/share/man/man8 shim/containerd-shim-ampoule-v2.8
 
 pause: deps-build ## Build only pause, the PID 1 of pods
 	@$(CARGO) build --release -p ampoule-pause --config pause/link.toml \

@@ -103,6 +103,41 @@ fn the_page_of_pause_has_its_flags() {
     }
 }
 
+#[test]
+fn the_page_of_the_shells_shim_has_its_verbs_and_flags() {
+    where_it_is_built!();
+    let text = page(&share("man/man1/ampoule-shim.1"));
+    let program = top().join("target/bin/ampoule-shim");
+    let help = |words: &[&str]| output(Command::new(&program).args(words).arg("--help"));
+    let all = help(&[]);
+    let lines = all.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let verbs: Vec<_> = lines.map_while(|line| line.split_whitespace().next()).collect();
+    assert_eq!(verbs, ["run", "attach", "wait", "logs", "list", "rm"]);
+    for verb in verbs {
+        assert!(text.contains(&format!("ampoule-shim {verb}")), "ampoule-shim(1) has no {verb}:\n{text}");
+        for flag in flags(&all).into_iter().chain(flags(&help(&[verb]))) {
+            assert!(text.contains(&flag), "ampoule-shim(1) has no {flag} of {verb}:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn the_page_of_containerds_shim_has_every_option_that_is_documented() {
+    where_it_is_built!();
+    let text = page(&share("man/man8/containerd-shim-ampoule-v2.8"));
+    let documented = fs::read_to_string(top().join("docs/shim.md")).unwrap();
+    let rows = documented.lines().skip_while(|line| !line.starts_with("| option")).skip(2);
+    let words: Vec<_> = rows
+        .map_while(|line| line.strip_prefix("| ")?.split(" |").next())
+        .flat_map(|cell| cell.split(", "))
+        .map(|word| word.trim_matches('`'))
+        .collect();
+    assert!(words.len() >= 9, "{words:?}");
+    for word in words {
+        assert!(text.contains(word), "containerd-shim-ampoule-v2(8) has no {word}:\n{text}");
+    }
+}
+
 /// A folder with an `ampoule` that knows one container, `web`.
 fn one_container() -> Scratch {
     let scratch = Scratch::new();
@@ -223,10 +258,13 @@ fn install_puts_all_of_it_below_the_prefix_and_uninstall_takes_it_back() {
     for file in [
         "usr/bin/ampoule 755",
         "usr/bin/pause 755",
+        "usr/bin/containerd-shim-ampoule-v2 755",
         "usr/share/bash-completion/completions/ampoule 644",
         "usr/share/fish/vendor_completions.d/ampoule.fish 644",
+        "usr/share/man/man1/ampoule-shim.1 644",
         "usr/share/man/man1/pause.1 644",
         "usr/share/man/man8/ampoule.8 644",
+        "usr/share/man/man8/containerd-shim-ampoule-v2.8 644",
         "usr/share/zsh/site-functions/_ampoule 644",
     ] {
         assert!(installed.iter().any(|f| f == file), "{file}: {installed:?}");
