@@ -1,6 +1,7 @@
 //! aarch64: the entry point, the system call, and what the compiler expects of a C library.
 
 use core::arch::{asm, naked_asm};
+use core::ffi::{c_char, c_int, c_void};
 
 /// System call numbers, from include/uapi/asm-generic/unistd.h.
 pub mod nr {
@@ -54,7 +55,7 @@ unsafe extern "C" fn pause_start() -> ! {
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
+unsafe extern "C" fn memcpy(to: *mut c_void, from: *const c_void, count: usize) -> *mut c_void {
     naked_asm!(
         "mov x3, x0",
         "2: cbz x2, 3f",
@@ -68,13 +69,13 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut 
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8 {
+unsafe extern "C" fn memset(to: *mut c_void, byte: c_int, count: usize) -> *mut c_void {
     naked_asm!("mov x3, x0", "2: cbz x2, 3f", "strb w1, [x3], #1", "sub x2, x2, #1", "b 2b", "3: ret")
 }
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn memcmp(one: *const u8, other: *const u8, count: usize) -> i32 {
+unsafe extern "C" fn memcmp(one: *const c_void, other: *const c_void, count: usize) -> c_int {
     naked_asm!(
         "mov x3, x0",
         "mov w0, #0",
@@ -90,12 +91,12 @@ unsafe extern "C" fn memcmp(one: *const u8, other: *const u8, count: usize) -> i
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bcmp(one: *const u8, other: *const u8, count: usize) -> i32 {
+unsafe extern "C" fn bcmp(one: *const c_void, other: *const c_void, count: usize) -> c_int {
     naked_asm!("b {memcmp}", memcmp = sym memcmp)
 }
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn strlen(text: *const u8) -> usize {
+unsafe extern "C" fn strlen(text: *const c_char) -> usize {
     naked_asm!("mov x1, x0", "2: ldrb w2, [x1], #1", "cbnz w2, 2b", "sub x0, x1, x0", "sub x0, x0, #1", "ret")
 }

@@ -1,6 +1,7 @@
 //! x86-64: the entry point, the system call, and what the compiler expects of a C library.
 
 use core::arch::{asm, naked_asm};
+use core::ffi::{c_char, c_int, c_void};
 
 /// System call numbers, from arch/x86/entry/syscalls/syscall_64.tbl.
 pub mod nr {
@@ -55,19 +56,19 @@ unsafe extern "C" fn pause_start() -> ! {
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
+unsafe extern "C" fn memcpy(to: *mut c_void, from: *const c_void, count: usize) -> *mut c_void {
     naked_asm!("mov rax, rdi", "mov rcx, rdx", "rep movsb", "ret")
 }
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8 {
+unsafe extern "C" fn memset(to: *mut c_void, byte: c_int, count: usize) -> *mut c_void {
     naked_asm!("mov r8, rdi", "mov eax, esi", "mov rcx, rdx", "rep stosb", "mov rax, r8", "ret")
 }
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn memcmp(one: *const u8, other: *const u8, count: usize) -> i32 {
+unsafe extern "C" fn memcmp(one: *const c_void, other: *const c_void, count: usize) -> c_int {
     naked_asm!(
         "mov rcx, rdx",
         "xor eax, eax", // Sets the zero flag, which `repe` leaves alone when there is nothing to compare.
@@ -82,12 +83,12 @@ unsafe extern "C" fn memcmp(one: *const u8, other: *const u8, count: usize) -> i
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bcmp(one: *const u8, other: *const u8, count: usize) -> i32 {
+unsafe extern "C" fn bcmp(one: *const c_void, other: *const c_void, count: usize) -> c_int {
     naked_asm!("jmp {memcmp}", memcmp = sym memcmp)
 }
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn strlen(text: *const u8) -> usize {
+unsafe extern "C" fn strlen(text: *const c_char) -> usize {
     naked_asm!("xor eax, eax", "2: cmp byte ptr [rdi + rax], 0", "je 3f", "inc rax", "jmp 2b", "3: ret")
 }
