@@ -22,7 +22,7 @@ impl Id {
         if id.len() > MAX {
             bail!(
                 "invalid container id {:?}…: {} bytes, expected at most {MAX}",
-                &id.chars().take(32).collect::<String>(),
+                id.chars().take(32).collect::<String>(),
                 id.len()
             );
         }

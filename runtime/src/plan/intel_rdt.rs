@@ -44,7 +44,7 @@ pub(super) fn intel_rdt(draft: &mut Draft<'_>) -> Result<Vec<Outside>> {
         draft.before.push(Outside::RdtGroup { dir: dir.clone(), schemata: Vec::new(), shared: false });
         draft.rdt_groups.push(dir);
     }
-    draft.rdt_groups.extend(Some(dir).filter(|_| own));
+    draft.rdt_groups.extend(own.then_some(dir));
     Ok(enter(draft))
 }
 
