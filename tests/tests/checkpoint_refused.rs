@@ -1,10 +1,12 @@
 //! What can't be saved or brought back: one line, a container that runs on, and nothing that stays behind.
 
 use ampoule_tests::criu::{Saved, WHY, works};
-use ampoule_tests::{Bundle, Container, Engine, ampoule_only, require};
+use ampoule_tests::{Bundle, Container, Engine, ampoule_only, is_root, require};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
+
+const ROOT: &str = "an ordinary user is told that it takes root";
 
 #[track_caller]
 fn runs_on(container: &Container, seen: usize, lines: impl Fn() -> usize) {
@@ -14,9 +16,12 @@ fn runs_on(container: &Container, seen: usize, lines: impl Fn() -> usize) {
 
 #[test]
 fn only_a_running_container_can_be_saved() {
+    require!(is_root(), "root", named ROOT);
     let container = Container::of(Bundle::asking(&["count"]));
     container.create().ok();
     container.checkpoint(&[]).fails().saying("cannot be checkpointed in created state");
+    // Nor is a place made for it.
+    assert!(!Engine::get().is_ampoule() || !container.images().exists());
     container.kill("KILL").ok();
     container.wait_status("stopped");
     container.checkpoint(&[]).fails().saying("cannot be checkpointed in stopped state");
@@ -24,6 +29,7 @@ fn only_a_running_container_can_be_saved() {
 
 #[test]
 fn without_criu_the_container_runs_on() {
+    require!(is_root(), "root", named ROOT);
     ampoule_only!("runc takes no other criu than that on PATH");
     let container = Container::of(Bundle::asking(&["count"]));
     let stream = container.run_piped();
@@ -79,6 +85,7 @@ fn is_frozen(dir: &Path) -> bool {
 
 #[test]
 fn a_restore_over_a_present_container_leaves_that_alone() {
+    require!(is_root(), "root", named ROOT);
     let container = Container::of(Bundle::asking(&["count"]));
     let stream = container.run_piped();
     stream.wait(1);
@@ -96,6 +103,7 @@ fn left_in_tmp() -> Vec<String> {
 
 #[test]
 fn a_restore_without_images_leaves_nothing() {
+    require!(is_root(), "root", named ROOT);
     let container = Container::of(Bundle::asking(&["count"]));
     container.restore(&[]).0.fails().saying("images");
     assert_eq!(container.leftovers(), [""; 0]);
@@ -162,6 +170,7 @@ fn features_says_whether_there_is_a_criu() {
 
 #[test]
 fn flags_that_make_no_sense_are_named() {
+    require!(is_root(), "root", named ROOT);
     ampoule_only!("each runtime has words of its own");
     let container = Container::of(Bundle::asking(&["count"]));
     container.run_piped().wait(1);

@@ -1,8 +1,7 @@
 //! `ampoule checkpoint`, and what it has in common with `ampoule restore`.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::fs::{File, OpenOptions};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
@@ -116,35 +115,12 @@ fn checkpoint(context: &Context, args: &Checkpoint) -> Result<()> {
     wishes.link_remap = args.link_remap;
     wishes.page_server = args.page_server.as_deref().map(page_server).transpose()?;
     wishes.parent = args.parent_path.clone();
-    make(&images.images)?;
-    make(&images.work)?;
-    if let Some(parent) = &args.parent_path {
-        check_parent(&images.images, parent)?;
+    if let Some(parent) = args.parent_path.as_ref().filter(|path| path.starts_with('/')) {
+        bail!("--parent-path {parent}: must be relative, as seen from --image-path");
     }
     let status = status(args.status_fd)?;
     let (rootless, pre_dump) = (context.rootless, args.pre_dump);
     lifecycle::checkpoint(locked, &context.log, CheckpointWanted { images, rootless, pre_dump, status })
-}
-
-/// Memory holds secrets, so nobody else may read it.
-fn make(dir: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .with_context(|| format!("make {}", dir.display()))
-}
-
-fn check_parent(images: &Path, parent: &str) -> Result<()> {
-    if parent.starts_with('/') {
-        bail!("--parent-path {parent}: must be relative, as seen from --image-path");
-    }
-    let dir = images.join(parent);
-    match dir.metadata() {
-        Ok(meta) if meta.is_dir() => Ok(()),
-        Ok(_) => bail!("--parent-path {parent}: {} is no directory", dir.display()),
-        Err(e) => bail!("--parent-path {parent}: {}: {e}", dir.display()),
-    }
 }
 
 fn page_server(text: &str) -> Result<(String, u16)> {

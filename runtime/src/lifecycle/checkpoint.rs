@@ -1,6 +1,7 @@
 //! running → files.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -36,12 +37,29 @@ pub fn checkpoint(locked: Locked, log: &Log, wanted: CheckpointWanted) -> Result
     let Some((pid, _)) = seen.init.filter(|_| allowed(Verb::Checkpoint, seen.status)) else {
         bail!("container cannot be checkpointed in {} state", seen.status)
     };
+    prepare(&images)?;
     let record = locked.container.record()?;
     images.wishes.config_file = config_file(&record);
     let outer = outer(&locked, &record).context("the container's config.json")?;
     let stays = pre_dump || images.wishes.leave_running;
     launch::dump(Dump { images: &images, record: &record, outer: &outer, pid, pre_dump, status })?;
     if stays { Ok(()) } else { destroy(locked, log) }
+}
+
+/// Its directories: not made for what can't be saved anyway.
+fn prepare(images: &Images) -> Result<()> {
+    for dir in [&images.images, &images.work] {
+        // Memory holds secrets, so nobody else may read it.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.with_context(|| format!("make {}", dir.display()))?;
+    }
+    let Some(parent) = &images.wishes.parent else { return Ok(()) };
+    let dir = images.images.join(parent);
+    match dir.metadata() {
+        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(_) => bail!("--parent-path {parent}: {} is no directory", dir.display()),
+        Err(e) => bail!("--parent-path {parent}: {}: {e}", dir.display()),
+    }
 }
 
 /// What it has of the host's: as it was planned.
