@@ -1,7 +1,7 @@
 //! Each place of the test machine has what it is there for, so that no test of it skips itself unseen.
 
 use ampoule_tests::{
-    can_raise_limits, field, has_cgroup_v1, has_cgroup_v2_controller, on_path, place, require,
+    can_raise_limits, field, has_cgroup_v1, has_cgroup_v2_controller, null_disk, on_path, place, require,
 };
 
 const V2: [&str; 6] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
@@ -27,6 +27,7 @@ fn a_place_of_the_test_machine_has_what_it_is_for() {
     let root = !place.ends_with("-user");
     assert_eq!(nix::unistd::geteuid().is_root(), root);
     assert_eq!(can_raise_limits(), root, "CAP_SYS_RESOURCE");
+    assert_eq!(null_disk().is_some(), root, "a null disk below BFQ");
     for engine in ["dockerd", "containerd", "podman", "buildah"] {
         assert!(!place.starts_with("v2-engines") || on_path(engine).is_some(), "{engine}");
     }
