@@ -1,6 +1,6 @@
 //! The limits, devices and rights of docker's containers.
 
-use ampoule_tests::engines::{Docker, NO_ENGINE};
+use ampoule_tests::engines::{Docker, IMAGE, NO_ENGINE, look_for};
 use ampoule_tests::{
     Cgroups, Engine, can_raise_limits, field, has_cgroup_v1, on_path, place, require, systemd,
 };
@@ -40,20 +40,17 @@ fn docker_limits_containers() {
     docker.call(&["update", "--memory", "96m", "--memory-swap", "-1", "--pids-limit", "40", "web"]).ok();
     assert_eq!(limits(&cgroups), ("100663296".into(), "40".into()));
 
-    docker.call(&[
-        "run",
-        "--name",
-        "fat",
-        "--memory",
-        "16m",
-        "localhost/box:1",
-        "dd",
-        "if=/dev/zero",
-        "of=/dev/null",
-        "bs=64M",
-    ]);
-    let state = &docker.inspect("fat")["State"];
-    assert_eq!((&state["ExitCode"], &state["OOMKilled"]), (&json!(137), &json!(true)), "{state}");
+    let eat = "dd if=/dev/zero of=/dev/null bs=64M";
+    assert_eq!(docker.run(&["--memory", "16m"], &["sh", "-c", &format!("exec {eat}")]).code, 137);
+    // The shim reads of the kill in the cgroup, unless that is gone before: so the container stays for a while.
+    let script = format!("{eat}; code=$?; sleep 2; exit $code");
+    look_for("docker to know what was killed for its memory", || {
+        docker.call(&["run", "--name", "fat", "--memory", "16m", IMAGE, "sh", "-c", &script]);
+        let state = docker.inspect("fat")["State"].take();
+        docker.call(&["rm", "fat"]).ok();
+        assert_eq!(state["ExitCode"], 137, "{state}");
+        state["OOMKilled"] == true
+    });
 }
 
 /// A profile that refuses one call, with an error that nothing else gives.

@@ -1,6 +1,6 @@
 //! The limits and rights of podman's containers.
 
-use ampoule_tests::engines::{NO_ENGINE, Podman};
+use ampoule_tests::engines::{IMAGE, NO_ENGINE, Podman, look_for};
 use ampoule_tests::{Cgroups, field, has_cgroup_v1, on_path, require, systemd};
 use serde_json::json;
 use std::fs;
@@ -25,12 +25,17 @@ fn podman_limits_containers() {
     assert_eq!(path.contains(".scope"), systemd::runs_on_v2(), "{path}");
     let stats = podman.call(&["stats", "--no-stream", "--format", "{{.MemUsage}}", "web"]).ok();
     assert!(stats.stdout.contains("/ 67.11MB"), "{stats}");
-    let flags = ["run", "--name", "fat", "--network", "none", "--memory", "16m", "localhost/box:1"];
-    podman.call(&[&flags[..], &["dd", "if=/dev/zero", "of=/dev/null", "bs=64M"]].concat());
-    let state = &podman.inspect("fat")["State"];
-    assert_eq!(state["ExitCode"], 137, "{state}");
-    // conmon overlooks it on a hybrid host's v1, below every runtime.
-    assert!(has_cgroup_v1("memory") || state["OOMKilled"] == true, "{state}");
+    let flags = ["run", "--name", "fat", "--network", "none", "--memory", "16m", IMAGE, "sh", "-c"];
+    // conmon reads of the kill in the cgroup, unless that is gone before: so the container stays for a while.
+    let script = "dd if=/dev/zero of=/dev/null bs=64M; code=$?; sleep 2; exit $code";
+    look_for("podman to know what was killed for its memory", || {
+        podman.call(&[&flags[..], &[script]].concat());
+        let state = podman.inspect("fat")["State"].take();
+        podman.call(&["rm", "fat"]).ok();
+        assert_eq!(state["ExitCode"], 137, "{state}");
+        // conmon overlooks it on a hybrid host's v1, below every runtime.
+        has_cgroup_v1("memory") || state["OOMKilled"] == true
+    });
 }
 
 #[test]

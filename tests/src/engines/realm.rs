@@ -1,8 +1,8 @@
 //! Where an engine of a test's own lives.
 
 use crate::{
-    Call, Hierarchies, Outcome, Scratch, Terminal, cgroups_named, pids_mentioning, remove_cgroup, systemd,
-    wait_for,
+    Call, Hierarchies, Outcome, Scratch, Terminal, cgroups_named, patience, pids_mentioning, remove_cgroup,
+    systemd, wait_for,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -106,9 +106,9 @@ impl Realm {
     }
 
     /// The end of an engine that has removed its containers: panics when something is left, unless there is a panic
-    /// already. What was killed may take a moment to go.
+    /// already. What was killed may take a moment to go, and podman's own clean-up of each container some more.
     pub fn close(&self, containers: &[String]) {
-        let end = Instant::now() + Duration::from_secs(2);
+        let end = Instant::now() + patience() / 4;
         let left = loop {
             self.remove_own_cgroups(containers);
             let left = self.leftovers(containers);
