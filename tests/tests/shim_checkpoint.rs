@@ -18,7 +18,8 @@ impl Output {
     fn open(path: &str) -> Self {
         // A fifo stays open between two writers.
         let flags = nix::libc::O_NONBLOCK;
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(flags);
+        let mut file = OpenOptions::new();
+        file.read(true).write(true).create(true).truncate(false).custom_flags(flags);
         Self(file.open(path).expect("open the output"), String::new())
     }
 
