@@ -17,9 +17,8 @@ struct Output(File, String);
 impl Output {
     fn open(path: &str) -> Self {
         // A fifo stays open between two writers.
-        let flags = nix::libc::O_NONBLOCK;
         let mut file = OpenOptions::new();
-        file.read(true).write(true).create(true).truncate(false).custom_flags(flags);
+        file.read(true).write(true).create(true).truncate(false).custom_flags(nix::libc::O_NONBLOCK);
         Self(file.open(path).expect("open the output"), String::new())
     }
 
