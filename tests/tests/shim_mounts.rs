@@ -35,6 +35,11 @@ fn overlay(bundle: &Bundle, more: &[&str]) -> Vec<String> {
     own.into_iter().chain(more.iter().map(|word| (*word).to_owned())).collect()
 }
 
+/// Has the kernel's module loaded: where no udev runs, nobody else does.
+fn load(module: &str) {
+    let _ = Command::new("modprobe").args(["-q", module]).stdin(Stdio::null()).status();
+}
+
 fn run_tool(program: &str, args: &[&str], more: &[&Path]) {
     Outcome::of(Command::new(program).args(args).args(more).stdin(Stdio::null())).ok();
 }
@@ -121,6 +126,7 @@ fn devices(bundle: &Bundle) -> Vec<String> {
 #[test]
 fn an_image_in_a_file_is_mounted_by_a_loop_device_that_goes_with_it() {
     let bundle = unmounted(Bundle::asking(&["write", "/new", "text", ",", "cat", "/new"]).writable());
+    load("loop");
     let (base, image) = (bundle.beside("base"), bundle.beside("image"));
     run_tool(
         "mke2fs",
@@ -150,6 +156,8 @@ fn an_image_in_a_file_is_mounted_by_a_loop_device_that_goes_with_it() {
 
 #[test]
 fn an_erofs_image_may_have_its_data_in_other_files() {
+    load("erofs");
+    load("loop");
     let known = fs::read_to_string("/proc/filesystems").unwrap().contains("\terofs\n");
     require!(known && on_path("mkfs.erofs").is_some(), "erofs and mkfs.erofs", named "nobody needs erofs to use Ampoule");
     let bundle = unmounted(Bundle::asking(&["cat", "/text"]));

@@ -31,7 +31,8 @@ pub fn set_attributes(target: &Path, set: u64, clear: u64) -> io::Result<()> {
     checked(answer).map(drop)
 }
 
-/// A copy of the mount at a path, attached nowhere, with the owners of its files mapped as a user namespace says.
+/// A copy of the mount at a path, attached nowhere, with the owners of its files mapped as a user namespace says. Private:
+/// what is mounted and unmounted below one of the two is no matter of the other's.
 ///
 /// # Errors
 /// EINVAL: the file system has no mapped mounts.
@@ -42,7 +43,8 @@ pub fn id_mapped(source: &Path, namespace: &OwnedFd) -> io::Result<OwnedFd> {
     // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
     let mount = unsafe { OwnedFd::from_raw_fd(fd as i32) };
     let userns_fd = namespace.as_raw_fd() as u64;
-    let attr = libc::mount_attr { attr_set: libc::MOUNT_ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd };
+    let (attr_set, propagation) = (libc::MOUNT_ATTR_IDMAP, libc::MS_PRIVATE);
+    let attr = libc::mount_attr { attr_set, attr_clr: 0, propagation, userns_fd };
     let (fd, flags, size) = (mount.as_raw_fd(), libc::AT_EMPTY_PATH, size_of_val(&attr));
     // SAFETY: the kernel reads an empty path and `size` bytes of attributes, which outlive the call.
     checked(unsafe {
