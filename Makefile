@@ -118,7 +118,7 @@ vm-shell: vm-tree ## Open a shell in the test machine
 # The built tree, as a disk for the test machine.
 vm-tree: deps-vm deps-build programs shim
 	@$(BUILD) -p ampoule-tests --bins
-	@$(CARGO) test $(INTEGRATION) --no-run --message-format json-render-diagnostics | \
+	@set -o pipefail; $(CARGO) test $(INTEGRATION) --no-run --message-format json-render-diagnostics | \
 	    $(AS_OWNER) tests/vm/tree $(BUILT)
 
 lint: deps-build deps-lint ## Check formatting, clippy's and rustc's warnings, licences and advisories
