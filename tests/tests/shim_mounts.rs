@@ -163,8 +163,10 @@ fn an_erofs_image_may_have_its_data_in_other_files() {
     let bundle = unmounted(Bundle::asking(&["cat", "/text"]));
     fs::write(bundle.beside("base/text"), "some text. ".repeat(1000)).unwrap();
     let (base, image, data) = (bundle.beside("base"), bundle.beside("image"), bundle.beside("data"));
+    // mkfs.erofs 1.8 wants it to be there.
+    fs::write(&data, "").unwrap();
     let blobs = format!("--blobdev={}", data.display());
-    run_tool("mkfs.erofs", &["--quiet", "--chunksize=4096", &blobs], &[&image, &base]);
+    run_tool("mkfs.erofs", &["--chunksize=4096", &blobs], &[&image, &base]);
     let shim = Shim::start(bundle);
     let device = format!("device={}", data.display());
     let out = ask(&shim, vec![wanted("erofs", &image, &["ro", "loop", &device])]);
