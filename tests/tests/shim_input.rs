@@ -62,19 +62,25 @@ fn running() -> (Shim, usize) {
     (shim, before)
 }
 
+/// Bytes that are the same each time.
+fn noise(seed: &mut u64, length: usize) -> Vec<u8> {
+    let mut next = || {
+        *seed ^= *seed << 13;
+        *seed ^= *seed >> 7;
+        *seed ^= *seed << 17;
+        *seed as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+const SEED: u64 = 0x2545_f491_4f6c_dd1d;
+
 #[test]
 fn garbage_and_half_frames_harm_nobody() {
     let (shim, before) = running();
-    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut seed = SEED;
     for round in 0..repeats(300) {
-        let bytes: Vec<u8> = (0..1 + round % 200)
-            .map(|_| {
-                seed ^= seed << 13;
-                seed ^= seed >> 7;
-                seed ^= seed << 17;
-                seed as u8
-            })
-            .collect();
+        let bytes = noise(&mut seed, 1 + round % 200);
         drop(send(&shim, &bytes));
         // A header that promises more than comes, and one that comes to a good end but for the last byte.
         drop(send(&shim, &frame(100, 1, &bytes[..bytes.len().min(50)])));
@@ -121,6 +127,29 @@ fn calls_that_nobody_knows_have_the_right_codes() {
     assert!(matches!(unknown, Code::INVALID_ARGUMENT | Code::UNIMPLEMENTED), "{unknown:?}");
     let undecodable = answer(send(&shim, &request("containerd.task.v2.Task", "State", vec![0xff; 9])));
     assert_ne!(undecodable, Code::OK);
+    check(&shim, before);
+}
+
+#[test]
+fn every_call_answers_messages_that_are_partly_noise() {
+    let (shim, before) = running();
+    let calls = "State Create Start Delete Pids Pause Resume Checkpoint Kill Exec ResizePty CloseIO Update Wait Stats \
+                 Connect Shutdown";
+    let calls: Vec<_> = calls.split_whitespace().collect();
+    let mut seed = SEED;
+    for round in 0..repeats(calls.len() * 40) {
+        let call = calls[round % calls.len()];
+        // Nobody's id; then, half of the time, a text in one of the next fields, and noise.
+        let mut message = b"\x0a\x04gone".to_vec();
+        let field = noise(&mut seed, 6);
+        if field[0] % 2 == 0 {
+            message.extend([(2 + field[1] % 8) << 3 | 2, 4]);
+            message.extend(&field[2..]);
+        }
+        message.extend(noise(&mut seed, round % 60));
+        let code = answer(send(&shim, &request("containerd.task.v2.Task", call, message)));
+        assert!(code != Code::OK || ["Connect", "Shutdown"].contains(&call), "{call}: {code:?}");
+    }
     check(&shim, before);
 }
 
