@@ -13,6 +13,7 @@ pub mod conformance;
 mod console;
 mod container;
 mod containerd;
+pub mod cri;
 pub mod criu;
 mod disk;
 mod engine;

@@ -6,6 +6,7 @@ mod containerd;
 mod docker;
 mod documented;
 mod image;
+mod node;
 mod podman;
 mod realm;
 
@@ -16,6 +17,7 @@ pub use containerd::Containerd;
 pub use docker::Docker;
 pub use documented::documented;
 pub use image::{IMAGE, pack, pack_tree};
+pub use node::{HANDLER, Node, can_be_node, can_map_ports};
 pub use podman::Podman;
 pub use realm::Realm;
 

@@ -1,0 +1,75 @@
+//! How a node's containerd is configured: as `docs/kubernetes.md` says, and with what the test alone needs.
+
+use super::super::Realm;
+use super::super::documented::{documented_in, runtime, write};
+use crate::{Engine, can_raise_limits, on_path, systemd};
+use serde_json::json;
+use std::fs;
+use std::process::Command;
+
+const CRI: &str = "[plugins.\"io.containerd.grpc.v1.cri\"";
+/// Where Debian has the network plugins.
+pub(super) const PLUGINS: &str = "/usr/lib/cni";
+
+/// Writes what the daemon reads.
+pub(super) fn configure(realm: &Realm) {
+    let at = |name: &str| realm.beside(name).to_str().expect("a UTF-8 path").to_owned();
+    let (root, state, socket) = (at("containerd.root"), at("containerd.state"), at("containerd.sock"));
+    let (networks, options) = (at("networks"), at("ampoule.toml"));
+    // What is written to the log of the whole machine, and what a container in CI may not do.
+    let own = format!("  restrict_oom_score_adj = {}\n", !can_raise_limits());
+    let file = handlers(&options).replace(&format!("{CRI}]\n"), &format!("{CRI}]\n{own}"));
+    let text = format!(
+        "root = {root:?}\nstate = {state:?}\ndisabled_plugins = [\"io.containerd.internal.v1.opt\"]\n{file}\n\
+         {CRI}.cni]\nbin_dir = {PLUGINS:?}\nconf_dir = {networks:?}\n[grpc]\naddress = {socket:?}\n"
+    );
+    write(&realm.beside("containerd.toml"), &text);
+    write(
+        &realm.beside("ampoule.toml"),
+        &driver(&documented_in("kubernetes.md", "/etc/containerd/ampoule.toml")),
+    );
+    fs::create_dir(realm.beside("networks")).expect("make a directory");
+    write(&realm.beside("networks/10-pods.conflist"), &network(&at("addresses")));
+}
+
+/// The documented file; below it the runtime under test, when it isn't ours, has the shim that it came with.
+fn handlers(options: &str) -> String {
+    let file = driver(&documented_in("kubernetes.md", "/etc/containerd/config.toml"));
+    if !Engine::get().is_ampoule() {
+        let table = format!("{CRI}.containerd.runtimes.ampoule.options]\n");
+        let named = format!("{table}BinaryName = {:?}\n", runtime());
+        return file
+            .replace("io.containerd.ampoule.v2", "io.containerd.runc.v2")
+            .replace(&format!("  {table}"), &named);
+    }
+    let version = Command::new("containerd").arg("--version").output().expect("run containerd");
+    if !String::from_utf8_lossy(&version.stdout).contains(" 1.6.") {
+        return file;
+    }
+    let lines = file.lines().map(|line| match line.trim_start().starts_with("SystemdCgroup") {
+        true => format!("ConfigPath = {options:?}"),
+        false => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// The documented driver is systemd's, which not every machine has.
+fn driver(text: &str) -> String {
+    text.replace("SystemdCgroup = true", &format!("SystemdCgroup = {}", systemd::runs_on_v2()))
+}
+
+/// A bridge with addresses from a range and, where packets can be rewritten, ports of the host's.
+fn network(addresses: &str) -> String {
+    let range = json!([[{ "subnet": "10.213.0.0/20" }]]);
+    let ipam = json!({ "type": "host-local", "dataDir": addresses, "ranges": range, "routes": [{ "dst": "0.0.0.0/0" }] });
+    let mut plugins = vec![json!({ "type": "bridge", "bridge": "cni0", "isGateway": true, "ipam": ipam })];
+    if has_ports() {
+        plugins.push(json!({ "type": "portmap", "capabilities": { "portMappings": true } }));
+    }
+    json!({ "cniVersion": "0.4.0", "name": "pods", "plugins": plugins }).to_string()
+}
+
+/// Whether a port of the host's can lead into a pod.
+pub(super) fn has_ports() -> bool {
+    on_path("iptables").is_some()
+}
