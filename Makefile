@@ -116,7 +116,7 @@ vm-shell: vm-tree ## Open a shell in the test machine
 	@$(MACHINE) -t 0 -s 'bash --login'
 
 # The built tree, as a disk for the test machine.
-vm-tree: deps-vm deps-build programs shim
+vm-tree: deps-vm deps-build image shim
 	@$(BUILD) -p ampoule-tests --bins
 	@set -o pipefail; $(CARGO) test $(INTEGRATION) --no-run --message-format json-render-diagnostics | \
 	    $(AS_OWNER) tests/vm/tree $(BUILT)
