@@ -5,7 +5,6 @@ use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::*;
 use std::path::PathBuf;
-use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
@@ -22,14 +21,15 @@ impl Cri {
         Self(socket)
     }
 
-    fn call<T, F>(&self, limit: Duration, call: impl FnOnce(Channel) -> F) -> Answer<T>
+    fn call<T, F>(&self, call: impl FnOnce(Channel) -> F) -> Answer<T>
     where
         F: Future<Output = Answer<Response<T>>>,
     {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let endpoint = Endpoint::from_shared(format!("unix://{}", self.0.display())).expect("a path");
         runtime.expect("start tokio").block_on(async {
-            let channel = endpoint.timeout(limit).connect().await;
+            // 2 minutes where nothing is slow, as the kubelet has it.
+            let channel = endpoint.timeout(6 * patience()).connect().await;
             let channel = channel.map_err(|e| Status::unavailable(format!("connect: {e}")))?;
             call(channel).await.map(Response::into_inner)
         })
@@ -45,7 +45,7 @@ macro_rules! calls {
             /// # Errors
             /// The server's own.
             pub fn $name(&self, request: $request) -> Answer<$answer> {
-                self.call(patience(), |channel| async {
+                self.call(|channel| async {
                     $client::new(channel).$name(Request::new(request)).await
                 })
             })*

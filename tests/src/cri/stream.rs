@@ -29,7 +29,8 @@ pub struct Stream {
 impl Stream {
     /// Connects to what containerd gave as the place of a stream.
     pub fn open(node: &Node, url: &str) -> Self {
-        let uri: tungstenite::http::Uri = url.parse().expect("a URL");
+        // What containerd names for SPDY, which kubectl spoke before 1.31.
+        let uri: tungstenite::http::Uri = url.replacen("http", "ws", 1).parse().expect("a URL");
         let address = uri.host().and_then(|host| host.parse().ok()).expect("an address");
         let socket = node.connect(address, uri.port_u16().expect("a port")).expect("connect to the stream");
         socket.set_read_timeout(Some(patience())).expect("set a time limit");
