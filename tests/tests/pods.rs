@@ -34,7 +34,7 @@ fn a_pod_and_its_containers_live_and_leave_nothing() {
     assert_eq!(devices, "eth0\nlo\n");
     pod.remove_container(&two);
     pod.remove();
-    wait_for("nothing to be left", || node.leftovers().is_empty());
+    node.wait_until_empty();
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn probes_have_their_output_their_codes_and_their_time() {
     let script = "echo out; echo err >&2; exit 3";
     assert_eq!(pod.exec(&id, &["sh", "-c", script]), (3, "out\n".into(), "err\n".into()));
     assert_eq!(pod.exec(&id, &["true"]).0, 0);
-    let missing = pod.exec_within(&id, &["no-such-program"], 5).unwrap_err();
+    let missing = pod.exec_within(&id, &["no-such-program"], 0).unwrap_err();
     assert!(missing.message().contains("executable file not found"), "{missing}");
     let begun = Instant::now();
     let late = pod.exec_within(&id, &["sleep", "1000"], 1).unwrap_err();
@@ -96,7 +96,7 @@ fn a_container_has_its_grace_and_is_killed_after_it() {
     assert_eq!(pod.status().state(), PodSandboxState::SandboxNotready);
     pod.stop();
     pod.remove();
-    wait_for("nothing to be left", || node.leftovers().is_empty());
+    node.wait_until_empty();
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn in_a_shared_process_namespace_pause_is_pid_1_and_reaps() {
         of_container(&mut config).namespace_options = pids(NamespaceMode::Pod);
         pod.start(config)
     };
-    let (one, _two) = (start("one"), start("two"));
+    let (one, two) = (start("one"), start("two"));
     assert_eq!(pod.exec(&one, &["cat", "/proc/1/comm"]).1, "pause\n");
     let processes = pod.exec(&one, &["ps", "-o", "args"]).1;
     assert_eq!(processes.lines().filter(|line| *line == "sleep 1000").count(), 2, "{processes}");
@@ -45,9 +45,30 @@ fn in_a_shared_process_namespace_pause_is_pid_1_and_reaps() {
     // One container's end takes nothing of the other's along.
     pod.stop_container(&one, 0);
     assert_eq!(pod.container(&one).exit_code, 137);
-    assert_eq!(pod.container(&_two).state(), ContainerState::ContainerRunning);
+    assert_eq!(pod.container(&two).state(), ContainerState::ContainerRunning);
     pod.remove();
-    wait_for("nothing to be left", || node.leftovers().is_empty());
+    node.wait_until_empty();
+}
+
+#[test]
+fn a_container_to_debug_another_sees_its_processes() {
+    require!(can_be_node(), "containerd and network plugins", named NO_ENGINE);
+    let node = Node::start();
+    let pod = Pod::run(&node, "web");
+    let target = pod.start(container("one", &WAITS));
+    let mut config = container("debug", &["sleep", "2000"]);
+    let mut options = pids(NamespaceMode::Target).unwrap();
+    options.target_id = target.clone();
+    of_container(&mut config).namespace_options = Some(options);
+    let debug = pod.start(config);
+    let processes = pod.exec(&debug, &["ps", "-o", "pid,args"]).1;
+    let has = |text: &str| processes.lines().any(|line| line.trim() == text);
+    assert!(has("1 sleep 1000") && processes.contains("sleep 2000"), "{processes}");
+    // Its own end is that of the debugger's, too.
+    pod.stop_container(&target, 0);
+    assert_eq!((pod.wait(&target), pod.wait(&debug)), (137, 137));
+    pod.remove();
+    node.wait_until_empty();
 }
 
 #[test]
@@ -56,6 +77,7 @@ fn a_pod_may_have_the_nodes_own_network_and_processes() {
     let node = Node::start();
     // One with a network of its own, so that the node has the bridge.
     let other = Pod::run(&node, "other");
+    other.start(container("serves", &["httpd", "-f", "-p", "80", "-h", "/etc"]));
     let nodes = Some(NamespaceOption {
         network: NamespaceMode::Node.into(),
         pid: NamespaceMode::Node.into(),
@@ -76,11 +98,12 @@ fn a_pod_may_have_the_nodes_own_network_and_processes() {
     assert_eq!(own, fs::read_to_string("/proc/1/comm").unwrap());
     let (_, name, _) = pod.exec(&id, &["cat", "/proc/sys/kernel/hostname"]);
     assert_eq!(name, fs::read_to_string("/proc/sys/kernel/hostname").unwrap());
-    let reach = format!("http://{}/", other.address());
-    assert_ne!(pod.exec(&id, &["wget", "-q", "-O", "-", &reach]).0, 0, "nobody listens there");
+    let page = format!("http://{}/group", other.address());
+    wait_for("the other pod", || pod.exec(&id, &["wget", "-q", "-O", "-", &page]).0 == 0);
+    assert_eq!(pod.status().network.unwrap().ip, "", "it has no address of its own");
     pod.remove();
     other.remove();
-    wait_for("nothing to be left", || node.leftovers().is_empty());
+    node.wait_until_empty();
 }
 
 #[test]
@@ -194,5 +217,5 @@ fn without_a_profile_there_is_no_filter_and_a_privileged_container_has_the_nodes
     assert_eq!(pod.exec(&agent, &["sh", "-c", "mount -t tmpfs none /tmp && umount /tmp"]).0, 0);
     assert_ne!(pod.exec(&plain, &["sh", "-c", "mount -t tmpfs none /tmp"]).0, 0);
     pod.remove();
-    wait_for("nothing to be left", || node.leftovers().is_empty());
+    node.wait_until_empty();
 }

@@ -46,7 +46,7 @@ fn an_exec_has_its_streams_its_terminal_and_its_code() {
     assert_eq!(terminal.finish(), 0);
     assert!(terminal.received(OUT).contains("got keys"), "{}", terminal.received(OUT));
     pod.remove();
-    wait_for("nothing to be left", || node.leftovers().is_empty());
+    node.wait_until_empty();
 }
 
 #[test]
@@ -130,5 +130,5 @@ fn a_port_of_the_nodes_leads_into_a_pod() {
     wait_for("the node's port", reached);
     pod.remove();
     assert!(!reached(), "the port is still there");
-    wait_for("nothing to be left", || node.leftovers().is_empty());
+    node.wait_until_empty();
 }

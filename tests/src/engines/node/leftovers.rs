@@ -1,14 +1,29 @@
 //! Everything of its pods that a node still has.
 
 use super::Node;
-use crate::{Mount, cgroups_named, pids_mentioning};
+use crate::{Mount, cgroups_named, patience, pids_mentioning};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 impl Node {
+    /// Waits until nothing of any pod is left; panics with what is.
+    #[track_caller]
+    pub fn wait_until_empty(&self) {
+        let end = Instant::now() + patience();
+        loop {
+            let left = self.leftovers();
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < end, "left behind: {left:#?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Processes, cgroups, mounts, network namespaces and devices, addresses, sockets, states and directories of pods.
-    pub fn leftovers(&self) -> Vec<String> {
+    fn leftovers(&self) -> Vec<String> {
         let told = |what: &'static str| move |it: String| format!("{what} {it}");
         let mut left: Vec<String> = self.processes().into_iter().map(told("process")).collect();
         left.extend(self.cgroups().into_iter().map(told("cgroup")));

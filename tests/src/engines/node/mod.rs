@@ -101,9 +101,9 @@ impl Node {
         self.realm.beside("logs").join(pod)
     }
 
-    /// The cgroup of its pods, as the kubelet would tell it.
+    /// The cgroup of its pods, as the kubelet would tell it: a path, also when it is a slice of systemd's.
     pub fn cgroup_parent(&self) -> String {
-        self.realm.cgroup_parent().unwrap_or_else(|| self.slice())
+        self.realm.cgroup_parent().unwrap_or_else(|| format!("/{}", self.slice()))
     }
 
     /// systemd takes each dash for one level.
