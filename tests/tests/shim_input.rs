@@ -142,7 +142,7 @@ fn every_call_answers_messages_that_are_partly_noise() {
         // Nobody's id; then, half of the time, a text in one of the next fields, and noise.
         let mut message = b"\x0a\x04gone".to_vec();
         let field = noise(&mut seed, 6);
-        if field[0] % 2 == 0 {
+        if field[0].is_multiple_of(2) {
             message.extend([(2 + field[1] % 8) << 3 | 2, 4]);
             message.extend(&field[2..]);
         }
