@@ -286,6 +286,8 @@ impl Shim {
 
     /// A figure of the shim's memory, in kB: `Pss`, `Private_Dirty`.
     pub fn memory(&self, name: &str) -> u64 {
+        // Of a program that was just built all pages are dirty.
+        fs::File::open(shim_program()).and_then(|file| file.sync_all()).expect("write back the program");
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).expect("read smaps_rollup");
         let line = text.lines().find(|line| line.starts_with(&format!("{name}:"))).expect("the figure");
         line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
