@@ -17,6 +17,10 @@ pub(super) fn serve(realm: &Realm) -> Call {
     );
     write(&realm.beside("containerd.toml"), &config);
     let mut daemon = realm.command("containerd");
+    // Where it finds our shim.
+    let shims = crate::shim_program();
+    let path = std::env::var("PATH").unwrap_or_default();
+    daemon.env("PATH", format!("{path}:{}", shims.parent().expect("a directory").display()));
     daemon.args(["--log-level", "warn"]).arg("--config").arg(realm.beside("containerd.toml"));
     let daemon = Call::start(daemon, realm.beside("containerd"));
     wait_for("containerd", || realm.beside("containerd.sock").exists());

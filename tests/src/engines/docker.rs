@@ -23,8 +23,13 @@ impl Docker {
 
     /// Starts one with these flags.
     pub fn start_with(flags: &[&str]) -> Self {
+        Self::configured(&documented("/etc/docker/daemon.json"), flags)
+    }
+
+    /// Starts one with this daemon.json.
+    pub fn configured(config: &str, flags: &[&str]) -> Self {
         let realm = Realm::new();
-        write(&realm.beside("daemon.json"), &documented("/etc/docker/daemon.json"));
+        write(&realm.beside("daemon.json"), config);
         // By itself docker starts one, but gives up on a slow machine.
         let containerd = serve(&realm);
         let mut daemon = realm.command("dockerd");
