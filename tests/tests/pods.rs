@@ -153,7 +153,8 @@ fn what_containers_use_is_told_one_by_one_and_together() {
     let memory = stats().memory.unwrap().working_set_bytes.unwrap().value;
     assert!((1..64 << 20).contains(&memory), "{memory}");
     let all = node.cri().list_container_stats(ListContainerStatsRequest::default()).unwrap().stats;
-    assert_eq!(all.iter().map(|s| s.attributes.clone().unwrap().id).collect::<Vec<_>>(), [id.clone()]);
+    let ids: Vec<&str> = all.iter().map(|s| &*s.attributes.as_ref().unwrap().id).collect();
+    assert_eq!(ids, [&*id]);
 
     // New limits, as when a pod is resized in place.
     let linux = LinuxContainerResources { memory_limit_in_bytes: 32 << 20, ..Default::default() };
