@@ -265,7 +265,10 @@ impl Drop for Container {
         let left = self.leftovers();
         if !left.is_empty() {
             self.clean_up();
-            assert!(std::thread::panicking(), "`delete --force {}` left {left:#?}", self.id);
+            // runc tries for 0.3 s to remove a cgroup: too short for what is killed in emulation.
+            let is_runc_in_emulation = !Engine::get().is_ampoule() && place() != "host";
+            let given_up = is_runc_in_emulation && left.iter().all(|one| one.starts_with("cgroup "));
+            assert!(std::thread::panicking() || given_up, "`delete --force {}` left {left:#?}", self.id);
         }
     }
 }
