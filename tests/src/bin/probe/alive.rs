@@ -67,7 +67,7 @@ pub(crate) fn line(_: &[String]) -> Answer {
 
 /// Says 1, 2, 3, … for ever.
 pub(crate) fn count(_: &[String]) -> Answer {
-    for number in 1u64.. {
+    for number in 1..=u64::MAX {
         say(&json!(number));
         std::thread::sleep(Duration::from_millis(20));
     }
