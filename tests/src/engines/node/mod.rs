@@ -62,7 +62,10 @@ impl Node {
         self.daemon = Some(self.realm.start(daemon));
         wait_for("containerd and its network", || {
             let status = self.cri().status(StatusRequest::default()).ok().and_then(|answer| answer.status);
-            status.is_some_and(|s| s.conditions.len() >= 2 && s.conditions.iter().all(|c| c.status))
+            // Newer ones have conditions of their own besides, such as that nothing of the file is deprecated.
+            let conditions = status.map(|status| status.conditions).unwrap_or_default();
+            let ready = |name: &&str| conditions.iter().any(|c| c.r#type == **name && c.status);
+            ["RuntimeReady", "NetworkReady"].iter().all(ready)
         });
     }
 
