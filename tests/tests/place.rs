@@ -1,5 +1,6 @@
 //! Each place of the test machine has what it is there for, so that no test of it skips itself unseen.
 
+use ampoule_tests::engines::{can_be_node, can_map_ports};
 use ampoule_tests::{
     can_raise_limits, field, has_cgroup_v1, has_cgroup_v2_controller, null_disk, on_path, place, require,
 };
@@ -31,4 +32,5 @@ fn a_place_of_the_test_machine_has_what_it_is_for() {
     for engine in ["dockerd", "containerd", "podman", "buildah"] {
         assert!(!place.starts_with("v2-engines") || on_path(engine).is_some(), "{engine}");
     }
+    assert!(place != "v2-engines" || can_be_node() && can_map_ports(), "what pods take");
 }
