@@ -189,10 +189,10 @@ impl Container {
         found.ok_or_else(|| Fault::not_found(format!("exec {exec_id:?} of {} not found", self.id)))
     }
 
-    /// Tells what there is of its memory now.
-    pub fn tell_oom(&self) {
+    /// Tells what there is of its memory now; `killed` as in [`Oom::tell_now`].
+    pub fn tell_oom(&self, killed: bool) {
         if let Some(oom) = &*locked(&self.oom) {
-            oom.tell_now();
+            oom.tell_now(killed);
         }
     }
 

@@ -23,7 +23,7 @@ use crate::events::{Events, timestamp};
 use crate::fault::{Answer, Fault};
 use crate::log;
 use crate::process::Process;
-use crate::reaper::{Child, Reaper};
+use crate::reaper::{Child, KILLED, Reaper};
 use crate::stdio::Owner;
 
 /// All that one shim looks after.
@@ -148,8 +148,9 @@ impl Shim {
             self.tell_exit(container, &exec.process);
         }
         if !execs.iter().any(|exec| exec.process.is_live()) {
-            if container.init.due().is_some() {
-                container.tell_oom();
+            // Before the exit that it explains.
+            if let Some(exit) = container.init.due() {
+                container.tell_oom(exit.status == KILLED);
             }
             self.tell_exit(container, &container.init);
         }

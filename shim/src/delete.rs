@@ -13,10 +13,8 @@ use crate::bootstrap;
 use crate::engine::Engine;
 use crate::events::timestamp;
 use crate::flags::Flags;
+use crate::reaper::KILLED;
 use crate::rootfs;
-
-/// 128 and SIGKILL.
-const KILLED: u32 = 137;
 
 pub fn delete(flags: &Flags) -> Result<()> {
     let bundle = bundle(flags)?;

@@ -1,7 +1,7 @@
 //! Tells when the kernel kills processes of a container for want of memory.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ampoule::container::oom::OomWatch;
 use anyhow::Result;
@@ -41,7 +41,9 @@ impl Oom {
         let task = tokio::spawn(async move {
             while let Ok(mut ready) = fd.ready(interest).await {
                 ready.clear_ready();
-                if !tell(&name, &source, &sink) {
+                let news = look(&source).news();
+                tell(&name, &sink, news.unwrap_or(0));
+                if news.is_none() {
                     return;
                 }
             }
@@ -49,9 +51,14 @@ impl Oom {
         Ok(Some(Oom { id: id.to_owned(), events: events.clone(), watch, task: task.abort_handle() }))
     }
 
-    /// Tells what there is now: before the exit that it explains.
-    pub fn tell_now(&self) {
-        tell(&self.id, &self.watch, &self.events);
+    /// Tells what there is now. `killed`: the init has died of a SIGKILL, which its cgroup may not have outlived.
+    pub fn tell_now(&self, killed: bool) {
+        let mut watch = look(&self.watch);
+        let kills = match watch.news() {
+            None if killed => watch.unread(),
+            news => news.unwrap_or(0),
+        };
+        tell(&self.id, &self.events, kills);
     }
 }
 
@@ -61,11 +68,13 @@ impl Drop for Oom {
     }
 }
 
-/// False: there will be no more news.
-fn tell(id: &str, watch: &Mutex<OomWatch>, events: &Events) -> bool {
-    let news = watch.lock().unwrap_or_else(PoisonError::into_inner).news();
-    if news.is_some_and(|kills| kills > 0) {
+/// Whoever panics ends the program.
+fn look(watch: &Mutex<OomWatch>) -> MutexGuard<'_, OomWatch> {
+    watch.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn tell(id: &str, events: &Events, kills: u64) {
+    if kills > 0 {
         events.tell("oom", &TaskOOM { container_id: id.to_owned(), ..Default::default() });
     }
-    news.is_some()
 }

@@ -15,6 +15,9 @@ use tokio::sync::oneshot;
 
 use crate::sys;
 
+/// The status of a process that was killed: 128 and SIGKILL.
+pub const KILLED: u32 = 137;
+
 /// The end of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {

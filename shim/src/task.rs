@@ -256,6 +256,8 @@ async fn signal(shim: &Shim, container: &Container, wanted: KillRequest) -> Answ
     if container.init.has_ended() && !wanted.all {
         return Err(finished());
     }
+    // Or it might be taken for one that the kernel kills with another of its slice.
+    container.tell_oom(false);
     let mut call = container.engine.call(&container.notes, "kill");
     call.flag("--all", wanted.all);
     call.command.arg(&container.id).arg(wanted.signal.to_string());

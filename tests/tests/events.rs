@@ -1,8 +1,8 @@
 //! `events`: what a container uses, and when it ran out of memory.
 
 use ampoule_tests::{
-    Bundle, Call, Container, Engine, Layout, Outcome, ampoule_only, has_cgroup_v1, has_cgroup_v2_controller,
-    patience, repeats, require, wait_for,
+    Bundle, Call, Container, Engine, Layout, ON_V1, Outcome, ampoule_only, cgroups_named, has_cgroup_v1,
+    has_cgroup_v2_controller, patience, remove_cgroup, repeats, require, wait_for,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -210,6 +210,34 @@ fn the_last_news_may_be_that_the_init_was_killed() {
     let outcome = events.finish().ok();
     let last = outcome.stdout.lines().rfind(|l| l.contains(r#""type":"oom""#));
     assert!(last.is_some(), "{outcome}");
+}
+
+#[test]
+fn a_kill_is_told_although_its_cgroup_is_gone() {
+    // systemd removes a scope's as soon as it is empty, and who reads may come later.
+    require!(has_cgroup_v2_controller("memory"), "the v2 memory controller", named ON_V1);
+    ampoule_only!("runc's news are gone with it");
+    let mut container = Container::of(with_memory(&["alloc", "128"], 32));
+    let systemd = Engine::get().flags().contains(&"--systemd-cgroup");
+    let parent = format!("{}-parent", container.id);
+    if !systemd {
+        container.bundle.config["linux"]["cgroupsPath"] = json!(format!("/{parent}/{}", container.id));
+    }
+    container.create().ok();
+    let dir = container.cgroups().dir("").to_owned();
+    let events = Events::of(&container, "50ms");
+    events.call.signal(Signal::SIGSTOP);
+    container.start().ok();
+    container.wait_status("stopped");
+    if !systemd {
+        remove_cgroup(&dir);
+    }
+    wait_for("the cgroup to go", || !dir.exists());
+    events.call.signal(Signal::SIGCONT);
+    let outcome = events.finish().ok();
+    assert_eq!(outcome.stdout.matches(r#""type":"oom""#).count(), 1, "{outcome}");
+    container.delete().ok();
+    cgroups_named(&parent).iter().for_each(|dir| remove_cgroup(dir));
 }
 
 #[test]

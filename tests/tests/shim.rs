@@ -1,9 +1,10 @@
 //! The shim, spoken to as containerd does.
 
-use ampoule_tests::{Bundle, Shim, repeats, soon, wait_for};
+use ampoule_tests::{Bundle, Cgroups, Engine, Shim, repeats, require, soon, wait_for};
 use containerd_shim_protos::api::*;
 use containerd_shim_protos::ttrpc::{self, Code};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::collections::BTreeMap;
 
 const KILL: i32 = Signal::SIGKILL as i32;
@@ -250,4 +251,23 @@ fn a_process_killed_for_want_of_memory_is_told_before_its_exit() {
     let topics = shim.ear.topics(&shim.id);
     let position = |topic: &str| topics.iter().position(|t| t == topic);
     assert!(position("oom").is_some() && position("oom") < position("exit"), "{topics:?}");
+}
+
+#[test]
+fn a_killed_container_is_told_of_although_systemd_has_removed_its_cgroup() {
+    let under_systemd = Engine::get().flags().contains(&"--systemd-cgroup");
+    require!(under_systemd, "the systemd driver", named "nobody else takes a cgroup away from the shim");
+    let limit = serde_json::json!({ "limit": 32 << 20, "swap": 32 << 20 });
+    let bundle = Bundle::asking(&["sleep", "2", ",", "alloc", "100"])
+        .with(|c| c["linux"]["resources"]["memory"] = limit);
+    let shim = Shim::start(bundle);
+    let init = shim.launch();
+    let cgroup = Cgroups::of(init).dir("").to_owned();
+    let signal = |signal| kill(Pid::from_raw(shim.pid), signal).expect("signal the shim");
+    signal(Signal::SIGSTOP);
+    wait_for("the cgroup to go", || !cgroup.exists());
+    signal(Signal::SIGCONT);
+    shim.ear.wait("exit", &shim.id);
+    let topics = shim.ear.topics(&shim.id);
+    assert!(topics.ends_with(&["oom".to_owned(), "exit".to_owned()]), "{topics:?}");
 }

@@ -75,13 +75,12 @@ impl Teller<'_> {
         loop {
             let (ended, read) = self.wait(init, watch.as_ref(), next)?;
             // The init may have been the one that was killed.
-            match watch.as_mut().map(OomWatch::news) {
-                Some(Some(kills)) => {
-                    for _ in 0..kills {
-                        self.tell("oom", None)?;
-                    }
+            if let Some(mut oom) = watch.take() {
+                let news = oom.news();
+                for _ in 0..news.unwrap_or_else(|| oom.unread()) {
+                    self.tell("oom", None)?;
                 }
-                _ => watch = None,
+                watch = news.map(|_| oom);
             }
             if ended || !read {
                 return Ok(());

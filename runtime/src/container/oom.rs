@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags};
@@ -13,8 +13,31 @@ use crate::sys::event_control::{self, Notices};
 pub enum OomWatch {
     /// memory.oom_control, whose listeners hear of every kill.
     V1(PathBuf, Notices),
-    /// memory.events, and how many kills it has counted so far: of the group and those below it.
-    V2(File, u64),
+    /// memory.events of the group, and of the group above it.
+    V2(Counter, Option<Counter>),
+}
+
+/// A memory.events, and how many kills it had counted when it was read last: of its group and those below it.
+pub struct Counter {
+    events: File,
+    seen: u64,
+}
+
+impl Counter {
+    fn open(dir: &Path) -> Option<Counter> {
+        let mut counter = Counter { events: File::open(dir.join("memory.events")).ok()?, seen: 0 };
+        counter.news()?;
+        Some(counter)
+    }
+
+    /// How many were killed since the last time. None: the group is gone. Reading also tells the kernel which
+    /// changes are news to us.
+    fn news(&mut self) -> Option<u64> {
+        let mut text = [0; 512];
+        let len = nix::sys::uio::pread(&self.events, &mut text, 0).ok()?;
+        let now = kills(std::str::from_utf8(&text[..len]).ok()?)?;
+        Some(now.saturating_sub(std::mem::replace(&mut self.seen, now)))
+    }
 }
 
 impl OomWatch {
@@ -24,9 +47,8 @@ impl OomWatch {
     /// The kernel refuses.
     pub fn on(dirs: &[PathBuf]) -> Result<Option<OomWatch>> {
         for dir in dirs {
-            if let Ok(events) = File::open(dir.join("memory.events")) {
-                let so_far = kills(&events).unwrap_or(0);
-                return Ok(Some(OomWatch::V2(events, so_far)));
+            if let Some(own) = Counter::open(dir) {
+                return Ok(Some(OomWatch::V2(own, dir.parent().and_then(Counter::open))));
             }
             if dir.join("memory.oom_control").exists() {
                 let notices = event_control::listen(dir, "memory.oom_control")
@@ -41,7 +63,7 @@ impl OomWatch {
     pub fn poll_fd(&self) -> PollFd<'_> {
         match self {
             OomWatch::V1(_, notices) => PollFd::new(notices.as_fd(), PollFlags::POLLIN),
-            OomWatch::V2(events, _) => PollFd::new(events.as_fd(), PollFlags::POLLPRI),
+            OomWatch::V2(own, _) => PollFd::new(own.events.as_fd(), PollFlags::POLLPRI),
         }
     }
 
@@ -53,22 +75,28 @@ impl OomWatch {
                 // Its removal is told like a kill.
                 dir.exists().then_some(count)
             }
-            OomWatch::V2(events, seen) => {
-                let now = kills(events)?;
-                Some(now.saturating_sub(std::mem::replace(seen, now)))
+            OomWatch::V2(own, above) => {
+                let news = own.news()?;
+                above.as_mut().and_then(Counter::news);
+                Some(news)
             }
+        }
+    }
+
+    /// How many were killed between the last news and the cgroup's removal, asked once it is gone.
+    ///
+    /// systemd removes a scope's cgroup as soon as the last process has died, often before anyone has read of what
+    /// it died (conmon#426, systemd#40102). The group above has counted that kill, too, and stays. It has also counted
+    /// its other groups' kills since then: ask only of a container that was killed. v1's counts are of one group.
+    pub fn unread(&mut self) -> u64 {
+        match self {
+            OomWatch::V1(..) => 0,
+            OomWatch::V2(_, above) => above.as_mut().and_then(Counter::news).unwrap_or(0),
         }
     }
 }
 
-/// Reading also tells the kernel which changes are news to us.
-fn kills(events: &File) -> Option<u64> {
-    let mut text = [0; 512];
-    let len = nix::sys::uio::pread(events, &mut text, 0).ok()?;
-    count(std::str::from_utf8(&text[..len]).ok()?)
-}
-
-fn count(text: &str) -> Option<u64> {
+fn kills(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
 }
 
@@ -79,8 +107,8 @@ mod tests {
     #[test]
     fn kills_are_told_from_other_events() {
         let text = "low 0\nhigh 0\nmax 37\noom 3\noom_kill 2\noom_group_kill 1\n";
-        assert_eq!(count(text), Some(2));
-        assert_eq!(count(""), None);
+        assert_eq!(kills(text), Some(2));
+        assert_eq!(kills(""), None);
     }
 
     #[test]
