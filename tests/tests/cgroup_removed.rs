@@ -2,7 +2,7 @@
 
 use ampoule_tests::{
     Bundle, Cgroups, Container, Engine, Layout, NO_PROC, ON_V2, ampoule_only, cgroups_named, has_cgroup_v1,
-    has_only_cgroup_v2, is_root, met, pids_in,
+    has_cgroup_v2_controller, has_only_cgroup_v2, is_root, met, pids_in,
 };
 use ampoule_tests::{require, wait_for};
 use serde_json::json;
@@ -112,6 +112,23 @@ fn forced_delete_works_on_a_frozen_container_on_v2() {
     cgroups.write("", "cgroup.freeze", "1");
     wait_for("the freeze", || cgroups.read("", "cgroup.events").contains("frozen 1"));
     assert_eq!(container.status(), "paused");
+    container.delete_force().ok();
+    gone(&container);
+}
+
+#[test]
+fn forced_delete_ends_a_large_process_that_has_no_cpu_time_left() {
+    let has_cpu = has_cgroup_v1("cpu") || has_cgroup_v2_controller("cpu");
+    require!(has_cpu, "a cpu controller");
+    ampoule_only!("runc leaves it the millisecond a second that it has");
+    let bundle = Bundle::asking(&["alloc", "200", ",", "sleep", "1000"]);
+    let (container, cgroups) = launched(Layout::Host, bundle);
+    if has_cgroup_v1("cpu") {
+        cgroups.write("cpu", "cpu.cfs_period_us", "1000000");
+        cgroups.write("cpu", "cpu.cfs_quota_us", "1000");
+    } else {
+        cgroups.write("cpu", "cpu.max", "1000 1000000");
+    }
     container.delete_force().ok();
     gone(&container);
 }

@@ -78,6 +78,17 @@ impl Cgroup {
         sent.map(drop)
     }
 
+    /// Lets the killed have the CPU time that they need to go: a quota that is used up, or `cpu.idle` beside busy
+    /// neighbours, gives a large one none for minutes (a quota since Linux 6.18 only stops what returns to its program).
+    pub fn lift_cpu_limits(&self) {
+        for dir in &self.dirs {
+            for (file, value) in [("cpu.max", "max"), ("cpu.cfs_quota_us", "-1"), ("cpu.idle", "0")] {
+                // Most have none of these, and one that refuses is no worse off.
+                let _ = kernfs::write(&dir.join(file), value);
+            }
+        }
+    }
+
     fn kill_until_empty(&self, dir: &Path) -> Result<()> {
         let mut pause = Pause::new();
         while signal_all(dir, libc::SIGKILL, None)? > 0 {
@@ -102,6 +113,7 @@ impl Cgroup {
         for dir in &busy {
             check_is_cgroup(dir)?;
         }
+        self.lift_cpu_limits();
         let mut pause = Pause::new();
         loop {
             let mut left = Vec::new();

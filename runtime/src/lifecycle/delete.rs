@@ -146,6 +146,7 @@ fn end(init: impl AsFd + Copy, group: &Cgroup, record: &Record) -> Result<()> {
         return Ok(());
     }
     group.kill()?;
+    group.lift_cpu_limits();
     if !dead(DEATH)? {
         bail!(
             "the init process was killed {} s ago and still exists: it waits in the kernel (see /proc/PID/stack)",
