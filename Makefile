@@ -93,10 +93,11 @@ test: deps-test deps-build $(if $(RUNTIME),shim,build) image ## Run all tests (a
 	@$(if $(UNITS),$(CARGO) $(RUNNER) $(UNITS))
 	@$(CARGO) $(RUNNER) $(INTEGRATION) --no-run
 	@[ $$(id -u) = 0 ] || { echo "the integration tests need root: sudo make test" >&2; exit 1; }
-	@# The runner hides what passing tests say, so the skips are shown here, and its summary last again.
+	@# The runner hides what passing tests say, so the skips are shown here, and its summary last again. What nohup or a
+	@# shell's `&` ignores, the tests' programs would ignore too.
 	@rm -f target/skips; set -o pipefail; \
 	    PROBE=$(abspath $(BUILT)/probe) SKIPS=$(abspath target/skips) \
-	        cargo $(RUNNER) $(INTEGRATION) --no-fail-fast 2>&1 | tee target/tests.log; status=$$?; \
+	        env --default-signal cargo $(RUNNER) $(INTEGRATION) --no-fail-fast 2>&1 | tee target/tests.log; status=$$?; \
 	    if [ -s target/skips ]; then sort -u target/skips | sed "1i Skipped themselves:"; \
 	        grep -E '^ *Summary|^test result|^error: .* failed' target/tests.log | tail -n 1; fi; exit $$status
 	$(if $(RUNTIME),,@$(MAKE) --no-print-directory test-vm)
