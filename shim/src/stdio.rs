@@ -2,8 +2,7 @@
 //!
 //! containerd's fifos are handed to the container itself: nothing is copied, so nothing is lost and no memory is
 //! needed. The shim keeps both ends of each open, so that a container can write while nobody reads, as when containerd
-//! is away. When the process has ended, the write end is closed, so that readers see the end; the read end stays until
-//! Delete, for what is in the fifo goes with its last descriptor.
+//! is away. When the process has ended, they are closed once a client reads, which then sees the end (stdio/outlet.rs).
 //!
 //! Two cases need copying: a terminal, and the output of an exec. What an exec leaves in the background holds its
 //! output open for ever, and a descriptor that was handed out can't be taken back; so an exec writes to a pipe, and its
@@ -12,6 +11,7 @@
 mod console;
 mod copy;
 mod logger;
+mod outlet;
 mod place;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,6 +26,7 @@ pub use console::Console;
 pub use copy::all_done;
 use copy::{Capped, Sink};
 use logger::Logger;
+use outlet::Outlet;
 use place::Place;
 
 use crate::engine::Ends;
@@ -60,10 +61,10 @@ pub struct Owner<'a> {
 pub struct Io {
     /// Holds the process's stdin open until CloseIO.
     stdin: Option<OwnedFd>,
-    /// Write ends of output, held until the process ends.
-    writers: Vec<OwnedFd>,
-    /// Read ends of output, held until Delete.
-    readers: Vec<OwnedFd>,
+    /// Fifos that the process has, held until it ends.
+    outlets: Vec<Outlet>,
+    /// Those that have had no client since: given up when these are dropped.
+    unread: Vec<oneshot::Sender<()>>,
     /// Copies, which end when these are dropped.
     copies: Vec<oneshot::Sender<()>>,
     console: Option<Console>,
@@ -127,17 +128,16 @@ impl Io {
             Place::Program(_) => anyhow::bail!("a logger takes stdout and stderr"),
             Place::Fifo(path) => path,
         };
-        let (reader, writer) = place::fifo(path)?;
-        self.readers.push(reader);
+        let outlet = Outlet::open(path)?;
         if !owner.is_exec {
-            self.writers.push(writer);
+            self.outlets.push(outlet);
             // As above: there is a reader.
             return place::open(path, OFlag::O_WRONLY);
         }
         let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
         place::set_nonblocking(&ours)?;
         let (ended, end) = oneshot::channel();
-        copy::splice(ours, writer, end)?;
+        copy::splice(ours, outlet, end)?;
         self.copies.push(ended);
         Ok(theirs)
     }
@@ -166,10 +166,9 @@ impl Io {
         }
         let writer = match Place::parse(&streams.stdout)? {
             Place::Fifo(path) => {
-                let (reader, writer) =
-                    place::fifo(&path).with_context(|| format!("open stdout {}", streams.stdout))?;
-                self.readers.push(reader);
-                Sink::new(writer)?
+                let outlet =
+                    Outlet::open(&path).with_context(|| format!("open stdout {}", streams.stdout))?;
+                Sink::Fifo(outlet.watched()?)
             }
             Place::File(path) => Sink::new(place::append(&path)?)?,
             Place::Capped(path, most) => Sink::Capped(Capped::open(&path, most)?),
@@ -196,13 +195,17 @@ impl Io {
     /// The process has ended.
     pub fn ended(&mut self) {
         self.stdin = None;
-        self.writers.clear();
+        for outlet in self.outlets.drain(..) {
+            let (given_up, mut end) = oneshot::channel();
+            tokio::spawn(async move { outlet.close(&mut end).await });
+            self.unread.push(given_up);
+        }
     }
 
     /// The process is deleted. Copies go on until everything that it wrote is out.
     pub fn delete(&mut self) {
         self.ended();
-        self.readers.clear();
+        self.unread.clear();
         self.console = None;
         self.logger = None;
         let copies = std::mem::take(&mut self.copies);

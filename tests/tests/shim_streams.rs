@@ -116,6 +116,31 @@ fn what_a_container_wrote_while_nobody_read_is_there_after_its_end() {
     assert_eq!(reading(&stdout).join().unwrap(), "\"/\"\n");
 }
 
+/// Reads a fifo to its end as containerd does, whose open(2) waits for a writer.
+fn read_in_a_waiting_thread(path: String) -> String {
+    let (sender, read) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(fs::read_to_string(path)));
+    read.recv_timeout(patience()).expect("it waits for a writer").expect("read the fifo")
+}
+
+#[test]
+fn a_client_that_opens_a_fifo_after_the_end_has_what_was_written() {
+    for terminal in [false, true] {
+        let bundle = Bundle::asking(&["cwd"]).with(|c| c["process"]["terminal"] = terminal.into());
+        let shim = Shim::start(bundle);
+        let stdout = shim.fifo("out");
+        shim.launch_as(CreateTaskRequest { stdout: stdout.clone(), terminal, ..shim.request() });
+        assert_eq!(shim.wait(""), 0);
+        assert_eq!(read_in_a_waiting_thread(stdout).trim_end(), "\"/\"");
+    }
+    let shim = Shim::start(Bundle::sleeping());
+    shim.launch();
+    let stdout = shim.fifo("out");
+    shim.exec(&ExecProcessRequest { stdout: stdout.clone(), ..shim.exec_request("e", &["cwd"]) });
+    assert_eq!(shim.wait("e"), 0);
+    assert_eq!(read_in_a_waiting_thread(stdout), "\"/\"\n");
+}
+
 #[test]
 fn an_exec_that_leaves_a_child_with_its_output_ends_for_its_reader_too() {
     let shim = Shim::start(Bundle::sleeping());

@@ -16,6 +16,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 
+use super::outlet::Outlet;
 use super::place;
 use crate::sys;
 
@@ -59,24 +60,26 @@ pub async fn all_done() {
 
 /// Moves what is in a pipe to a fifo, without seeing it, until the pipe's other end is closed; once `end` is over, only
 /// what is in it already.
-pub fn splice(from: OwnedFd, to: OwnedFd, end: oneshot::Receiver<()>) -> Result<()> {
+pub fn splice(from: OwnedFd, outlet: Outlet, end: oneshot::Receiver<()>) -> Result<()> {
     let from = sys::watched(from, Interest::READABLE)?;
-    let to = sys::watched(to, Interest::WRITABLE)?;
+    let outlet = outlet.watched()?;
     let at_work = AtWork::begin();
     tokio::spawn(async move {
         let _at_work = at_work;
         let mut source = Source { from: &from, end, ending: false };
         while source.has_more().await {
-            let Ok(mut room) = to.writable().await else { return };
+            let to = &outlet.writer;
+            let Ok(mut room) = to.writable().await else { break };
             let how = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
             match nix::fcntl::splice(from.get_ref(), None, to.get_ref(), None, PIPE, how) {
-                Ok(0) => return,
+                Ok(0) => break,
                 Ok(_) | Err(Errno::EINTR) => {}
                 // Either end may be meant; `has_more` has just looked at one.
                 Err(Errno::EAGAIN) => room.clear_ready(),
-                Err(_) => return,
+                Err(_) => break,
             }
         }
+        source.close(outlet).await;
     });
     Ok(())
 }
@@ -93,15 +96,18 @@ pub fn bytes(from: OwnedFd, mut sink: Sink, end: oneshot::Receiver<()>) -> Resul
         while source.has_more().await {
             // EIO: nobody has the terminal's other end any more.
             match nix::unistd::read(from.get_ref(), &mut page) {
-                Ok(0) => return,
+                Ok(0) => break,
                 Ok(len) => {
                     if sink.write(&page[..len]).await.is_err() {
-                        return;
+                        break;
                     }
                 }
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
-                Err(_) => return,
+                Err(_) => break,
             }
+        }
+        if let Sink::Fifo(outlet) = sink {
+            source.close(outlet).await;
         }
     });
     Ok(())
@@ -133,6 +139,13 @@ impl Source<'_> {
             }
         }
     }
+
+    /// Nothing more will come through: lets the client see the end.
+    async fn close(mut self, outlet: Outlet<AsyncFd<OwnedFd>>) {
+        if !self.ending {
+            outlet.close(&mut self.end).await;
+        }
+    }
 }
 
 /// Whether a read would give an answer now.
@@ -145,6 +158,7 @@ fn is_ready(fd: &AsyncFd<OwnedFd>) -> bool {
 pub enum Sink {
     File(OwnedFd),
     Capped(Capped),
+    Fifo(Outlet<AsyncFd<OwnedFd>>),
     Other(AsyncFd<OwnedFd>),
 }
 
@@ -163,7 +177,7 @@ impl Sink {
             let written = match self {
                 Sink::File(fd) => nix::unistd::write(fd, rest).map_err(Error::from),
                 Sink::Capped(file) => file.write(rest),
-                Sink::Other(fd) => {
+                Sink::Other(fd) | Sink::Fifo(Outlet { writer: fd, .. }) => {
                     fd.async_io(Interest::WRITABLE, |fd| Ok(nix::unistd::write(fd, rest)?)).await
                 }
             };
