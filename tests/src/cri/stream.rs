@@ -4,8 +4,10 @@ use crate::engines::Node;
 use crate::patience;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::TcpStream;
-use tungstenite::{ClientRequestBuilder, Message, WebSocket};
+use std::time::Duration;
+use tungstenite::{ClientRequestBuilder, Error, Message, WebSocket};
 
 /// Each message's first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +62,19 @@ impl Stream {
     /// Reads until a channel has brought a text; panics when it ends before.
     #[track_caller]
     pub fn expect(&mut self, channel: u8, text: &str) {
+        assert!(self.brings(channel, text, patience()), "{text:?} did not come: {:?}", self.received);
+    }
+
+    /// Reads until a channel has brought a text, or brings nothing for that long, or ends.
+    #[track_caller]
+    pub fn brings(&mut self, channel: u8, text: &str, within: Duration) -> bool {
+        self.socket.get_ref().set_read_timeout(Some(within)).expect("set a time limit");
         while !self.received(channel).contains(text) {
-            assert!(self.read(), "{text:?} did not come: {:?}", self.received);
+            if !self.read() {
+                return false;
+            }
         }
+        true
     }
 
     /// Reads to the end; the exit code.
@@ -78,7 +90,7 @@ impl Stream {
         code.unwrap_or_else(|| panic!("no exit code: {status}"))
     }
 
-    /// One message; `false` at the end.
+    /// One message; `false` at the end, or when none comes in time.
     fn read(&mut self) -> bool {
         match self.socket.read() {
             Ok(Message::Binary(bytes)) => {
@@ -89,7 +101,8 @@ impl Stream {
             }
             Ok(Message::Close(_)) => false,
             Ok(_) => true,
-            Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => false,
+            Err(Error::ConnectionClosed | Error::AlreadyClosed) => false,
+            Err(Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => false,
             Err(e) => panic!("the stream broke: {e}; so far: {:?}", self.received),
         }
     }
