@@ -15,13 +15,13 @@ pub fn documented(file: &str) -> String {
     block.replace(INSTALLED, &runtime())
 }
 
-/// The block that a page has below the line that names this file, to the letter.
-pub(super) fn documented_in(page: &str, file: &str) -> String {
+/// The block that a page has below the line that has this in backticks, to the letter.
+pub(super) fn documented_in(page: &str, name: &str) -> String {
     let text = page_of(page);
-    let mut lines = text.lines().skip_while(|line| !line.contains(&format!("`{file}`"))).skip(1);
+    let mut lines = text.lines().skip_while(|line| !line.contains(&format!("`{name}`"))).skip(1);
     let lines = lines.by_ref().skip_while(|line| line.is_empty());
     let block: Vec<_> = lines.take_while(|line| line.is_empty() || line.starts_with("    ")).collect();
-    assert!(!block.is_empty(), "docs/{page} has no block below {file}");
+    assert!(!block.is_empty(), "docs/{page} has no block below {name}");
     block.join("\n") + "\n"
 }
 

@@ -7,7 +7,12 @@ use serde_json::json;
 use std::fs;
 use std::process::Command;
 
-const CRI: &str = "[plugins.\"io.containerd.grpc.v1.cri\"";
+/// How a containerd's file begins in `docs/kubernetes.md`, and what its CRI is called in there.
+struct Language(&'static str, &'static str);
+
+const OF_1: Language = Language("version = 2", "[plugins.\"io.containerd.grpc.v1.cri\"");
+const OF_2: Language = Language("version = 3", "[plugins.'io.containerd.cri.v1.runtime'");
+
 /// Where Debian has the network plugins.
 pub(super) const PLUGINS: &str = "/usr/lib/cni";
 
@@ -18,10 +23,11 @@ pub(super) fn configure(realm: &Realm) {
     let (networks, options) = (at("networks"), at("ampoule.toml"));
     // What is written to the log of the whole machine, and what a container in CI may not do.
     let own = format!("  restrict_oom_score_adj = {}\n", !can_raise_limits());
-    let file = handlers(&options).replace(&format!("{CRI}]\n"), &format!("{CRI}]\n{own}"));
+    let (file, cri) = documented_file(&options);
+    let file = with_lines(&file, &format!("{cri}]\n"), &own);
     let text = format!(
         "root = {root:?}\nstate = {state:?}\ndisabled_plugins = [\"io.containerd.internal.v1.opt\"]\n{file}\n\
-         {CRI}.cni]\nbin_dir = {PLUGINS:?}\nconf_dir = {networks:?}\n[grpc]\naddress = {socket:?}\n"
+         {cri}.cni]\nbin_dir = {PLUGINS:?}\nconf_dir = {networks:?}\n[grpc]\naddress = {socket:?}\n"
     );
     write(&realm.beside("containerd.toml"), &text);
     write(
@@ -32,20 +38,44 @@ pub(super) fn configure(realm: &Realm) {
     write(&realm.beside("networks/10-pods.conflist"), &network(&at("addresses")));
 }
 
-/// The documented file; below it the runtime under test, when it isn't ours, has the shim that it came with.
-fn handlers(options: &str) -> String {
-    let file = driver(&documented_in("kubernetes.md", "/etc/containerd/config.toml"));
-    if !Engine::get().is_ampoule() {
-        let table = format!("{CRI}.containerd.runtimes.ampoule.options]\n");
-        let named = format!("{table}BinaryName = {:?}\n", runtime());
-        return file
-            .replace("io.containerd.ampoule.v2", "io.containerd.runc.v2")
-            .replace(&format!("  {table}"), &named);
+/// The documented file for this containerd and the runtime under test, and what its CRI is called in there.
+fn documented_file(options: &str) -> (String, &'static str) {
+    let version = version();
+    let Language(first_line, cri) = if version.starts_with("1.") { OF_1 } else { OF_2 };
+    let file = driver(&documented_in("kubernetes.md", first_line));
+    let file = match Engine::get().is_ampoule() {
+        true if version.starts_with("1.6.") => with_options_in(options, &file),
+        true => file,
+        false => with_its_own_shim(&file, cri),
+    };
+    (file, cri)
+}
+
+/// Adds to a table, which may not be there yet.
+fn with_lines(file: &str, table: &str, lines: &str) -> String {
+    match file.contains(table) {
+        true => file.replace(table, &format!("{table}{lines}")),
+        false => format!("{file}{table}{lines}"),
     }
-    let version = Command::new("containerd").arg("--version").output().expect("run containerd");
-    if !String::from_utf8_lossy(&version.stdout).contains(" 1.6.") {
-        return file;
-    }
+}
+
+/// containerd's, such as `1.6.20~ds1`.
+fn version() -> String {
+    let output = Command::new("containerd").arg("--version").output().expect("run containerd");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let number = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    number.unwrap_or_else(|| panic!("no version in {text:?}")).to_owned()
+}
+
+/// The runtime under test, when it isn't ours, has the shim that it came with.
+fn with_its_own_shim(file: &str, cri: &str) -> String {
+    let table = format!("{cri}.containerd.runtimes.ampoule.options]\n");
+    let named = format!("{table}BinaryName = {:?}\n", runtime());
+    file.replace("io.containerd.ampoule.v2", "io.containerd.runc.v2").replace(&format!("  {table}"), &named)
+}
+
+/// Which containerd 1.6 needs.
+fn with_options_in(options: &str, file: &str) -> String {
     let lines = file.lines().map(|line| match line.trim_start().starts_with("SystemdCgroup") {
         true => format!("ConfigPath = {options:?}"),
         false => line.to_owned(),
