@@ -23,10 +23,10 @@ pub(super) fn flag(kind: NamespaceKind) -> CloneFlags {
 
 /// Enters one of this process's own, which it is known by in `/proc/self/ns`: one that waits for its next child, or the
 /// one that it is in, so that the next child is born there again.
-pub(super) fn enter_own(name: &str, kind: NamespaceKind) -> Result<()> {
+pub(super) fn enter_own(name: &str) -> Result<()> {
     let path = format!("/proc/self/ns/{name}");
     let own = File::open(&path).with_context(|| format!("open {path}"))?;
-    setns(own, flag(kind)).context("setns")
+    setns(own, CloneFlags::empty()).context("setns")
 }
 
 /// time_namespaces(7): unshare makes it for the next child, and offsets can be written until somebody is in it. The
@@ -36,5 +36,5 @@ pub(super) fn offset_clocks(offsets: &[(String, i64, u32)]) -> Result<()> {
     let path = "/proc/self/timens_offsets";
     let lines: String = offsets.iter().map(|(clock, s, ns)| format!("{clock} {s} {ns}\n")).collect();
     fs::write(path, lines).with_context(|| format!("write {path}"))?;
-    enter_own("time_for_children", NamespaceKind::Time)
+    enter_own("time_for_children")
 }

@@ -128,7 +128,7 @@ impl<'a> Host<'a> {
                 self.handles[slot.0] = Some(mounts::clone_host(source, *recursive, attributes, map)?);
                 Ok(())
             }
-            Outside::LeavePidNamespace => namespaces::enter_own("pid", NamespaceKind::Pid),
+            Outside::LeavePidNamespace => namespaces::enter_own("pid"),
             Outside::MoveDevice { device, name, namespace } => {
                 let theirs = match namespace {
                     Some(slot) => self.handles[slot.0].as_ref().map(OwnedFd::try_clone).transpose()?,
