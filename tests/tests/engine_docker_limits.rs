@@ -1,17 +1,11 @@
 //! The limits, devices and rights of docker's containers.
 
-use ampoule_tests::engines::{Docker, IMAGE, NO_ENGINE, look_for};
+use ampoule_tests::engines::{Client, Docker, NO_ENGINE, alike};
 use ampoule_tests::{
     Cgroups, Engine, can_raise_limits, field, has_cgroup_v1, on_path, place, require, systemd,
 };
-use serde_json::json;
 use std::fs;
 use std::path::Path;
-
-fn cgroups(docker: &Docker, name: &str) -> Cgroups {
-    let pid = docker.inspect(name)["State"]["Pid"].as_i64().expect("a pid");
-    Cgroups::of(pid as i32)
-}
 
 /// The limit on memory and on processes, on either version.
 fn limits(cgroups: &Cgroups) -> (String, String) {
@@ -24,7 +18,7 @@ fn docker_limits_containers() {
     require!(on_path("dockerd").is_some(), "docker", named NO_ENGINE);
     let docker = Docker::start();
     docker.detached("web", &["--memory", "64m", "--pids-limit", "30", "--cpus", "0.5"], &["sleep", "1000"]);
-    let cgroups = cgroups(&docker, "web");
+    let cgroups = docker.cgroups("web");
     // On v2 systemd makes the cgroups, unless docker is told otherwise.
     let path = cgroups.dir("").to_string_lossy().into_owned();
     assert_eq!(path.contains("system.slice/docker-"), systemd::runs_on_v2(), "{path}");
@@ -40,82 +34,28 @@ fn docker_limits_containers() {
     docker.call(&["update", "--memory", "96m", "--memory-swap", "-1", "--pids-limit", "40", "web"]).ok();
     assert_eq!(limits(&cgroups), ("100663296".into(), "40".into()));
 
-    let eat = "dd if=/dev/zero of=/dev/null bs=64M";
-    assert_eq!(docker.run(&["--memory", "16m"], &["sh", "-c", &format!("exec {eat}")]).code, 137);
-    // The shim reads of the kill in the cgroup, unless that is gone before: so the container stays for a while.
-    let script = format!("{eat}; code=$?; sleep 2; exit $code");
-    look_for("docker to know what was killed for its memory", || {
-        docker.call(&["run", "--name", "fat", "--memory", "16m", IMAGE, "sh", "-c", &script]);
-        let state = docker.inspect("fat")["State"].take();
-        docker.call(&["rm", "fat"]).ok();
-        assert_eq!(state["ExitCode"], 137, "{state}");
-        state["OOMKilled"] == true
-    });
-}
-
-/// A profile that refuses one call, with an error that nothing else gives.
-fn profile(docker: &Docker) -> String {
-    let path = docker.realm().beside("seccomp.json");
-    let rule = json!({ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 18 });
-    let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] });
-    fs::write(&path, profile.to_string()).unwrap();
-    format!("seccomp={}", path.display())
+    let eat = "exec dd if=/dev/zero of=/dev/null bs=64M";
+    assert_eq!(docker.run(&["--memory", "16m"], &["sh", "-c", eat]).code, 137);
+    alike::knows_what_was_killed_for_its_memory(&docker, false);
 }
 
 #[test]
 fn docker_narrows_what_a_container_may_do() {
     require!(on_path("dockerd").is_some(), "docker", named NO_ENGINE);
     let docker = Docker::start();
-    narrows_rights(&docker);
+    leaves_the_default_rights(&docker);
+    let status = alike::narrows_rights(&docker, &[]);
+    assert_eq!(field(&status, "CapEff"), "0000000000000000");
     gives_devices(&docker);
     puts_it_under_apparmor(&docker);
 }
 
-fn narrows_rights(docker: &Docker) {
-    let ask = "cat /proc/self/status; touch /file; touch /tmp/file && echo tmp is writable; mkdir /tmp/dir";
-
-    // Its defaults.
+fn leaves_the_default_rights(docker: &Docker) {
     let outcome =
         docker.run(&[], &["sh", "-c", "cat /proc/self/status; umount /proc; touch /file && echo written"]);
     assert_eq!(field(&outcome.stdout, "CapEff"), "00000000a80425fb", "{outcome}");
     assert_eq!(field(&outcome.stdout, "Seccomp"), "2", "{outcome}");
     assert!(outcome.stdout.contains("written") && outcome.stderr.contains("not permitted"), "{outcome}");
-
-    let flags = [
-        "--read-only",
-        "--tmpfs",
-        "/tmp",
-        "--cap-drop",
-        "ALL",
-        "--cap-add",
-        "CHOWN",
-        "--security-opt",
-        "no-new-privileges",
-        "--user",
-        "1000:1000",
-        "--group-add",
-        "7",
-        "--ulimit",
-        "nofile=64:64",
-        "--security-opt",
-        &profile(docker),
-    ];
-    let outcome = docker.run(&flags, &["sh", "-c", &format!("{ask}; ulimit -n")]);
-    let status = &outcome.stdout;
-    assert_eq!(field(status, "CapBnd"), "0000000000000001", "{outcome}");
-    assert_eq!(field(status, "CapEff"), "0000000000000000", "{outcome}");
-    assert_eq!(
-        (field(status, "NoNewPrivs"), field(status, "Seccomp")),
-        ("1".into(), "2".into()),
-        "{outcome}"
-    );
-    assert_eq!(field(status, "Uid"), "1000 1000 1000 1000");
-    assert!(field(status, "Groups").split(' ').any(|group| group == "7"), "{outcome}");
-    assert!(outcome.stderr.contains("/file: Read-only file system"), "{outcome}");
-    assert!(status.contains("tmp is writable") && status.ends_with("\n64\n"), "{outcome}");
-    // 18 is EXDEV.
-    assert!(outcome.stderr.contains("'/tmp/dir': Invalid cross-device link"), "{outcome}");
-
     let outcome = docker.run(&["--security-opt", "seccomp=unconfined"], &["cat", "/proc/self/status"]).ok();
     assert_eq!(field(&outcome.stdout, "Seccomp"), "0");
 }

@@ -1,8 +1,7 @@
 //! Networks, volumes and the init of docker's containers.
 
-use ampoule_tests::engines::{Docker, NO_ENGINE, look_for};
+use ampoule_tests::engines::{Client, Docker, NO_ENGINE, alike, look_for};
 use ampoule_tests::{on_path, pause, require};
-use std::fs;
 
 #[test]
 fn docker_connects_containers_to_networks_and_ports() {
@@ -38,31 +37,8 @@ fn docker_mounts_volumes_and_puts_our_init_before_a_program() {
         "--init-path",
         init.to_str().unwrap(),
     ]);
-    mounts_volumes_and_directories(&docker);
+    alike::mounts_volumes_and_directories(&docker);
     puts_our_init_before_a_program(&docker);
-}
-
-fn mounts_volumes_and_directories(docker: &Docker) {
-    let host = docker.realm().beside("given");
-    fs::create_dir(&host).unwrap();
-    fs::write(host.join("file"), "from the host\n").unwrap();
-    docker.run(&["--volume", "data:/data"], &["sh", "-c", "echo kept >/data/file"]).ok();
-    let given = format!("{}:/given:ro", host.display());
-    let flags = [
-        "--volume",
-        "data:/data",
-        "--volume",
-        &given,
-        "--mount",
-        "type=tmpfs,destination=/own,tmpfs-size=1m",
-    ];
-    let script =
-        "cat /data/file /given/file; echo x >/given/file; dd if=/dev/zero of=/own/file bs=1M count=2";
-    let outcome = docker.run(&flags, &["sh", "-c", script]);
-    assert_eq!(outcome.stdout, "kept\nfrom the host\n");
-    for words in ["/given/file: Read-only file system", "No space left on device"] {
-        assert!(outcome.stderr.contains(words), "{outcome}");
-    }
 }
 
 /// The daemon has it by --init-path.

@@ -1,6 +1,6 @@
 //! docker's containers through our own shim.
 
-use ampoule_tests::engines::{Docker, NO_ENGINE, look_for};
+use ampoule_tests::engines::{Client, Docker, NO_ENGINE, look_for};
 use ampoule_tests::{ampoule_only, on_path, pids_mentioning, require};
 use std::process::Command;
 

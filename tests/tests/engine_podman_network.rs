@@ -1,8 +1,7 @@
 //! Networks, volumes, pods and the init of podman's containers.
 
-use ampoule_tests::engines::{NO_ENGINE, Podman, look_for, pack_tree};
+use ampoule_tests::engines::{Client, NO_ENGINE, Podman, alike, look_for, pack_tree};
 use ampoule_tests::{on_path, pause, require};
-use std::fs;
 
 const FETCHED: &str = "root:x:0:\nguest:x:1000:\n";
 
@@ -14,18 +13,8 @@ fn podman_publishes_ports() {
     let fetched =
         || podman.realm().call("busybox", &["wget", "-q", "-O", "-", "http://127.0.0.1:8088/group"]);
     look_for("the published port", || fetched().stdout == FETCHED);
-    let outcome = podman.call(&[
-        "run",
-        "--rm",
-        "--network",
-        "container:web",
-        "localhost/box:1",
-        "wget",
-        "-q",
-        "-O",
-        "-",
-        "http://127.0.0.1/group",
-    ]);
+    let outcome =
+        podman.run(&["--network", "container:web"], &["wget", "-q", "-O", "-", "http://127.0.0.1/group"]);
     assert_eq!(outcome.ok().stdout, FETCHED);
 }
 
@@ -33,31 +22,8 @@ fn podman_publishes_ports() {
 fn podman_mounts_volumes_and_puts_our_init_before_a_program() {
     require!(on_path("podman").is_some(), "podman", named NO_ENGINE);
     let podman = Podman::new();
-    mounts_volumes_and_directories(&podman);
+    alike::mounts_volumes_and_directories(&podman);
     puts_our_init_before_a_program(&podman);
-}
-
-fn mounts_volumes_and_directories(podman: &Podman) {
-    let host = podman.realm().beside("given");
-    fs::create_dir(&host).unwrap();
-    fs::write(host.join("file"), "from the host\n").unwrap();
-    podman.run(&["--volume", "data:/data"], &["sh", "-c", "echo kept >/data/file"]).ok();
-    let given = format!("{}:/given:ro", host.display());
-    let flags = [
-        "--volume",
-        "data:/data",
-        "--volume",
-        &given,
-        "--mount",
-        "type=tmpfs,destination=/own,tmpfs-size=1m",
-    ];
-    let script =
-        "cat /data/file /given/file; echo x >/given/file; dd if=/dev/zero of=/own/file bs=1M count=2";
-    let outcome = podman.run(&flags, &["sh", "-c", script]);
-    assert_eq!(outcome.stdout, "kept\nfrom the host\n", "{outcome}");
-    for words in ["/given/file: Read-only file system", "No space left on device"] {
-        assert!(outcome.stderr.contains(words), "{outcome}");
-    }
 }
 
 #[test]
@@ -111,8 +77,8 @@ fn podman_holds_a_pod_with_our_pause() {
 
 fn puts_our_init_before_a_program(podman: &Podman) {
     let init = pause();
-    let flags = ["--network", "none", "--init", "--init-path", init.to_str().unwrap()];
-    podman.detached("web", &flags, &["sleep", "1000"]);
+    let flags = ["--init", "--init-path", init.to_str().unwrap()];
+    podman.detached_alone("web", &flags, &["sleep", "1000"]);
     let first = podman.call(&["exec", "web", "cat", "/proc/1/cmdline"]).ok();
     assert_eq!(first.stdout, "/run/podman-init\0--\0sleep\x001000\0");
     podman.call(&["stop", "web"]).ok();

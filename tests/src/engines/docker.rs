@@ -2,9 +2,8 @@
 
 use super::containerd::{end, serve};
 use super::documented::write;
-use super::{IMAGE, Realm, documented, pack};
-use crate::{Call, Outcome, Terminal, wait_for};
-use serde_json::Value;
+use super::{Client, Realm, documented, pack};
+use crate::{Call, wait_for};
 use std::process::Command;
 
 /// A daemon with the image loaded, whose default runtime is the one under test. All that it has is removed on drop.
@@ -51,9 +50,13 @@ impl Docker {
         docker.call(&["load", "--input", archive.to_str().expect("a UTF-8 path")]).ok();
         docker
     }
+}
 
-    /// A call of its client, to be started.
-    pub fn command(&self, args: &[&str]) -> Command {
+impl Client for Docker {
+    /// It has none unless it is started with flags for one.
+    const ALONE: &[&str] = &[];
+
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = self.realm.command("docker");
         // Not the settings of whoever runs the tests.
         command.arg("--config").arg(self.realm.beside("client"));
@@ -61,47 +64,8 @@ impl Docker {
         command
     }
 
-    /// A call of its client, to its end.
-    #[track_caller]
-    pub fn call(&self, args: &[&str]) -> Outcome {
-        self.realm.finish(self.command(args))
-    }
-
-    /// `docker run --rm FLAGS IMAGE COMMAND`, to its end.
-    #[track_caller]
-    pub fn run(&self, flags: &[&str], command: &[&str]) -> Outcome {
-        self.call(&[&["run", "--rm"], flags, &[IMAGE], command].concat())
-    }
-
-    /// `docker run --detach --name NAME FLAGS IMAGE COMMAND`.
-    #[track_caller]
-    pub fn detached(&self, name: &str, flags: &[&str], command: &[&str]) {
-        self.call(&[&["run", "--detach", "--name", name], flags, &[IMAGE], command].concat()).ok();
-    }
-
-    /// `docker run -it --rm IMAGE COMMAND` in a terminal, not waited for.
-    pub fn run_in(&self, terminal: &Terminal, flags: &[&str], command: &[&str]) -> Call {
-        let args = [&["run", "-it", "--rm"], flags, &[IMAGE], command].concat();
-        self.realm.start_in(terminal, self.command(&args))
-    }
-
-    /// What `docker inspect` knows of a container.
-    #[track_caller]
-    pub fn inspect(&self, name: &str) -> Value {
-        let outcome = self.call(&["inspect", name]).ok();
-        let mut all: Value = serde_json::from_str(&outcome.stdout).expect("inspect prints JSON");
-        all[0].take()
-    }
-
-    /// Its realm.
-    pub fn realm(&self) -> &Realm {
+    fn realm(&self) -> &Realm {
         &self.realm
-    }
-
-    /// The ids of all of its containers.
-    fn containers(&self) -> Vec<String> {
-        let outcome = self.call(&["ps", "--all", "--quiet", "--no-trunc"]);
-        outcome.stdout.split_whitespace().map(str::to_owned).collect()
     }
 }
 

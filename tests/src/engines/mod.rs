@@ -1,7 +1,9 @@
 //! Container engines that call the runtime under test, each with a root of its own: nothing of an engine that the
 //! machine already runs is touched. They are configured as `docs/drop-in.md` says.
 
+pub mod alike;
 mod buildah;
+mod client;
 mod containerd;
 mod docker;
 mod documented;
@@ -13,6 +15,7 @@ mod realm;
 use std::time::Duration;
 
 pub use buildah::Buildah;
+pub use client::Client;
 pub use containerd::Containerd;
 pub use docker::Docker;
 pub use documented::documented;

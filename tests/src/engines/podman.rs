@@ -1,11 +1,10 @@
 //! podman with a store of a test's own, of root or of an ordinary user.
 
 use super::documented::write;
-use super::{IMAGE, Realm, documented, pack};
-use crate::{Call, Outcome, Terminal, can_raise_limits};
+use super::{Client, Realm, documented, pack};
+use crate::can_raise_limits;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
-use serde_json::Value;
 use std::fs;
 use std::process::Command;
 
@@ -33,9 +32,12 @@ impl Podman {
         podman.call(&["load", "--quiet", "--input", archive.to_str().expect("a UTF-8 path")]).ok();
         podman
     }
+}
 
-    /// A call to be started.
-    pub fn command(&self, args: &[&str]) -> Command {
+impl Client for Podman {
+    const ALONE: &[&str] = &["--network", "none"];
+
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = self.realm.command("podman");
         command.env("CONTAINERS_CONF", self.realm.beside("containers.conf"));
         for (flag, name) in [("root", "root"), ("runroot", "run.podman"), ("tmpdir", "tmp")] {
@@ -53,47 +55,8 @@ impl Podman {
         command
     }
 
-    /// A call, to its end.
-    #[track_caller]
-    pub fn call(&self, args: &[&str]) -> Outcome {
-        self.realm.finish(self.command(args))
-    }
-
-    /// `podman run --rm --network none FLAGS IMAGE COMMAND`, to its end.
-    #[track_caller]
-    pub fn run(&self, flags: &[&str], command: &[&str]) -> Outcome {
-        self.call(&[&["run", "--rm", "--network", "none"], flags, &[IMAGE], command].concat())
-    }
-
-    /// `podman run --detach --name NAME FLAGS IMAGE COMMAND`.
-    #[track_caller]
-    pub fn detached(&self, name: &str, flags: &[&str], command: &[&str]) {
-        self.call(&[&["run", "--detach", "--name", name], flags, &[IMAGE], command].concat()).ok();
-    }
-
-    /// `podman run -it --rm FLAGS IMAGE COMMAND` in a terminal, not waited for.
-    pub fn run_in(&self, terminal: &Terminal, flags: &[&str], command: &[&str]) -> Call {
-        let args = [&["run", "-it", "--rm", "--network", "none"], flags, &[IMAGE], command].concat();
-        self.realm.start_in(terminal, self.command(&args))
-    }
-
-    /// What `podman inspect` knows of a container.
-    #[track_caller]
-    pub fn inspect(&self, name: &str) -> Value {
-        let outcome = self.call(&["inspect", name]).ok();
-        let mut all: Value = serde_json::from_str(&outcome.stdout).expect("inspect prints JSON");
-        all[0].take()
-    }
-
-    /// Its realm.
-    pub fn realm(&self) -> &Realm {
+    fn realm(&self) -> &Realm {
         &self.realm
-    }
-
-    /// The ids of all of its containers.
-    fn containers(&self) -> Vec<String> {
-        let outcome = self.call(&["ps", "--all", "--quiet", "--no-trunc"]);
-        outcome.stdout.split_whitespace().map(str::to_owned).collect()
     }
 }
 
