@@ -10,7 +10,7 @@ fn podman_runs_executes_shows_logs_pauses_and_stops() {
     let info = podman.call(&["info", "--format", "{{.Host.OCIRuntime.Name}}"]).ok();
     assert_eq!(info.stdout, "ampoule\n");
     alike::learns_how_it_ended(&podman);
-    alike::executes(&podman);
+    alike::executes(&podman, &[127]);
     assert_eq!(podman.inspect("web")["OCIRuntime"], "ampoule");
     alike::pauses_and_stops(&podman);
 }

@@ -26,6 +26,8 @@ pub enum Channel {
 pub struct Stream {
     socket: WebSocket<TcpStream>,
     received: BTreeMap<u8, Vec<u8>>,
+    /// The other side has closed it.
+    ended: bool,
 }
 
 impl Stream {
@@ -38,7 +40,7 @@ impl Stream {
         socket.set_read_timeout(Some(patience())).expect("set a time limit");
         let request = ClientRequestBuilder::new(uri).with_sub_protocol("v4.channel.k8s.io");
         let (socket, _) = tungstenite::client(request, socket).unwrap_or_else(|e| panic!("open {url}: {e}"));
-        Self { socket, received: BTreeMap::new() }
+        Self { socket, received: BTreeMap::new(), ended: false }
     }
 
     /// Sends something on a channel.
@@ -81,6 +83,7 @@ impl Stream {
     #[track_caller]
     pub fn finish(&mut self) -> i32 {
         while self.read() {}
+        assert!(self.ended, "it has no end; so far: {:?}", self.received);
         let text = self.received(Channel::Status as u8);
         let status: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text:?}"));
         if status["status"] == "Success" {
@@ -99,9 +102,11 @@ impl Stream {
                 }
                 true
             }
-            Ok(Message::Close(_)) => false,
+            Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => {
+                self.ended = true;
+                false
+            }
             Ok(_) => true,
-            Err(Error::ConnectionClosed | Error::AlreadyClosed) => false,
             Err(Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => false,
             Err(e) => panic!("the stream broke: {e}; so far: {:?}", self.received),
         }
