@@ -50,7 +50,7 @@ impl Criu {
     /// The same as the rest of the runtime knows it.
     pub(super) fn images(&self, context: &Context) -> Result<Images> {
         if let Some(kind) = self.empty_ns.iter().find(|kind| *kind != "network") {
-            bail!("--empty-ns: namespace {kind:?} is not supported, only network");
+            bail!("--empty-ns: {kind:?}, expected network: CRIU restores no other namespace empty");
         }
         let wishes = Wishes {
             tcp_established: self.tcp_established,
