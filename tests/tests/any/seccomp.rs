@@ -4,7 +4,7 @@ use ampoule_tests::{Agent, Bundle, Container, Engine, ampoule_only, is_root, req
 use serde_json::{Value, json};
 
 /// docker 20.10's default profile as it reaches a runtime on x86-64.
-const DOCKER: &str = include_str!("../../runtime/tests/seccomp/docker.json");
+const DOCKER: &str = include_str!("../../../runtime/tests/seccomp/docker.json");
 /// 128 + SIGSYS.
 const KILLED: i32 = 128 + libc::SIGSYS;
 

@@ -57,9 +57,19 @@ fn the_container_is_in_a_scope_of_its_own() {
     assert!(shown["Description"].contains(&container.id));
 }
 
+/// A slice that a test has systemd make; stopped, with all below it, on drop.
+struct Slice(&'static str);
+
+impl Drop for Slice {
+    fn drop(&mut self) {
+        let _ = manager("systemctl").args(["stop", self.0]).status();
+    }
+}
+
 #[test]
 fn a_path_names_slice_prefix_and_name() {
     require!(runs_on_v2(), "systemd", named WHY);
+    let _slice = Slice("ampouletest.slice");
     let mut container = Container::of(Bundle::sleeping());
     let path = format!("ampouletest-pods.slice:box:{}", container.id);
     container.bundle.config["linux"]["cgroupsPath"] = json!(path);
@@ -68,14 +78,18 @@ fn a_path_names_slice_prefix_and_name() {
     assert!(container.cgroups().dir("").ends_with(below));
     container.delete_force().ok();
     forgotten(&format!("box-{}.scope", container.id));
-    let _ = manager("systemctl").args(["stop", "ampouletest.slice"]).status();
 }
 
 #[test]
 fn limits_are_told_to_systemd_and_to_the_kernel() {
     require!(runs_on_v2(), "systemd", named WHY);
-    let container = created(with_limits(Bundle::sleeping()));
-    let (cgroups, shown) = (container.cgroups(), shown(&unit(&container)));
+    // A slice of its own: whenever a neighbour comes or goes, systemd writes what it knows of a scope again.
+    let slice = Slice("ampoulelimits.slice");
+    let mut container = Container::of(with_limits(Bundle::sleeping()));
+    let path = format!("{}:box:{}", slice.0, container.id);
+    container.bundle.config["linux"]["cgroupsPath"] = json!(path);
+    create(&container).ok();
+    let (cgroups, shown) = (container.cgroups(), shown(&format!("box-{}.scope", container.id)));
     for (file, value) in FILES {
         assert_eq!(cgroups.read("", file), value, "{file}");
     }

@@ -1,6 +1,7 @@
 //! `docs/conformance.md` is what it says: every promise has a row, and every row a test that runs where it says.
 
 use ampoule_tests::conformance::{Row, rows};
+use ampoule_tests::places::{List, Tier, Title};
 use ampoule_tests::{Engine, ampoule_only};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,40 +34,18 @@ fn same(promised: &BTreeSet<&str>, rows: &BTreeSet<&str>) {
     assert_eq!(unknown, [&""; 0], "these rows are about nothing that there is");
 }
 
-/// The places of the test machine, and the pattern of the programs that run in each.
-fn places() -> BTreeMap<String, String> {
-    let text = fs::read_to_string(top().join("tests/vm/places")).unwrap();
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let fields = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
-    fields
-        .filter(|f| f[3].split('|').any(|runtime| runtime == "ampoule"))
-        .map(|f| (f[0].into(), f[4].into()))
-        .collect()
-}
-
-/// Whether a name matches a pattern of bash's, as far as `places` has them: `a*`, `@(a|b*)`, `!(a|b*)`.
-fn matches(pattern: &str, name: &str) -> bool {
-    let one = |pattern: &str| match pattern.split_once('*') {
-        None => pattern == name,
-        Some((before, after)) => {
-            assert!(!after.contains('*'), "{pattern}: more than one *");
-            name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after)
-        }
-    };
-    let list = |list: &str| list.trim_end_matches(')').split('|').any(one);
-    match pattern.split_once('(') {
-        Some(("!", rest)) => !list(rest),
-        Some(("@", rest)) => list(rest),
-        Some(_) => panic!("{pattern}: of a kind that is not known here"),
-        None => one(pattern),
-    }
-}
-
 /// The file of a row's test, and the test's name. One that stands in no path is an integration test's.
 fn test(row: &Row) -> (PathBuf, &str) {
     let (file, name) = row.test.split_once("::").unwrap_or_else(|| panic!("no FILE::NAME: {row:?}"));
-    let path = if file.contains('/') { file.into() } else { format!("tests/tests/{file}.rs") };
+    let path = if file.contains('/') { file.into() } else { integration(file) };
     (top().join(path), name)
+}
+
+/// The path of a file of integration tests, in one of the programs.
+fn integration(name: &str) -> PathBuf {
+    let programs = fs::read_dir(top().join("tests/tests")).unwrap().flatten();
+    let mut files = programs.map(|program| program.path().join(name).with_extension("rs"));
+    files.find(|path| path.exists()).unwrap_or_else(|| panic!("no program has a {name}.rs"))
 }
 
 #[test]
@@ -83,18 +62,19 @@ fn every_row_has_a_test_that_is_there() {
 
 #[test]
 fn every_place_that_a_row_names_is_one_where_its_test_runs() {
-    let places = places();
+    let places = List::read().places;
     for row in rows() {
-        let (path, _) = test(&row);
-        let program = path.file_stem().unwrap().to_string_lossy();
-        let integration = path.parent().unwrap().ends_with("tests/tests");
+        let (path, name) = test(&row);
+        let [file, program] = [path.file_stem(), path.parent().and_then(Path::file_name)]
+            .map(|name| name.unwrap().to_str().unwrap());
+        let integration = path.starts_with(top().join("tests/tests"));
         for place in &row.places {
+            let known = places.iter().find(|known| known.name == *place);
             let runs = match place.as_str() {
-                "host" => integration,
                 "unit" => !integration,
-                place => integration && places.get(place).is_some_and(|pattern| matches(pattern, &program)),
+                _ => integration && known.is_some_and(|p| p.has(Tier::All, Title { program, file, name })),
             };
-            assert!(runs, "{program} does not run in {place:?}: {row:?}");
+            assert!(runs, "{file}::{name} does not run in {place:?}: {row:?}");
         }
     }
 }
@@ -225,11 +205,4 @@ fn every_entry_of_features_has_a_row() {
     let output = Command::new(Engine::get().program()).arg("features").output().unwrap();
     let leaves = leaves(&serde_json::from_slice(&output.stdout).unwrap(), "");
     same(&leaves.iter().map(String::as_str).collect(), &keys(&section("features")));
-}
-
-#[test]
-fn patterns_of_places_are_bashs() {
-    assert!(matches("!(init|pause*)", "exec") && !matches("!(init|pause*)", "pause_load"));
-    assert!(matches("@(systemd*|exec)", "systemd_refused") && !matches("@(systemd*|exec)", "exec_more"));
-    assert!(matches("@(*namespaces)", "user_namespaces") && matches("lifecycle", "lifecycle"));
 }

@@ -1,0 +1,32 @@
+//! What needs nothing but a kernel and, for most of it, root.
+
+mod bad_input;
+mod bad_surroundings;
+mod command_line;
+mod descriptors;
+mod devices;
+mod exec;
+mod features;
+mod features_seccomp;
+mod hooks;
+mod hostname_and_sysctl;
+mod id_mapped;
+mod identity;
+mod killed;
+mod labels;
+mod leaks;
+mod lifecycle;
+mod mount_options;
+mod mounts;
+mod namespaces;
+mod net_devices;
+mod place;
+mod program;
+mod propagation;
+mod rootfs;
+mod scheduling;
+mod seccomp;
+mod signals;
+mod terminal;
+mod threats;
+mod verbs;

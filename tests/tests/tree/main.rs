@@ -1,0 +1,8 @@
+//! What this source tree says of itself, and its programs of themselves.
+
+mod architecture;
+mod binary;
+mod conformance;
+mod manual;
+mod plan_and_check;
+mod samples;
