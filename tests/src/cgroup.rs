@@ -4,6 +4,7 @@ use crate::{Layout, has_cgroup_v1, wait_for};
 use nix::fcntl::{Flock, FlockArg};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -75,12 +76,16 @@ pub(crate) fn mount_of(controller: &str) -> Option<PathBuf> {
     found.map(|m| PathBuf::from(&m.target))
 }
 
-/// Every cgroup, in any hierarchy, with `name` in its directory's name; parents before children.
+/// Every cgroup, in any hierarchy, with `name` in its directory's path; parents before children.
 pub fn cgroups_named(name: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let roots = crate::mountinfo().into_iter().filter(|m| m.kind.starts_with("cgroup"));
     let mut todo: Vec<PathBuf> = roots.map(|m| m.target.into()).collect();
     while let Some(dir) = todo.pop() {
+        // One link each for its name, its dot and its children's dots: most have no children, and a hundred files to list.
+        if std::fs::metadata(&dir).map_or(0, |dir| dir.nlink()) <= 2 {
+            continue;
+        }
         for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|t| t.is_dir()) {
                 if entry.path().to_string_lossy().contains(name) {

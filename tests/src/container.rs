@@ -1,8 +1,8 @@
 //! A container under test: calls of the runtime, and the promise that nothing is left behind.
 
 use crate::{
-    Bundle, Engine, Outcome, Terminal, cgroup, has_only_cgroup_v2, patience, pids_mentioning, place, scratch,
-    wait_for,
+    Bundle, Engine, Outcome, Terminal, cgroup, descendants_of, has_only_cgroup_v2, patience, pids_mentioning,
+    place, scratch, wait_for,
 };
 use serde_json::Value;
 use std::fs::{self, File};
@@ -236,10 +236,12 @@ impl Container {
     /// killed may take a moment to go.
     pub fn leftovers(&self) -> Vec<String> {
         let end = Instant::now() + Duration::from_secs(1);
-        while Instant::now() < end && !pids_mentioning(&self.id).is_empty() {
+        let mut pids = pids_mentioning(&self.id);
+        while Instant::now() < end && !pids.is_empty() {
             std::thread::sleep(Duration::from_millis(5));
+            pids = pids_mentioning(&self.id);
         }
-        let pids = pids_mentioning(&self.id).into_iter().map(|p| format!("process {p}"));
+        let pids = pids.into_iter().map(|pid| format!("process {pid}"));
         let cgroups = cgroup::cgroups_named(&self.id).into_iter().map(|c| format!("cgroup {}", c.display()));
         let bundle = self.bundle.path().to_str().expect("a UTF-8 path");
         let mounts = crate::mountinfo().into_iter().filter(|m| m.target.starts_with(bundle));
@@ -259,9 +261,12 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        let mut delete = self.command(&["delete", "--force", &self.id]);
-        let deleted = delete.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let _ = deleted.map(|child| Call { child, text: "delete --force".into(), files: None }.wait());
+        // Without a record there is nothing that the runtime could delete.
+        if !fs::read_dir(self.state_root()).is_ok_and(|mut records| records.next().is_none()) {
+            let mut delete = self.command(&["delete", "--force", &self.id]);
+            let deleted = delete.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+            let _ = deleted.map(|child| Call { child, text: "delete --force".into(), files: None }.wait());
+        }
         let left = self.leftovers();
         if !left.is_empty() {
             self.clean_up();
@@ -348,17 +353,26 @@ impl Call {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+        self.end();
+        None
+    }
+
+    /// Kills it and what it has started: the command of an init would outlive that.
+    fn end(&mut self) {
+        let started = descendants_of(self.pid());
         let _ = self.child.kill();
         let _ = self.child.wait();
-        None
+        for pid in started {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+            self.end();
         }
     }
 }

@@ -71,13 +71,24 @@ pub fn field(status: &str, name: &str) -> String {
 pub fn pids_mentioning(text: &str) -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").expect("read /proc").flatten();
     let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    let read = |pid: i32, file: &str| {
+        let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let is_zombie =
+        |pid: i32| read(pid, "stat").rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'));
     pids.filter(|pid| *pid != std::process::id() as i32)
-        .filter(|pid| {
-            let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-            let stat = String::from_utf8_lossy(&read("stat")).into_owned();
-            let zombie = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'));
-            let seen = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(text);
-            !zombie && (seen(&read("cmdline")) || seen(&read("cgroup")))
-        })
+        .filter(|pid| ["cmdline", "cgroup"].iter().any(|file| read(*pid, file).contains(text)))
+        .filter(|pid| !is_zombie(*pid))
         .collect()
+}
+
+/// The processes below a process: its children, theirs, and so on.
+pub fn descendants_of(pid: i32) -> Vec<i32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let children: Vec<i32> = lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect();
+    children.into_iter().flat_map(|child| [vec![child], descendants_of(child)].concat()).collect()
 }

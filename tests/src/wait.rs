@@ -20,10 +20,18 @@ fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 /// Waits until `condition` holds; panics with `what` when patience ends.
+///
+/// Between two looks it waits as long as the last one took: many of them start a program, and what is waited for may
+/// want the same CPU.
+#[track_caller]
 pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + patience();
-    while !condition() {
+    loop {
+        let looked = Instant::now();
+        if condition() {
+            return;
+        }
         assert!(Instant::now() < end, "waited {:?} in vain for {what}", patience());
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(looked.elapsed().clamp(Duration::from_millis(2), Duration::from_millis(100)));
     }
 }
