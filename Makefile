@@ -34,8 +34,8 @@ SAMPLES := $(patsubst %/,%,$(sort $(dir $(wildcard bundles/*/config.json bundles
 DEBIAN := bundles/debian bundles/nginx
 BUNDLES := $(filter-out $(DEBIAN),$(SAMPLES))
 
-.PHONY: help build programs shim run bundles test test-vm vm-tree vm vm-shell lint bench install uninstall clean pause image manual \
-    deps deps-build deps-lint deps-run deps-test deps-vm deps-bench
+.PHONY: help build programs shim run bundles test test-all tests suite vm-tree vm vm-shell lint bench install uninstall clean pause \
+    image manual deps deps-build deps-lint deps-run deps-test deps-vm deps-bench
 
 help: ## Print this
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r target does; do \
@@ -84,30 +84,34 @@ bundles/%/rootfs: bundles/make-rootfs $$(wildcard bundles/$$*/*.sh) | deps-run
 # Another runtime is put through the integration tests only. They are static, to be run in the test machine too; the
 # others aren't: they load libseccomp, to compare with it. Without nextest plain cargo does: installing nextest from
 # source takes longer than all the tests.
-UNITS = $(if $(RUNTIME),,--workspace --exclude ampoule-tests)
-INTEGRATION = -p ampoule-tests $(STATIC)
+UNITS = --workspace --exclude ampoule-tests
+INTEGRATION = -p ampoule-tests $(STATIC) --config tests/profile.toml
 RUNNER = $(if $(shell PATH="$(PATH)" command -v cargo-nextest),nextest run,test --tests)
 
-test: deps-test deps-build $(if $(RUNTIME),shim,build) image ## Run all tests (as root); RUNTIME=runc tests another runtime, STRICT=1 forbids skips
-	@$(BUILD) -p ampoule-tests --bins
-	@$(if $(UNITS),$(CARGO) $(RUNNER) $(UNITS))
-	@$(CARGO) $(RUNNER) $(INTEGRATION) --no-run
-	@[ $$(id -u) = 0 ] || { echo "the integration tests need root: sudo make test" >&2; exit 1; }
-	@# The runner hides what passing tests say, so the skips are shown here, and its summary last again. What nohup or a
-	@# shell's `&` ignores, the tests' programs would ignore too.
-	@rm -f target/skips; set -o pipefail; \
-	    PROBE=$(abspath $(BUILT)/probe) SKIPS=$(abspath target/skips) \
-	        env --default-signal cargo $(RUNNER) $(INTEGRATION) --no-fail-fast 2>&1 | tee target/tests.log; status=$$?; \
-	    if [ -s target/skips ]; then sort -u target/skips | sed "1i Skipped themselves:"; \
-	        grep -E '^ *Summary|^test result|^error: .* failed' target/tests.log | tail -n 1; fi; exit $$status
-	$(if $(RUNTIME),,@$(MAKE) --no-print-directory test-vm)
-
-# What runs the machine dies with make, and takes the machine along.
+# What runs tests or the machine dies with make, and takes along what it has started.
 ALONG = exec setpriv --pdeathsig TERM
-MACHINE = $(ALONG) tests/vm/machine -d target/vm/tree.ext4 $(VM)
 
-test-vm: vm-tree ## Run the integration tests in the test machine's places; TESTS=identity runs some of them
-	@$(ALONG) tests/vm/test
+test: TIER = quick
+test: tests ## What every change must pass (as root): TESTS=identity, PLACES=host,v2-user, STRICT=1, RUNTIME=runc
+
+test-all: TIER = all
+test-all: tests ## Everything everywhere, before a release; SHARD=host, v1, v2 or engines is a part of it
+
+tests: suite
+	@$(if $(RUNTIME)$(TESTS)$(PLACES)$(SHARD),,$(CARGO) $(RUNNER) $(UNITS))
+	@$(if $(RUNTIME)$(TESTS)$(PLACES)$(SHARD),,$(CARGO) $(RUNNER) $(INTEGRATION) --lib)
+	@[ $$(id -u) = 0 ] || { echo "the integration tests need root: sudo make test" >&2; exit 1; }
+	@$(ALONG) target/suite/suite $(TIER)
+
+# The integration tests, the programs that they use and what runs them, in target/suite. At the same time what is shipped,
+# for each of that is linked by one thread.
+suite: deps-test deps-vm deps-build
+	@$(MAKE) --no-print-directory build image & shipped=$$!; status=0; \
+	    { set -o pipefail; $(CARGO) test $(INTEGRATION) --lib --test '*' --no-run --message-format json-render-diagnostics | \
+	        $(AS_OWNER) tests/vm/gather; } || status=$$?; \
+	    wait $$shipped && exit $$status
+
+MACHINE = $(ALONG) tests/vm/machine -d target/vm/tree.ext4 $(VM)
 
 vm: export COMMAND := $(value CMD)
 vm: vm-tree ## Run CMD='…' in the test machine; VM='-k v1 -i engines' chooses another
@@ -117,10 +121,8 @@ vm-shell: vm-tree ## Open a shell in the test machine
 	@$(MACHINE) -t 0 -s 'bash --login'
 
 # The built tree, as a disk for the test machine.
-vm-tree: deps-vm deps-build image shim
-	@$(BUILD) -p ampoule-tests --bins
-	@set -o pipefail; $(CARGO) test $(INTEGRATION) --no-run --message-format json-render-diagnostics | \
-	    $(AS_OWNER) tests/vm/tree $(BUILT)
+vm-tree: suite
+	@$(AS_OWNER) tests/vm/tree
 
 lint: deps-build deps-lint ## Check formatting, clippy's and rustc's warnings, licences and advisories
 	@$(CARGO) fmt --all --check

@@ -3,7 +3,6 @@
 use crate::cgroup::mount_of;
 use crate::{Engine, conformance, place};
 use std::io::Write;
-use std::path::Path;
 
 /// Ends the test as skipped unless the condition holds.
 ///
@@ -70,12 +69,10 @@ fn assert_unclaimed() {
     if place == "host" || !Engine::get().is_ampoule() {
         return;
     }
-    // As the test machine runs them: PROGRAM --exact NAME.
+    // As the runner runs them: PROGRAM --exact FILE::NAME.
     let args: Vec<String> = std::env::args().collect();
-    let program = Path::new(&args[0]).file_name().unwrap_or_default().to_string_lossy();
-    let name = args.iter().skip_while(|arg| *arg != "--exact").nth(1).map_or("", |name| name.as_str());
-    let test = format!("{program}::{name}");
-    assert!(!conformance::claims(&test, &place), "docs/conformance.md says that {test} runs in {place}");
+    let test = args.iter().skip_while(|arg| *arg != "--exact").nth(1).map_or("", |name| name.as_str());
+    assert!(!conformance::claims(test, &place), "docs/conformance.md says that {test} runs in {place}");
 }
 
 /// Whether hard limits may be raised and scores lowered: CAP_SYS_RESOURCE (24) is effective.
@@ -84,7 +81,7 @@ pub fn can_raise_limits() -> bool {
     u64::from_str_radix(&crate::field(&status, "CapEff"), 16).expect("CapEff is hex") & (1 << 24) != 0
 }
 
-/// Why a test of v1 can't say anything where there is none. `tests/place.rs` wants v1 where it must be.
+/// Why a test of v1 can't say anything where there is none. `any/place.rs` wants v1 where it must be.
 pub const ON_V2: &str = "this host has cgroup v2 alone";
 
 /// Why a test of a v2 controller can't say anything where v1 has it.

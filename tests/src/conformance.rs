@@ -11,7 +11,7 @@ pub struct Row {
     pub keys: Vec<String>,
     /// The test, `FILE::NAME`.
     pub test: String,
-    /// The places: those of `tests/vm/places`, `host` for `make test` itself, `unit` for a test that needs no root.
+    /// The places: those of `tests/vm/places`, or `unit` for a test that needs no root.
     pub places: Vec<String>,
 }
 

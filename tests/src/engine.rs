@@ -78,21 +78,12 @@ pub fn bundle_tool() -> PathBuf {
     path
 }
 
-/// The static probe program: `PROBE`, or where cargo puts it for musl (under `CARGO_TARGET_DIR` or
-/// `target`).
+/// The static probe program: `PROBE`, or where `make suite` puts it.
 pub fn probe() -> &'static Path {
     static PROBE: OnceLock<PathBuf> = OnceLock::new();
     PROBE.get_or_init(|| {
-        let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
-        let built =
-            |profile| workspace().join(&target).join("x86_64-unknown-linux-musl").join(profile).join("probe");
-        let mut places = vec![built("release"), built("debug")];
-        places.splice(0..0, std::env::var("PROBE").ok().map(PathBuf::from));
-        places.iter().find(|p| p.exists()).cloned().unwrap_or_else(|| {
-            panic!(
-                "no probe program at {places:?}; build it with \
-                 `cargo build --release --target x86_64-unknown-linux-musl -p ampoule-tests --bins`"
-            )
-        })
+        let path = workspace().join(std::env::var("PROBE").unwrap_or_else(|_| "target/suite/probe".into()));
+        assert!(path.exists(), "no {}; build it with `make suite`, or set PROBE", path.display());
+        path
     })
 }

@@ -2,7 +2,7 @@
 //! cleaned up after, the [`Engine`] under test, and [`require!`] for what a machine may lack.
 //!
 //! The tests know the built programs only, never the runtime's crate, and run against any runtime with
-//! runc's command line: `RUNTIME=runc cargo nextest run -p ampoule-tests`. They need root. Inside the
+//! runc's command line: `sudo make test RUNTIME=runc`. They need root. Inside the
 //! containers the program `probe` (see `bin/probe`) answers questions, so no image is downloaded.
 
 mod ability;
@@ -22,6 +22,7 @@ mod image;
 mod init;
 mod outcome;
 mod place;
+pub mod places;
 mod proc;
 mod scratch;
 mod shim;
@@ -46,7 +47,7 @@ pub use image::{Entry, HandMade};
 pub use init::{Init, as_pid_1, child_of, on_path, pause, pause_image};
 pub use outcome::Outcome;
 pub use place::place;
-pub use proc::{Mount, field, mountinfo, pids_mentioning};
+pub use proc::{Mount, descendants_of, field, mountinfo, pids_mentioning};
 pub use scratch::Scratch;
 pub use shim::{Ear, News, Shim, shim_program, soon};
 pub use snapshot::snapshot;

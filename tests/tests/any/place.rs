@@ -14,7 +14,7 @@ fn a_place_of_the_test_machine_has_what_it_is_for() {
     let place = place();
     require!(place != "host", "the test machine", named "a host is as it is");
     let (v1, v2) = (place.starts_with("v1-"), place.starts_with("v2-"));
-    assert!(v1 || v2, "tests/vm/places has a place {place}, of which tests/tests/place.rs knows nothing");
+    assert!(v1 || v2, "tests/vm/places has a place {place}, of which this knows nothing");
     for controller in V1 {
         assert_eq!(has_cgroup_v1(controller), v1, "{controller} on v1");
     }

@@ -3,8 +3,26 @@
 use crate::test::{Ended, Verdict};
 use std::fmt::Write;
 
+/// A JUnit document with a `testsuite` for each place, and one for what is broken besides.
+pub(crate) fn document<'a>(
+    places: impl Iterator<Item = (&'a str, &'a [Ended])>,
+    broken: &[String],
+) -> String {
+    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
+    places.for_each(|(place, ended)| text += &testsuite(place, ended));
+    for what in broken {
+        let what = escape(what);
+        let _ = writeln!(
+            text,
+            "<testsuite name=\"machines\" tests=\"1\" failures=\"1\" skipped=\"0\">\
+             <testcase name=\"{what}\"><failure message=\"{what}\"/></testcase></testsuite>"
+        );
+    }
+    text + "</testsuites>\n"
+}
+
 /// One JUnit `testsuite` element, a line.
-pub(crate) fn testsuite(place: &str, ended: &[Ended]) -> String {
+fn testsuite(place: &str, ended: &[Ended]) -> String {
     let count = |kind: fn(&Verdict) -> bool| ended.iter().filter(|e| kind(&e.verdict)).count();
     let failures = count(|v| matches!(v, Verdict::Failed(_)));
     let skipped = count(|v| matches!(v, Verdict::Skipped(_)));
@@ -14,7 +32,7 @@ pub(crate) fn testsuite(place: &str, ended: &[Ended]) -> String {
         ended.len()
     );
     for e in ended {
-        let (program, name) = e.title.split_once("::").unwrap_or(("", &e.title));
+        let (file, name) = e.title.split_once("::").unwrap_or(("", &e.title));
         let inner = match &e.verdict {
             Verdict::Passed => String::new(),
             Verdict::Skipped(why) => format!("<skipped message=\"{}\"/>", escape(why)),
@@ -25,7 +43,7 @@ pub(crate) fn testsuite(place: &str, ended: &[Ended]) -> String {
         let _ = write!(
             text,
             "<testcase classname=\"{}\" name=\"{} @{}\" time=\"{:.3}\">{inner}</testcase>",
-            escape(program),
+            escape(file),
             escape(name),
             escape(place),
             e.took.as_secs_f64()

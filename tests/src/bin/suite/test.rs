@@ -1,9 +1,11 @@
 //! One test, run in a process of its own.
 
+use crate::sys;
 use ampoule_tests::Scratch;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -12,7 +14,17 @@ use std::time::{Duration, Instant};
 /// A test that a program listed.
 pub(crate) struct Test {
     pub(crate) program: PathBuf,
-    pub(crate) name: String,
+    /// `FILE::NAME`, which is how its program knows it.
+    pub(crate) title: String,
+}
+
+/// How tests are run.
+#[derive(Clone, Copy)]
+pub(crate) struct How {
+    /// Percent of a stress test's rounds.
+    pub(crate) repeats: u64,
+    /// The time that one may take.
+    pub(crate) limit: Duration,
 }
 
 /// How a test ended.
@@ -24,6 +36,12 @@ pub(crate) struct Ended {
     pub(crate) output: String,
 }
 
+impl Ended {
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.verdict, Verdict::Failed(_))
+    }
+}
+
 pub(crate) enum Verdict {
     Passed,
     /// What it lacked (see `require!`).
@@ -32,18 +50,13 @@ pub(crate) enum Verdict {
 }
 
 impl Test {
-    /// Its program's name and its own.
-    pub(crate) fn title(&self) -> String {
-        format!("{}::{}", self.program.file_name().unwrap_or_default().to_string_lossy(), self.name)
-    }
-
     /// Runs it to its end or to the limit.
-    pub(crate) fn run(&self, limit: Duration) -> Ended {
+    pub(crate) fn run(&self, how: How) -> Ended {
         let began = Instant::now();
         // Not a pipe: what outlives a failed test would hold it open.
         let scratch = Scratch::new();
         let path = scratch.path().join("output");
-        let status = File::create(&path).and_then(|file| self.wait(file, limit));
+        let status = File::create(&path).and_then(|file| self.wait(file, how));
         let output = String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned();
         let skip = output.lines().find_map(|line| line.strip_prefix("SKIP ")?.split_once(": "));
         let verdict = match (status, skip) {
@@ -54,30 +67,49 @@ impl Test {
                 (Some(code), _) => format!("it exited with {code}"),
                 (None, signal) => format!("signal {} ended it", signal.unwrap_or(0)),
             }),
-            (Ok(None), _) => Verdict::Failed(format!("it was not done after {} s", limit.as_secs())),
+            (Ok(None), _) => Verdict::Failed(format!("it was not done after {} s", how.limit.as_secs())),
             (Err(error), _) => Verdict::Failed(format!("it could not be run: {error}")),
         };
-        Ended { title: self.title(), verdict, took: began.elapsed(), output }
+        Ended { title: self.title.clone(), verdict, took: began.elapsed(), output }
     }
 
     /// Its exit status; `None` when the limit came first, and then it was killed.
-    fn wait(&self, output: File, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
-        let mut child = Command::new(&self.program)
-            .args(["--exact", &self.name, "--nocapture"])
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .process_group(0)
-            .spawn()?;
-        let end = Instant::now() + limit;
-        while Instant::now() < end {
-            if let Some(status) = child.try_wait()? {
-                return Ok(Some(status));
+    fn wait(&self, mut said: File, how: How) -> std::io::Result<Option<ExitStatus>> {
+        let mut command = Command::new(&self.program);
+        command.args(["--exact", &self.title, "--nocapture"]).env("REPEATS", how.repeats.to_string());
+        command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said.try_clone()?);
+        command.process_group(0);
+        sys::begin(&mut command, Signal::SIGKILL);
+        let mut child = command.spawn()?;
+        let end = Instant::now() + how.limit;
+        let status = loop {
+            match child.try_wait()? {
+                Some(status) => break Some(status),
+                None if Instant::now() > end => break None,
+                None => std::thread::sleep(Duration::from_millis(5)),
             }
-            std::thread::sleep(Duration::from_millis(5));
+        };
+        let group = Pid::from_raw(child.id() as i32);
+        if status.is_some_and(|status| status.success()) && !is_gone(group) {
+            writeln!(said, "it left processes of its group behind")?;
+            killpg(group, Signal::SIGKILL)?;
+            return Ok(Some(ExitStatus::from_raw(1 << 8)));
         }
-        let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+        // The test itself, if it still runs, and what it has left running.
+        let _ = killpg(group, Signal::SIGKILL);
         child.wait()?;
-        Ok(None)
+        Ok(status)
     }
+}
+
+/// Whether a process group comes to its end by itself: what has ended may still have to be waited for.
+fn is_gone(group: Pid) -> bool {
+    let end = Instant::now() + Duration::from_secs(5);
+    while killpg(group, None).is_ok() {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
 }

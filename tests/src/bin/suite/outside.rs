@@ -1,0 +1,157 @@
+//! A whole run: a tier of every place, as many machines at a time as there is room for.
+
+use crate::event::Event;
+use crate::job::{Job, News};
+use crate::report::Report;
+use crate::{stop, sys};
+use ampoule_tests::Engine;
+use ampoule_tests::places::{List, Place, Tier};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::VecDeque;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What a machine takes: its CPUs, which are busy all the time where they are emulated, and megabytes of memory: 2 GB, and
+/// what QEMU and the disks' changes take.
+const CPUS: usize = 2;
+const MEMORY: usize = 2500;
+
+/// A machine that is wanted, and its places.
+struct Machine<'a> {
+    name: &'a str,
+    places: Vec<&'a Place>,
+}
+
+impl Machine<'_> {
+    fn is_host(&self) -> bool {
+        self.name == "host"
+    }
+}
+
+/// Runs it; whether no test failed.
+pub(crate) fn run(tier: Tier) -> Result<bool> {
+    let children: Arc<Mutex<Vec<i32>>> = Arc::default();
+    let running = Arc::clone(&children);
+    stop::watch(move || {
+        for pid in running.lock().expect("no thread panics").iter() {
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGTERM);
+        }
+    })?;
+    let list = List::read();
+    let mut waiting = wanted(&list)?;
+    let room = room()?;
+    if waiting.iter().any(|machine| !machine.is_host())
+        && let Some(why) = lacks(room)?
+    {
+        eprintln!("SKIP the test machine: {why}");
+        waiting.retain(Machine::is_host);
+    }
+    let _images = prepare(&waiting)?;
+    let places = waiting.iter().flat_map(|machine| &machine.places);
+    let mut report = Report::new(places.map(|place| (place.machine.as_str(), place.name.as_str())))?;
+    let (tell, news) = channel();
+    let mut jobs: Vec<Job> = Vec::new();
+    loop {
+        while jobs.len() < room.max(1) && !stop::is_stopped() {
+            let Some(machine) = waiting.pop_front() else { break };
+            let job = Job::begin(machine.name, &machine.places, tier, &tell)?;
+            children.lock().expect("no thread panics").push(job.pid());
+            jobs.push(job);
+        }
+        if jobs.is_empty() {
+            break;
+        }
+        match news.recv_timeout(Duration::from_secs(1)) {
+            // Of a machine that was ended the last line may be half a one.
+            Ok(News::Event(machine, line)) => match Event::parse(&line) {
+                Ok(event) => report.hear(event),
+                Err(error) => report.say(&machine, &format!("{error:#}")),
+            },
+            Ok(News::Said(machine, line)) => report.say(&machine, &line),
+            Ok(News::End(machine)) => {
+                let at = jobs.iter().position(|job| job.machine == machine).context("a job that runs")?;
+                let job = jobs.remove(at);
+                children.lock().expect("no thread panics").retain(|pid| *pid != job.pid());
+                report.end(&machine, job.end()?);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => bail!("nobody is left to hear of"),
+        }
+        report.progress();
+    }
+    let passed = report.finish()?;
+    ensure!(!stop::is_stopped(), "stopped before the end");
+    Ok(passed)
+}
+
+/// The machines that are wanted, in the order of the list.
+fn wanted(list: &List) -> Result<VecDeque<Machine<'_>>> {
+    let runtime = Engine::get().name();
+    let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (shard, names) = (var("SHARD"), var("PLACES"));
+    let is_named = |place: &Place| {
+        let is_meant = |name: &str| match name.strip_suffix('*') {
+            Some(start) => place.name.starts_with(start),
+            None => name == place.name,
+        };
+        names.as_ref().is_none_or(|names| names.split(',').any(is_meant))
+    };
+    let mut machines: VecDeque<Machine> = VecDeque::new();
+    for place in list.places.iter().filter(|place| place.tests_runtime(runtime) && is_named(place)) {
+        match machines.iter_mut().find(|machine| machine.name == place.machine) {
+            Some(machine) => machine.places.push(place),
+            None => machines.push_back(Machine { name: &place.machine, places: vec![place] }),
+        }
+    }
+    machines.retain(|machine| shard.as_ref().is_none_or(|shard| shard == machine.name));
+    ensure!(!machines.is_empty(), "tests/vm/places has no such place for {runtime}");
+    Ok(machines)
+}
+
+/// Makes the disk with the built tree, and begins to make the images that aren't there yet: they are done, or nearly, when
+/// the host's tests are. A machine waits for its image.
+fn prepare(machines: &VecDeque<Machine>) -> Result<Vec<Child>> {
+    if machines.iter().any(|machine| !machine.is_host()) {
+        let made = Command::new("tests/vm/tree").status().context("run tests/vm/tree")?;
+        ensure!(made.success(), "tests/vm/tree: {made}");
+    }
+    let is_wanted = |flavour: &&str| match *flavour {
+        "engines" => machines.iter().any(|machine| machine.name == "engines"),
+        _ => machines.iter().any(|machine| !["host", "engines"].contains(&machine.name)),
+    };
+    let begin = |flavour: &str| {
+        let mut image = Command::new("tests/vm/image");
+        image.arg(flavour).stdin(Stdio::null()).stdout(Stdio::null());
+        sys::begin(&mut image, Signal::SIGTERM);
+        image.spawn().context("run tests/vm/image")
+    };
+    ["quick", "engines"].into_iter().filter(is_wanted).map(begin).collect()
+}
+
+/// How many machines there are CPUs and memory for. Two that share their CPUs take longer than one after the other.
+fn room() -> Result<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
+    let free: usize = ampoule_tests::field(&text, "MemAvailable").trim_end_matches(" kB").parse()?;
+    let cpus = std::thread::available_parallelism()?.get();
+    Ok((cpus / CPUS).max(1).min(free / 1024 / MEMORY))
+}
+
+/// Why the test machine can't be had here. That nobody installed its packages is an error when nothing may be skipped.
+fn lacks(room: usize) -> Result<Option<&'static str>> {
+    if !cfg!(target_arch = "x86_64") {
+        return Ok(Some("its image is for x86_64 only"));
+    }
+    if room == 0 {
+        return Ok(Some("it needs 2.5 GB of free memory"));
+    }
+    let has_packages = Command::new(".ci/deps").arg("vm").status().context("run .ci/deps")?.success();
+    ensure!(
+        has_packages || std::env::var("STRICT").as_deref() != Ok("1"),
+        "the test machine's packages are not installed"
+    );
+    Ok((!has_packages).then_some("its packages are not installed"))
+}

@@ -1,0 +1,23 @@
+//! What the processes of a run begin with.
+#![allow(unsafe_code)]
+
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Has a program begin as a shell in the foreground would have it: nothing is blocked, and whatever nohup or a shell's `&`
+/// ignores is not ignored. It gets a signal when the thread ends that starts it.
+pub(crate) fn begin(command: &mut Command, at_our_end: Signal) {
+    let begin = move || {
+        set_pdeathsig(at_our_end)?;
+        for one in Signal::iterator().filter(|one| ![Signal::SIGKILL, Signal::SIGSTOP].contains(one)) {
+            // SAFETY: the default action runs no code of this process.
+            unsafe { signal(one, SigHandler::SigDfl) }?;
+        }
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec `begin` makes system calls only.
+    unsafe { command.pre_exec(begin) };
+}
