@@ -34,7 +34,7 @@ SAMPLES := $(patsubst %/,%,$(sort $(dir $(wildcard bundles/*/config.json bundles
 DEBIAN := bundles/debian bundles/nginx
 BUNDLES := $(filter-out $(DEBIAN),$(SAMPLES))
 
-.PHONY: help build programs shim run bundles test test-all tests suite vm-tree vm vm-shell lint bench install uninstall clean pause \
+.PHONY: help build programs shim run bundles test test-all as-root suite vm-tree vm vm-shell lint bench install uninstall clean pause \
     image manual deps deps-build deps-lint deps-run deps-test deps-vm deps-bench
 
 help: ## Print this
@@ -91,17 +91,17 @@ RUNNER = $(if $(shell PATH="$(PATH)" command -v cargo-nextest),nextest run,test 
 # What runs tests or the machine dies with make, and takes along what it has started.
 ALONG = exec setpriv --pdeathsig TERM
 
-test: TIER = quick
-test: tests ## What every change must pass (as root): TESTS=identity, PLACES=host,v2-user, STRICT=1, RUNTIME=runc
+test: ## Test what every change must pass (as root); TESTS=identity, PLACES=host,v2-user, RUNTIME=runc for some; STRICT=1
+test-all: ## Test everything everywhere (as root), before a release; SHARD=host, v1, v2 or engines is a part of it
 
-test-all: TIER = all
-test-all: tests ## Everything everywhere, before a release; SHARD=host, v1, v2 or engines is a part of it
+# Whoever asks for some integration tests asks for no unit tests; of the shards the host has those.
+test test-all: as-root suite
+	@$(if $(RUNTIME)$(TESTS)$(PLACES)$(filter-out host,$(SHARD)),,$(CARGO) $(RUNNER) $(UNITS))
+	@$(if $(RUNTIME)$(TESTS)$(PLACES)$(filter-out host,$(SHARD)),,$(CARGO) $(RUNNER) $(INTEGRATION) --lib)
+	@$(ALONG) target/suite/suite $(if $(filter test-all,$@),all,quick)
 
-tests: suite
-	@$(if $(RUNTIME)$(TESTS)$(PLACES)$(SHARD),,$(CARGO) $(RUNNER) $(UNITS))
-	@$(if $(RUNTIME)$(TESTS)$(PLACES)$(SHARD),,$(CARGO) $(RUNNER) $(INTEGRATION) --lib)
+as-root:
 	@[ $$(id -u) = 0 ] || { echo "the integration tests need root: sudo make test" >&2; exit 1; }
-	@$(ALONG) target/suite/suite $(TIER)
 
 # The integration tests, the programs that they use and what runs them, in target/suite. At the same time what is shipped,
 # for each of that is linked by one thread.

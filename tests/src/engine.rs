@@ -67,7 +67,7 @@ impl Engine {
 }
 
 /// The top of the source tree.
-pub(crate) fn workspace() -> &'static Path {
+pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live inside the workspace")
 }
 

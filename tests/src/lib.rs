@@ -42,7 +42,7 @@ pub use console::{ConsoleSocket, Terminal};
 pub use container::{Call, Container, Layout};
 pub use containerd::{Containerd, RUNTIME, has_containerd};
 pub use disk::{any_disk, disk_of, null_disk};
-pub use engine::{Engine, bundle_tool, probe};
+pub use engine::{Engine, bundle_tool, probe, workspace};
 pub use image::{Entry, HandMade};
 pub use init::{Init, as_pid_1, child_of, on_path, pause, pause_image};
 pub use outcome::Outcome;

@@ -67,38 +67,55 @@ impl List {
         parse(&text)
     }
 
+    /// The words that mean none of these tests, each with where it stands.
+    pub fn idle_words(&self, tests: &[Title<'_>]) -> Vec<String> {
+        let of_places = self.places.iter().flat_map(|place| {
+            [(format!("{} quick", place.name), &place.quick), (format!("{} all", place.name), &place.all)]
+        });
+        let all = of_places.chain([("alone".to_owned(), &self.alone)]);
+        all.flat_map(|(at, words)| {
+            let is_idle =
+                |word: &&String| !tests.iter().any(|test| meant_by(word.trim_start_matches('-'), *test));
+            words.0.iter().filter(is_idle).map(|word| format!("{at}: {word}")).collect::<Vec<_>>()
+        })
+        .collect()
+    }
+
     /// Whether a test runs when no other does.
     pub fn is_alone(&self, test: Title<'_>) -> bool {
         self.alone.has(test)
     }
 }
 
+/// Panics with the line that says nothing.
 fn parse(text: &str) -> List {
     let List { mut places, mut alone } = List::default();
-    let mut all = false;
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let mut words = line.split_whitespace();
-        if !line.starts_with(' ') {
-            let Some(name) = words.next() else { continue };
-            if name == "alone" {
-                alone.0.extend(words.map(str::to_owned));
-                continue;
+    let mut tier = None;
+    for line in text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        match (&words[..], line.starts_with(' ')) {
+            ([first, rest @ ..], false) if first == "alone" => alone.0.extend_from_slice(rest),
+            ([name, machine, user, runtimes @ ..], false) if !runtimes.is_empty() => {
+                let [name, machine, user] = [name, machine, user].map(String::clone);
+                let (runtimes, quick, all) = (runtimes.to_vec(), Selection::default(), Selection::default());
+                places.push(Place { name, machine, user, runtimes, quick, all });
+                tier = None;
             }
-            let [machine, user] = [words.next(), words.next()]
-                .map(|word| word.unwrap_or_else(|| panic!("no place: {line}")).to_owned());
-            let runtimes = words.map(str::to_owned).collect();
-            let (quick, all) = Default::default();
-            places.push(Place { name: name.to_owned(), machine, user, runtimes, quick, all });
-            continue;
+            ([first, rest @ ..], true) => {
+                // A line without one of these words goes on with the tier of the line above.
+                let rest = match first.as_str() {
+                    "quick" => (tier = Some(Tier::Quick), rest).1,
+                    "all" => (tier = Some(Tier::All), rest).1,
+                    _ => &words[..],
+                };
+                match (places.last_mut(), tier) {
+                    (Some(place), Some(Tier::Quick)) => place.quick.0.extend_from_slice(rest),
+                    (Some(place), Some(Tier::All)) => place.all.0.extend_from_slice(rest),
+                    _ => panic!("tests/vm/places: a line of no tier: {line}"),
+                }
+            }
+            _ => panic!("tests/vm/places: no place, machine, user and runtimes: {line}"),
         }
-        let place = places.last_mut().unwrap_or_else(|| panic!("of no place: {line}"));
-        // A line without one of these words goes on with the tier of the line above.
-        let mut words = words.peekable();
-        if let Some(tier) = words.next_if(|word| ["quick", "all"].contains(word)) {
-            all = tier == "all";
-        }
-        let selection = if all { &mut place.all } else { &mut place.quick };
-        selection.0.extend(words.map(str::to_owned));
     }
     List { places, alone }
 }
@@ -164,6 +181,23 @@ mod tests {
             (there.name.as_str(), there.machine.as_str(), there.user.as_str()),
             ("there", "v2", "user")
         );
-        assert!(list.is_alone(Title { program: "b", file: "a", name: "c" }));
+        let test = Title { program: "b", file: "a", name: "c" };
+        assert!(list.is_alone(test));
+        assert_eq!(
+            list.idle_words(&[test]),
+            ["here quick: a/", "here quick: b", "here all: c/", "here all: -d"]
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "of no tier:     quik a/")]
+    fn a_tier_is_quick_or_all() {
+        parse("here host root *\n    all a/\nthere v2 root *\n    quik a/\n");
+    }
+
+    #[test]
+    #[should_panic(expected = "no place, machine, user and runtimes: alon b")]
+    fn a_place_has_runtimes() {
+        parse("alon b\n");
     }
 }

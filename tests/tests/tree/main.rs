@@ -4,5 +4,6 @@ mod architecture;
 mod binary;
 mod conformance;
 mod manual;
+mod places;
 mod plan_and_check;
 mod samples;

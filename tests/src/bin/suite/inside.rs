@@ -13,9 +13,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Where the test programs are, in the source tree.
-const PROGRAMS: &str = "target/suite/tests";
-
 /// Runs them; whether none failed. What happens is told to the file that `EVENTS` names, or printed.
 pub(crate) fn run(place: &str, tier: Tier) -> Result<bool> {
     stop::watch(|| ())?;
@@ -98,9 +95,10 @@ fn title(test: &Test) -> Title<'_> {
 
 /// All tests that there are.
 fn every_test() -> Result<Vec<Test>> {
-    let mut programs: Vec<_> = fs::read_dir(PROGRAMS)
+    let dir = std::env::var("PROGRAMS").unwrap_or_else(|_| "target/suite/tests".into());
+    let mut programs: Vec<_> = fs::read_dir(&dir)
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>())
-        .with_context(|| format!("list {PROGRAMS}; `make suite` builds them"))?;
+        .with_context(|| format!("list {dir}; `make suite` builds them"))?;
     // Backwards: those of `any`, which are short, come last and fill what a long one leaves.
     programs.sort_by(|a, b| b.cmp(a));
     let mut tests = Vec::new();

@@ -52,7 +52,7 @@ fn testsuite(place: &str, ended: &[Ended]) -> String {
     text + "</testsuite>\n"
 }
 
-/// XML's own characters as entities; control characters, which XML forbids, as a replacement character.
+/// XML's own characters as entities; what XML forbids, as a replacement character.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -62,7 +62,7 @@ fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\n' | '\t' => escaped.push(c),
-            c if c.is_control() => escaped.push('\u{fffd}'),
+            c if c.is_control() || ['\u{fffe}', '\u{ffff}'].contains(&c) => escaped.push('\u{fffd}'),
             c => escaped.push(c),
         }
     }

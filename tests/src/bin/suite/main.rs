@@ -12,6 +12,7 @@
 //! - `SHARD`: a machine of the list. `PLACES`: names of places, `host,v2-user`; a star at the end stands for anything.
 //! - `STRICT=1`: no skips without a reason. `REPEATS`: percent of the rounds of stress tests (10, and 100 of `all`).
 //! - `JOBS`: how many tests at a time in a place. `LIMIT`: seconds that one test may take, `VM_LIMIT` that a machine may.
+//! - `PROGRAMS`: the directory of the test programs, for tests of this program itself.
 
 mod event;
 mod inside;
@@ -26,6 +27,7 @@ mod test;
 
 use ampoule_tests::places::Tier;
 use anyhow::{Context, Result, bail};
+use std::num::NonZero;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -41,6 +43,9 @@ fn main() -> ExitCode {
 
 /// Whether no test failed.
 fn run() -> Result<bool> {
+    sys::hear_of_children()?;
+    // The list, the programs and the machine's scripts are this tree's, wherever it is called from.
+    std::env::set_current_dir(ampoule_tests::workspace()).context("go to the source tree")?;
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
@@ -59,8 +64,10 @@ fn tier(name: &str) -> Result<Tier> {
     }
 }
 
-/// A number from the environment.
+/// A number from the environment, greater than zero.
 fn number(name: &str, otherwise: u64) -> Result<u64> {
-    std::env::var(name)
-        .map_or(Ok(otherwise), |text| text.parse().with_context(|| format!("{name}={text} is no number")))
+    let Ok(text) = std::env::var(name) else { return Ok(otherwise) };
+    let number =
+        text.parse::<NonZero<u64>>().with_context(|| format!("{name}={text}: expected a number from 1"))?;
+    Ok(number.get())
 }

@@ -47,6 +47,8 @@ pub(crate) fn run(tier: Tier) -> Result<bool> {
     if waiting.iter().any(|machine| !machine.is_host())
         && let Some(why) = lacks(room)?
     {
+        let is_wanted = ["SHARD", "PLACES"].into_iter().any(|name| var(name).is_some());
+        ensure!(!is_wanted, "there is no test machine: {why}");
         eprintln!("SKIP the test machine: {why}");
         waiting.retain(Machine::is_host);
     }
@@ -60,6 +62,10 @@ pub(crate) fn run(tier: Tier) -> Result<bool> {
             let Some(machine) = waiting.pop_front() else { break };
             let job = Job::begin(machine.name, &machine.places, tier, &tell)?;
             children.lock().expect("no thread panics").push(job.pid());
+            if stop::is_stopped() {
+                // Its pid may have come too late for who told the others.
+                let _ = kill(Pid::from_raw(job.pid()), Signal::SIGTERM);
+            }
             jobs.push(job);
         }
         if jobs.is_empty() {
@@ -83,25 +89,28 @@ pub(crate) fn run(tier: Tier) -> Result<bool> {
         }
         report.progress();
     }
-    let passed = report.finish()?;
-    ensure!(!stop::is_stopped(), "stopped before the end");
-    Ok(passed)
+    report.finish(stop::is_stopped())
+}
+
+/// A variable of the environment that says something.
+fn var(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The machines that are wanted, in the order of the list.
 fn wanted(list: &List) -> Result<VecDeque<Machine<'_>>> {
     let runtime = Engine::get().name();
-    let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let (shard, names) = (var("SHARD"), var("PLACES"));
-    let is_named = |place: &Place| {
-        let is_meant = |name: &str| match name.strip_suffix('*') {
-            Some(start) => place.name.starts_with(start),
-            None => name == place.name,
-        };
-        names.as_ref().is_none_or(|names| names.split(',').any(is_meant))
+    let (shard, names) = (var("SHARD"), var("PLACES").unwrap_or_else(|| "*".into()));
+    let is_meant = |name: &str, place: &Place| match name.strip_suffix('*') {
+        Some(start) => place.name.starts_with(start),
+        None => name == place.name,
     };
+    if let Some(name) = names.split(',').find(|name| !list.places.iter().any(|place| is_meant(name, place))) {
+        bail!("tests/vm/places has no {name:?}, which PLACES names");
+    }
+    let is_named = |place: &&Place| names.split(',').any(|name| is_meant(name, place));
     let mut machines: VecDeque<Machine> = VecDeque::new();
-    for place in list.places.iter().filter(|place| place.tests_runtime(runtime) && is_named(place)) {
+    for place in list.places.iter().filter(|place| place.tests_runtime(runtime)).filter(is_named) {
         match machines.iter_mut().find(|machine| machine.name == place.machine) {
             Some(machine) => machine.places.push(place),
             None => machines.push_back(Machine { name: &place.machine, places: vec![place] }),
@@ -116,7 +125,11 @@ fn wanted(list: &List) -> Result<VecDeque<Machine<'_>>> {
 /// the host's tests are. A machine waits for its image.
 fn prepare(machines: &VecDeque<Machine>) -> Result<Vec<Child>> {
     if machines.iter().any(|machine| !machine.is_host()) {
-        let made = Command::new("tests/vm/tree").status().context("run tests/vm/tree")?;
+        // As whoever the source tree belongs to (see the Makefile).
+        let as_owner = var("AS_OWNER").unwrap_or_default();
+        let mut words = as_owner.split_whitespace().chain(["tests/vm/tree"]);
+        let mut tree = Command::new(words.next().context("a word")?);
+        let made = tree.args(words).status().context("run tests/vm/tree")?;
         ensure!(made.success(), "tests/vm/tree: {made}");
     }
     let is_wanted = |flavour: &&str| match *flavour {
@@ -140,18 +153,17 @@ fn room() -> Result<usize> {
     Ok((cpus / CPUS).max(1).min(free / 1024 / MEMORY))
 }
 
-/// Why the test machine can't be had here. That nobody installed its packages is an error when nothing may be skipped.
+/// Why the test machine can't be had here. Only that it is of another architecture is no error when nothing may be skipped.
 fn lacks(room: usize) -> Result<Option<&'static str>> {
     if !cfg!(target_arch = "x86_64") {
         return Ok(Some("its image is for x86_64 only"));
     }
-    if room == 0 {
-        return Ok(Some("it needs 2.5 GB of free memory"));
-    }
     let has_packages = Command::new(".ci/deps").arg("vm").status().context("run .ci/deps")?.success();
-    ensure!(
-        has_packages || std::env::var("STRICT").as_deref() != Ok("1"),
-        "the test machine's packages are not installed"
-    );
-    Ok((!has_packages).then_some("its packages are not installed"))
+    let lack = match (has_packages, room) {
+        (false, _) => "its packages are not installed",
+        (true, 0) => "it needs 2.5 GB of free memory",
+        (true, _) => return Ok(None),
+    };
+    ensure!(var("STRICT").as_deref() != Some("1"), "there is no test machine: {lack}");
+    Ok(Some(lack))
 }

@@ -6,6 +6,7 @@ use crate::{junit, summary};
 use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::io::{IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 /// How often a log is told how far the run is. A terminal has it in its last line all the time.
@@ -60,7 +61,9 @@ pub(crate) struct Report {
 impl Report {
     /// Of places, each with its machine.
     pub(crate) fn new<'a>(places: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self> {
-        let log = File::create(LOG).with_context(|| format!("make {LOG}"))?;
+        // That of an earlier run would pass for this one's, if this one is killed.
+        write_junit("")?;
+        let log = owned(LOG)?;
         let silent = |(machine, name): (&str, &str)| {
             let (machine, name) = (machine.to_owned(), name.to_owned());
             Heard { machine, name, tests: None, ended: Vec::new(), took: None }
@@ -138,13 +141,29 @@ impl Report {
     }
 
     /// The last lines, and the files. Whether nothing failed.
-    pub(crate) fn finish(self) -> Result<bool> {
+    pub(crate) fn finish(mut self, is_stopped: bool) -> Result<bool> {
+        if is_stopped {
+            self.broken.push("the run was stopped before its end".to_owned());
+        }
         let suites = self.places.iter().map(|heard| (heard.name.as_str(), heard.ended.as_slice()));
-        fs::write(JUNIT, junit::document(suites, &self.broken)).with_context(|| format!("write {JUNIT}"))?;
+        write_junit(&junit::document(suites, &self.broken))?;
         self.print(&summary::of(&self.places, &self.broken, self.began.elapsed()));
         let has_any = self.places.iter().any(|heard| !heard.ended.is_empty());
         Ok(has_any && self.broken.is_empty() && self.places.iter().all(|heard| heard.failed() == 0))
     }
+}
+
+fn write_junit(text: &str) -> Result<()> {
+    owned(JUNIT)?.write_all(text.as_bytes()).with_context(|| format!("write {JUNIT}"))
+}
+
+/// A new file that belongs to whom the source tree belongs to: root runs the tests.
+fn owned(path: &str) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("make {path}"))?;
+    let top = fs::metadata(".").context("look at the source tree")?;
+    std::os::unix::fs::fchown(&file, Some(top.uid()), Some(top.gid()))
+        .with_context(|| format!("chown {path}"))?;
+    Ok(file)
 }
 
 /// `v2-root 120/310 (1 failed)`: of a place that runs, or in which something failed.

@@ -1,5 +1,7 @@
 //! An end before the end: Ctrl-C, or a make that was killed. Tests that run go on to theirs, so that they can clean up.
 
+use ampoule_tests::field;
+use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,14 +12,21 @@ pub(crate) fn is_stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
 }
 
-/// Watches for signals that ask for an end, and calls `told` at the first. To be called before there are other threads.
-pub(crate) fn watch(told: impl FnOnce() + Send + 'static) -> nix::Result<()> {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+/// Watches for signals that ask for an end, unless the caller ignores them, as nohup does. At the first it calls `told`; the
+/// second ends this process at once, and with it whatever it has started. To be called before there are other threads.
+pub(crate) fn watch(told: impl FnOnce() + Send + 'static) -> Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
+    let ignored =
+        u64::from_str_radix(&field(&status, "SigIgn"), 16).context("SigIgn in /proc/self/status")?;
+    let asking = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter();
+    let signals: SigSet = asking.filter(|one| ignored & 1 << (*one as i32 - 1) == 0).collect();
     signals.thread_block()?;
     std::thread::spawn(move || {
         let _ = signals.wait();
         STOPPED.store(true, Ordering::Relaxed);
         told();
+        let _ = signals.wait();
+        std::process::exit(130);
     });
     Ok(())
 }

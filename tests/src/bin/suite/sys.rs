@@ -1,6 +1,7 @@
 //! What the processes of a run begin with.
 #![allow(unsafe_code)]
 
+use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
 use std::os::unix::process::CommandExt;
@@ -20,4 +21,18 @@ pub(crate) fn begin(command: &mut Command, at_our_end: Signal) {
     };
     // SAFETY: between fork and exec `begin` makes system calls only.
     unsafe { command.pre_exec(begin) };
+}
+
+/// Has a program get stdin, stdout and stderr alone.
+pub(crate) fn close_others(command: &mut Command) {
+    // SAFETY: integers only.
+    let mark = || unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    // SAFETY: between fork and exec it makes one system call.
+    unsafe { command.pre_exec(move || Errno::result(mark()).map(drop).map_err(Into::into)) };
+}
+
+/// Has this process hear of the end of its children, also when its caller ignored that.
+pub(crate) fn hear_of_children() -> nix::Result<()> {
+    // SAFETY: the default action runs no code of this process.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
 }

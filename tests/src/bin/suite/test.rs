@@ -2,12 +2,13 @@
 
 use crate::sys;
 use ampoule_tests::Scratch;
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -55,10 +56,12 @@ impl Test {
         let began = Instant::now();
         // Not a pipe: what outlives a failed test would hold it open.
         let scratch = Scratch::new();
-        let path = scratch.path().join("output");
-        let status = File::create(&path).and_then(|file| self.wait(file, how));
-        let output = String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned();
-        let skip = output.lines().find_map(|line| line.strip_prefix("SKIP ")?.split_once(": "));
+        let (path, skips) = (scratch.path().join("output"), scratch.path().join("skips"));
+        let status = File::create(&path).and_then(|file| self.wait(file, &skips, how));
+        let output = last_of(&path);
+        // Not what is printed, which may be anybody's words (see `met`).
+        let skips = fs::read_to_string(&skips).unwrap_or_default();
+        let skip = skips.lines().next().and_then(|line| line.strip_prefix("SKIP ")?.split_once(": "));
         let verdict = match (status, skip) {
             (Ok(Some(status)), Some((_, why))) if status.success() => Verdict::Skipped(why.to_owned()),
             (Ok(Some(status)), None) if status.success() => Verdict::Passed,
@@ -74,12 +77,15 @@ impl Test {
     }
 
     /// Its exit status; `None` when the limit came first, and then it was killed.
-    fn wait(&self, mut said: File, how: How) -> std::io::Result<Option<ExitStatus>> {
+    fn wait(&self, mut said: File, skips: &Path, how: How) -> std::io::Result<Option<ExitStatus>> {
         let mut command = Command::new(&self.program);
-        command.args(["--exact", &self.title, "--nocapture"]).env("REPEATS", how.repeats.to_string());
+        command.args(["--exact", &self.title, "--nocapture", "--include-ignored"]);
+        command.env("REPEATS", how.repeats.to_string()).env("SKIPS", skips).env_remove("EVENTS");
         command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said.try_clone()?);
         command.process_group(0);
         sys::begin(&mut command, Signal::SIGKILL);
+        // What outlives a test, and this run, must not hold open whereby its end is known.
+        sys::close_others(&mut command);
         let mut child = command.spawn()?;
         let end = Instant::now() + how.limit;
         let status = loop {
@@ -102,10 +108,27 @@ impl Test {
     }
 }
 
+/// The end of what a test has printed: enough for people, and not too much for who collects it.
+fn last_of(path: &Path) -> String {
+    const MOST: u64 = 256 << 10;
+    let read = || {
+        let mut file = File::open(path)?;
+        let len = file.metadata()?.len();
+        file.seek(SeekFrom::Start(len.saturating_sub(MOST)))?;
+        let mut bytes = Vec::new();
+        file.take(MOST).read_to_end(&mut bytes).map(|_| bytes)
+    };
+    match read() {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) => format!("what it printed can't be read: {error}"),
+    }
+}
+
 /// Whether a process group comes to its end by itself: what has ended may still have to be waited for.
 fn is_gone(group: Pid) -> bool {
     let end = Instant::now() + Duration::from_secs(5);
-    while killpg(group, None).is_ok() {
+    // Of another user's processes it says EPERM.
+    while killpg(group, None) != Err(Errno::ESRCH) {
         if Instant::now() > end {
             return false;
         }
