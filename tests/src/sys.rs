@@ -1,9 +1,11 @@
 //! The system calls that have no safe face in a library.
 #![allow(unsafe_code)]
 
+use nix::NixPath;
 use nix::errno::Errno;
 use nix::pty::Winsize;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
 /// Sets a terminal's window size, by either end.
 pub(crate) fn set_window_size(terminal: impl AsFd, size: &Winsize) -> Result<(), Errno> {
@@ -36,9 +38,13 @@ pub(crate) fn answer_call(listener: impl AsFd, mut answer: libc::seccomp_notif_r
     Errno::result(done).map(drop)
 }
 
-/// Has a system call fail with EPERM in the program that the command starts: every such call, or those whose first
-/// argument is this.
-pub fn deny_call(command: &mut std::process::Command, number: libc::c_long, first: Option<u32>) {
+/// Has a system call fail in the program that the command starts: every such call, or those whose first argument is this.
+pub fn deny_call(
+    command: &mut std::process::Command,
+    number: libc::c_long,
+    first: Option<u32>,
+    errno: Errno,
+) {
     use std::os::unix::process::CommandExt;
     let line = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
@@ -50,7 +56,7 @@ pub fn deny_call(command: &mut std::process::Command, number: libc::c_long, firs
         line(equal, 0, 3, number as u32),
         line(load, 0, 0, if first.is_some() { 16 } else { 0 }),
         line(equal, 0, 1, first.unwrap_or(number as u32)),
-        line(give, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        line(give, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
         line(give, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let install = move || {
@@ -64,6 +70,19 @@ pub fn deny_call(command: &mut std::process::Command, number: libc::c_long, firs
     };
     // SAFETY: two system calls, nothing that needs a lock or memory.
     unsafe { command.pre_exec(install) };
+}
+
+/// Exchanges what two names stand for, at once (RENAME_EXCHANGE, which libcs but glibc have no face for).
+pub fn exchange(one: &Path, other: &Path) -> Result<(), Errno> {
+    one.with_nix_path(|one| {
+        other.with_nix_path(|other| {
+            let (at, flags) = (libc::AT_FDCWD, libc::RENAME_EXCHANGE);
+            // SAFETY: two C strings that live across the call.
+            let done =
+                unsafe { libc::syscall(libc::SYS_renameat2, at, one.as_ptr(), at, other.as_ptr(), flags) };
+            Errno::result(done).map(drop)
+        })
+    })??
 }
 
 /// Sends a process a signal with a value, as sigqueue(3) does.

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fstatat, mknodat};
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 
 use super::mounts;
@@ -15,6 +15,7 @@ use crate::plan::Attributes;
 use crate::plan::path::ContainerPath;
 use crate::plan::step::{Node, NodeKind};
 use crate::sys::mount::attach;
+use crate::sys::path;
 
 fn kind(node: &Node) -> SFlag {
     match node.kind {
@@ -33,23 +34,28 @@ fn is(stat: &FileStat, node: &Node) -> bool {
 pub(super) fn make((parent, name): (BorrowedFd<'_>, &str), node: &Node) -> Result<()> {
     // The umask is 0 while the container is made, so the mode is the one that was asked for.
     let mode = Mode::from_bits_truncate(node.mode);
-    match mknodat(parent, name, kind(node), mode, libc::makedev(node.major, node.minor)) {
-        Ok(()) => {}
-        Err(Errno::EEXIST) => {
-            let there = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW).context("fstatat")?;
-            if !is(&there, node) {
-                bail!("mknod: EEXIST: something else is there");
-            }
-            fchmodat(parent, name, mode, FchmodatFlags::FollowSymlink).context("chmod")?;
-        }
+    let is_new = match mknodat(parent, name, kind(node), mode, libc::makedev(node.major, node.minor)) {
+        Ok(()) => true,
+        Err(Errno::EEXIST) => false,
         Err(e) => return Err(e).context("mknod"),
+    };
+    let is_given = (node.uid, node.gid) != (0, 0);
+    if is_new && !is_given {
+        return Ok(());
     }
-    if (node.uid, node.gid) != (0, 0) {
+    // Whoever else writes to this directory may exchange the name: what is checked has to be what is changed.
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let there = openat(parent, name, flags, Mode::empty()).context("open")?;
+    if !is(&fstat(&there).context("fstat")?, node) {
+        bail!("mknod: EEXIST: something else is there");
+    }
+    if is_given {
         let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
-        fchownat(parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW).context("chown")?;
-        if node.mode & 0o6000 != 0 {
-            fchmodat(parent, name, mode, FchmodatFlags::FollowSymlink).context("chmod")?;
-        }
+        fchownat(&there, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH).context("chown")?;
+    }
+    // A new owner costs set-id bits.
+    if !is_new || node.mode & 0o6000 != 0 {
+        path::change_mode(there.as_fd(), node.mode).context("chmod")?;
     }
     Ok(())
 }

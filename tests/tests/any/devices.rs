@@ -1,7 +1,11 @@
 //! Devices: the ones that every container has, and configured ones.
 
-use ampoule_tests::{Bundle, Container, is_root, require};
+use ampoule_tests::{Bundle, Container, exchange, is_root, repeats, require};
+use nix::sys::stat::{Mode, SFlag, mknod};
 use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Answers of one container to these questions, each a list of words.
 fn ask(bundle: impl FnOnce(Bundle) -> Bundle, questions: &[&[&str]]) -> Vec<Value> {
@@ -34,6 +38,51 @@ fn the_default_devices_exist_and_can_be_used() {
         let wanted = if name == "tty" { json!({ "error": "ENXIO" }) } else { json!("ok") };
         assert_eq!(answers[1], wanted, "{name}");
     }
+}
+
+/// Tells a thread to end, also when this one panics.
+struct AtTheEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A layer, or another container that shares the root, may exchange what is checked before it is changed.
+#[test]
+fn a_node_that_is_exchanged_for_a_link_meanwhile_changes_nothing_of_the_hosts() {
+    require!(is_root(), "root", named "an ordinary user can make no device nodes");
+    let bundle = Bundle::asking(&["stat", "/dev/null"]).writable().with(|c| {
+        c["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|m| !m["destination"].as_str().unwrap().starts_with("/dev"));
+    });
+    let (dev, victim) = (bundle.rootfs().join("dev"), bundle.beside("victim"));
+    fs::write(&victim, "").unwrap();
+    fs::set_permissions(&victim, fs::Permissions::from_mode(0o600)).unwrap();
+    let numbers = nix::sys::stat::makedev(1, 3);
+    mknod(&dev.join("null"), SFlag::S_IFCHR, Mode::from_bits_truncate(0o600), numbers).unwrap();
+    symlink(&victim, dev.join("other")).unwrap();
+    let container = Container::of(bundle);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _end = AtTheEnd(&is_over);
+        scope.spawn(|| {
+            let (null, other) = (dev.join("null"), dev.join("other"));
+            while !is_over.load(Ordering::Relaxed) {
+                exchange(&null, &other).unwrap();
+            }
+        });
+        for _ in 0..repeats(300) {
+            // It may find the link, and say so.
+            let outcome = container.run();
+            assert!(outcome.code == 0 || outcome.stderr.contains("/dev/null"), "{outcome}");
+        }
+    });
+    let mode = fs::metadata(&victim).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600, "a file of the host's was changed");
 }
 
 #[test]
