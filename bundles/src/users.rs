@@ -34,13 +34,15 @@ fn find(text: &str, passwd: &str, groups: &str) -> Result<User> {
     let entry = entries()
         .find(|entry| entry.first() == Some(&user))
         .or_else(|| entries().find(|entry| entry.get(2) == Some(&user)));
-    let number = |entry: &[&str], n: usize| entry.get(n).and_then(|field| field.parse::<u32>().ok());
-    let uid = entry.as_ref().and_then(|entry| number(entry, 2)).or_else(|| user.parse().ok());
+    // -1 is no id: to the calls that set one it means "as it is".
+    let id = |text: &str| text.parse().ok().filter(|id| *id != u32::MAX);
+    let number = |entry: &[&str], n: usize| entry.get(n).and_then(|field| id(field));
+    let uid = entry.as_ref().and_then(|entry| number(entry, 2)).or_else(|| id(user));
     let uid = uid.with_context(|| format!("the image has no user {user:?} in /etc/passwd"))?;
     let lines = || groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
     if !group.is_empty() {
         let named = lines().find(|line| line.first() == Some(&group));
-        let gid = named.and_then(|line| number(&line, 2)).or_else(|| group.parse().ok());
+        let gid = named.and_then(|line| number(&line, 2)).or_else(|| id(group));
         let gid = gid.with_context(|| format!("the image has no group {group:?} in /etc/group"))?;
         return Ok(User { uid, gid, additional_gids: Vec::new() });
     }
@@ -76,9 +78,13 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_an_error() {
-        for (text, part) in
-            [("nobody", "user \"nobody\""), ("www:nogroup", "group \"nogroup\""), ("-1", "\"-1\"")]
-        {
+        for (text, part) in [
+            ("nobody", "user \"nobody\""),
+            ("www:nogroup", "group \"nogroup\""),
+            ("-1", "\"-1\""),
+            ("4294967295", "4294967295"),
+            ("0:4294967295", "4294967295"),
+        ] {
             let error = find(text, PASSWD, GROUP).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }

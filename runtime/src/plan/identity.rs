@@ -221,6 +221,7 @@ fn rlimits(process: &Process<'_>) -> Result<Vec<Rlimit>> {
 /// Ids, capabilities and what they can no longer do afterwards.
 pub(super) fn credentials(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     let user = &process.user;
+    let (uid, gid) = (id("process.user.uid", user.uid)?, id("process.user.gid", user.gid)?);
     if let Some(mask) = user.umask.filter(|m| *m > 0o777) {
         bail!("process.user.umask: {mask:#o}, expected at most 0777");
     }
@@ -231,8 +232,7 @@ pub(super) fn credentials(draft: &mut Draft<'_>, process: &Process<'_>) -> Resul
         draft.inside.push(Inside::NoNewPrivileges);
     }
     if draft.namespaces.makes(NamespaceKind::User) {
-        for (name, id, ranges) in
-            [("uid", user.uid, &draft.namespaces.uids), ("gid", user.gid, &draft.namespaces.gids)]
+        for (name, id, ranges) in [("uid", uid, &draft.namespaces.uids), ("gid", gid, &draft.namespaces.gids)]
         {
             if super::Namespaces::outside(ranges, id).is_none() {
                 bail!("process.user.{name}: {id} is not mapped by linux.{name}Mappings");
@@ -243,14 +243,20 @@ pub(super) fn credentials(draft: &mut Draft<'_>, process: &Process<'_>) -> Resul
         Some(given) => capabilities(draft, given),
         None => CapabilitySets::default(),
     };
-    let groups = user.additional_gids.clone();
-    draft.inside.push(Inside::Credentials(Credentials {
-        uid: user.uid,
-        gid: user.gid,
-        groups,
-        capabilities,
-    }));
+    let groups = user.additional_gids.iter().enumerate();
+    let groups = groups.map(|(n, gid)| id(format_args!("process.user.additionalGids[{n}]"), *gid));
+    let groups = groups.collect::<Result<_>>()?;
+    draft.inside.push(Inside::Credentials(Credentials { uid, gid, groups, capabilities }));
     Ok(())
+}
+
+/// A user or a group. To the kernel -1 is none: setresuid(2) and chown(2) leave as it is what they are given that for
+/// (CVE-2024-40635 is of that kind).
+pub(super) fn id(property: impl fmt::Display, id: u32) -> Result<u32> {
+    if id == u32::MAX {
+        bail!("{property}: {id}, expected at most {}: -1 is no id", u32::MAX - 1);
+    }
+    Ok(id)
 }
 
 /// The program and its environment.

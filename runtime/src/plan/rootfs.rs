@@ -4,9 +4,9 @@ use anyhow::{Result, bail};
 
 use super::Draft;
 use super::attributes::{Attributes, Propagation};
-use super::labels;
 use super::path::ContainerPath;
 use super::step::{Entry, Inside, Node, NodeKind, Outside};
+use super::{identity, labels};
 use crate::spec::{Device, NamespaceKind};
 
 /// config-linux.md#default-devices: name, major, minor; all character devices of mode 0666.
@@ -109,8 +109,8 @@ fn node(device: &Device<'_>, at: &str) -> Result<Node> {
         minor: number("minor", device.minor)?,
         // Some engines send the whole st_mode.
         mode: device.file_mode.unwrap_or(0o666) & 0o7777,
-        uid: device.uid.unwrap_or(0),
-        gid: device.gid.unwrap_or(0),
+        uid: identity::id(format_args!("{at}.uid"), device.uid.unwrap_or(0))?,
+        gid: identity::id(format_args!("{at}.gid"), device.gid.unwrap_or(0))?,
     })
 }
 

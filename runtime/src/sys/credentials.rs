@@ -23,11 +23,17 @@ fn prctl(option: libc::c_int, a: u64, b: u64) -> Result<libc::c_int, Errno> {
     Errno::result(unsafe { libc::prctl(option, a as libc::c_ulong, b as libc::c_ulong, 0, 0) })
 }
 
+/// What setresuid(2), setresgid(2) and chown(2) take for "leave it as it is".
+const NO_ID: u32 = u32::MAX;
+
 /// Supplementary groups.
 ///
 /// # Errors
-/// Those of setgroups(2): EPERM also where a user namespace forbids it.
+/// Those of setgroups(2): EPERM also where a user namespace forbids it. EINVAL for -1.
 pub fn set_groups(groups: &[u32]) -> Result<(), Errno> {
+    if groups.contains(&NO_ID) {
+        return Err(Errno::EINVAL);
+    }
     // SAFETY: pointer and length describe `groups`; the kernel only reads.
     unsafe {
         // Where there is nothing to change nothing is lost by being forbidden to.
@@ -41,8 +47,11 @@ pub fn set_groups(groups: &[u32]) -> Result<(), Errno> {
 /// Real, effective and saved ids.
 ///
 /// # Errors
-/// Those of setresgid(2), setresuid(2).
+/// Those of setresgid(2), setresuid(2). EINVAL for -1, by which they'd change nothing.
 pub fn set_ids(uid: u32, gid: u32) -> Result<(), Errno> {
+    if [uid, gid].contains(&NO_ID) {
+        return Err(Errno::EINVAL);
+    }
     // SAFETY: integers only.
     unsafe {
         Errno::result(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
@@ -59,14 +68,15 @@ pub fn keep_capabilities(keep: bool) -> Result<(), Errno> {
 /// Drops every capability from the bounding set that `keep` lacks.
 ///
 /// # Errors
-/// EPERM without CAP_SETPCAP, unless there was nothing to drop.
+/// Those of PR_CAPBSET_DROP, such as EPERM without CAP_SETPCAP, unless there was nothing to drop.
 pub fn limit_bounding(keep: u64) -> Result<(), Errno> {
     for cap in (0..64).filter(|cap| keep & (1 << cap) == 0) {
-        match prctl(libc::PR_CAPBSET_DROP, cap, 0) {
-            Ok(_) => {}
-            Err(Errno::EINVAL) => break, // past the last one that this kernel knows
-            Err(e) if prctl(libc::PR_CAPBSET_READ, cap, 0)? == 1 => return Err(e),
-            Err(_) => {}
+        let Err(refused) = prctl(libc::PR_CAPBSET_DROP, cap, 0) else { continue };
+        match prctl(libc::PR_CAPBSET_READ, cap, 0) {
+            Ok(0) => {}
+            // The kernel knows neither this capability nor any after it: it is the one who says what there is.
+            Err(Errno::EINVAL) if refused == Errno::EINVAL => break,
+            Ok(_) | Err(_) => return Err(refused),
         }
     }
     Ok(())

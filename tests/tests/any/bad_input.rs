@@ -134,6 +134,19 @@ fn a_value_that_means_nothing_is_refused() {
         case("/process/rlimits/0/soft", json!(4096), &["process.rlimits[0].soft", "4096", "1024"]),
         strict("/process/oomScoreAdj", json!(5000), &["process.oomScoreAdj", "5000", "1000"]),
         strict("/process/user/umask", json!(0o10000), &["process.user.umask", "expected"]),
+        // To setresuid(2) and chown(2) -1 means "as it is": such a user would be root.
+        strict("/process/user/uid", json!(u32::MAX), &["process.user.uid", "4294967295", "expected"]),
+        strict("/process/user/gid", json!(u32::MAX), &["process.user.gid", "4294967295", "expected"]),
+        strict(
+            "/process/user/additionalGids",
+            json!([7, u32::MAX]),
+            &["process.user.additionalGids[1]", "4294967295", "expected"],
+        ),
+        strict(
+            "/linux/devices",
+            json!([{ "path": "/dev/x", "type": "c", "major": 1, "minor": 3, "uid": u32::MAX }]),
+            &["linux.devices[0].uid", "4294967295", "expected"],
+        ),
         case("/process/env/1", json!("NO_EQUALS_SIGN"), &["process.env[1]", "NO_EQUALS_SIGN", "NAME=value"]),
         strict("/process/args/0", json!("a\u{0}b"), &["process.args[0]", "NUL"]),
         case("/linux/namespaces/1/type", json!("quantum"), &["linux.namespaces[1].type", "quantum"]),

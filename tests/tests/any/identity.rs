@@ -1,6 +1,7 @@
 //! Who the container's process is: ids, capabilities, limits, keyring.
 
-use ampoule_tests::{Bundle, Container, can_raise_limits, field, require};
+use ampoule_tests::{Bundle, Container, can_raise_limits, deny_call, field, is_root, require};
+use nix::errno::Errno;
 use serde_json::{Value, json};
 
 /// Runs a process with this change of `process`, and returns its `/proc/self/status`.
@@ -218,4 +219,17 @@ fn the_container_gets_a_session_keyring_of_its_own() {
 fn no_new_keyring_keeps_the_callers_session_keyring() {
     let (text, name) = keys(&["--no-new-keyring"]);
     assert!(!text.contains(&name), "a keyring {name} in {text}");
+}
+
+/// Whatever the kernel's reason: what stays in the bounding set may come back with the next set-uid program.
+#[test]
+fn a_capability_that_cannot_be_dropped_is_an_error() {
+    require!(is_root(), "root", named "newuidmap gets no rights from its owner below a filter of the user's");
+    for errno in [Errno::EPERM, Errno::EINVAL] {
+        let container = Container::of(Bundle::asking(&["cwd"]));
+        let mut command = container.command(&container.making("run", &[]));
+        deny_call(&mut command, libc::SYS_prctl, Some(libc::PR_CAPBSET_DROP as u32), errno);
+        container.spawn(command, "run").finish().fails().saying(&format!("{errno:?}"));
+        assert_eq!(container.leftovers(), [""; 0]);
+    }
 }
