@@ -12,7 +12,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Pid;
 
 use crate::plan::step::{Hook, HookKind};
-use crate::sys::pidfd;
+use crate::sys::{pidfd, process};
 
 /// Runs all hooks of one kind in order, each with `state` on its stdin.
 ///
@@ -39,6 +39,8 @@ fn one(hook: &Hook, state: &[u8]) -> Result<()> {
     command.env_clear().envs(hook.env.iter().filter_map(|pair| pair.split_once('=')));
     command.stdin(Stdio::from(input));
     command.stdout(output.try_clone()?).stderr(output.try_clone()?);
+    // What the caller has left open, or passes on to the payload, is no hook's.
+    process::close_at_exec(&mut command);
     let mut child = command.spawn().context("exec")?;
     let status = wait(&mut child, hook.timeout)?;
     if !status.success() {

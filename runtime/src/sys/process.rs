@@ -2,6 +2,8 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use nix::errno::Errno;
 
@@ -54,6 +56,12 @@ pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
     // SAFETY: integers only.
     let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     Errno::result(done).map(drop)
+}
+
+/// Has a program get no descriptor but stdin, stdout and stderr, whatever this process has open for its payload.
+pub fn close_at_exec(command: &mut Command) {
+    // SAFETY: between fork and exec the closure makes one system call, with integers.
+    unsafe { command.pre_exec(|| Ok(close_on_exec_from(3)?)) };
 }
 
 /// Sets the NIS domain name of the current uts namespace.

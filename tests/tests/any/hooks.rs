@@ -43,6 +43,22 @@ fn record(container: &Container, kind: &str) -> Value {
     all.iter().find(|r| r["hook"] == kind).unwrap_or_else(|| panic!("{kind} did not run: {all:#?}")).clone()
 }
 
+/// Such as a shell, a CI system or an engine leaves open; runc closes them, too.
+#[test]
+fn a_hook_gets_neither_what_the_caller_left_open_nor_what_the_payload_is_to_have() {
+    let container = Container::of(recorded(&["sleep", "1000"]));
+    let inner = container.command(&container.making("create", &["--preserve-fds", "1"]));
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "exec \"$@\" 3</etc/passwd 7</etc/passwd", "sh"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    container.spawn(command, "create").finish().ok();
+    for kind in &KINDS[..3] {
+        let fds = record(&container, kind)["fds"].clone();
+        let numbers: Vec<_> = fds.as_object().unwrap().keys().map(String::as_str).collect();
+        assert!(numbers.iter().all(|n| ["0", "1", "2"].contains(n)), "{kind}: {fds}");
+    }
+}
+
 #[test]
 fn each_kind_runs_at_its_point_of_the_life() {
     ampoule_only!("runc 1.1 runs poststart at the end of create");

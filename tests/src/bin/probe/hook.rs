@@ -14,6 +14,7 @@ pub(crate) fn record(args: &[String]) -> Answer {
         "state": serde_json::from_str::<Value>(&state).unwrap_or(json!({ "not json": state })),
         "args": crate::process::args(&[])?,
         "env": crate::process::env(&[]).unwrap_or(Value::Null),
+        "fds": crate::process::descriptors(&[]).unwrap_or(Value::Null),
         "ns": crate::process::namespaces(&[]).unwrap_or(Value::Null),
     });
     // One write of one line, so that hooks that run at the same time cannot mix theirs.
