@@ -2,6 +2,7 @@
 
 use ampoule_tests::{Bundle, ConsoleSocket, Container, ampoule_only, require};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::fs;
 
 #[test]
@@ -52,6 +53,34 @@ fn the_pid_file_has_the_pid_and_nothing_else() {
     container.delete_force().ok();
     container.run_with(&["--detach", "--pid-file", file.to_str().unwrap()]).ok();
     assert_eq!(fs::read_to_string(&file).unwrap(), container.pid().to_string());
+}
+
+/// In a directory that somebody else writes to.
+#[test]
+fn a_pid_file_follows_no_link_waits_for_nobody_and_leaves_nothing_beside_it() {
+    for there in ["nothing", "a file", "a link"] {
+        let container = Container::of(Bundle::sleeping());
+        let (dir, victim) = (container.bundle.beside("run"), container.bundle.beside("victim"));
+        fs::create_dir(&dir).unwrap();
+        fs::write(&victim, "as it was").unwrap();
+        let file = dir.join("pid");
+        match there {
+            "a file" => fs::write(&file, "of a container before").unwrap(),
+            "a link" => std::os::unix::fs::symlink(&victim, &file).unwrap(),
+            _ => {}
+        }
+        // What the runtime has once used as a name for what isn't whole yet, and what runc does.
+        std::os::unix::fs::symlink(&victim, dir.join(".pid.ampoule")).unwrap();
+        let names =
+            |dir| fs::read_dir(dir).unwrap().flatten().map(|e| e.file_name()).collect::<BTreeSet<_>>();
+        let before = names(&dir);
+        container.create_with(&["--pid-file", file.to_str().unwrap()]).ok();
+        assert_eq!(fs::read_to_string(&file).unwrap(), container.pid().to_string(), "{there}");
+        assert!(fs::symlink_metadata(&file).unwrap().is_file(), "{there}");
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "as it was", "{there}");
+        let new: Vec<_> = names(&dir).difference(&before).cloned().collect();
+        assert!(new.iter().all(|name| name == "pid"), "{there}: {new:?}");
+    }
 }
 
 #[test]
