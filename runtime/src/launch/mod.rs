@@ -31,6 +31,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::SigSet;
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use crate::container::gate;
@@ -38,6 +39,7 @@ use crate::container::record::Record;
 use crate::container::status::Init;
 use crate::container::store::Locked;
 use crate::plan::Plan;
+use crate::sys::pidfd;
 use channel::Channel;
 use outside::{Host, Peer};
 
@@ -103,7 +105,7 @@ pub fn create(
 /// Plays a plan of `exec`, whose process is on its way to its program then; `init` is the container's init.
 ///
 /// # Errors
-/// The step that failed, on either side, and why. Nothing is left but the process, which ends itself.
+/// The step that failed, on either side, and why. Nothing is left.
 pub fn exec(plan: &Plan, record: &Record, init: OwnedFd, signals: SigSet) -> Result<Launched> {
     let mut host = Host::new(plan, record);
     host.handles[0] = Some(init);
@@ -113,8 +115,15 @@ pub fn exec(plan: &Plan, record: &Record, init: OwnedFd, signals: SigSet) -> Res
     let parents = vec![ours.as_fd()];
     let init = inside::Init { plan, record, channel: theirs, parents, gate: None, handles, signals };
     let (pid, pidfd) = spawn::spawn(&plan.spawn, &ours, init).with_context(|| plan.spawn.to_string())?;
-    host.converse(&Peer { channel: &ours, pid }, Gate::Open)?;
-    Ok(Launched { pid, pidfd, master: host.master, channel: ours })
+    let said = host.converse(&Peer { channel: &ours, pid }, Gate::Open);
+    let launched = Launched { pid, pidfd, master: host.master, channel: ours };
+    match said {
+        Ok(()) => Ok(launched),
+        Err(reason) => {
+            launched.end();
+            Err(reason)
+        }
+    }
 }
 
 /// Plays a plan of `update`, for which no process is born.
@@ -132,5 +141,12 @@ impl Launched {
     /// The step that failed behind the gate.
     pub fn passed(&self) -> Result<()> {
         gate::passed(&self.channel)
+    }
+
+    /// Kills the process and waits for it: as a zombie it would stay until whoever inherits it has time.
+    pub fn end(&self) {
+        // Both fail only if it has gone already.
+        let _ = pidfd::signal(&self.pidfd, libc::SIGKILL);
+        let _ = waitpid(self.pid, None);
     }
 }

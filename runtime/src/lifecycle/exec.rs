@@ -75,9 +75,14 @@ pub fn exec(
     }
     log.trace(&plan);
     let launched = launch::exec(&plan, &record, init, wanted.signals)?;
-    launched.passed()?;
-    wanted.hand_out.tell(&launched)?;
-    Ok(launched)
+    match launched.passed().and_then(|()| wanted.hand_out.tell(&launched)) {
+        Ok(()) => Ok(launched),
+        Err(reason) => {
+            // Nobody would ever hear of a process whose start has failed.
+            launched.end();
+            Err(reason)
+        }
+    }
 }
 
 /// The v2 cgroup to be born into, and the v1 cgroups to enter.

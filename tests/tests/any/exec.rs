@@ -4,6 +4,7 @@ use ampoule_tests::{
     Bundle, ConsoleSocket, Container, Engine, Outcome, ampoule_only, has_cgroup_v1, has_cgroup_v2_controller,
     require, wait_for,
 };
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use serde_json::json;
 use std::fs;
 
@@ -122,6 +123,29 @@ fn the_process_takes_after_the_containers_own() {
 }
 
 /// CVE-2026-30892: a user that was misread became root.
+#[test]
+fn an_exec_whose_pid_file_cannot_be_written_is_ended() {
+    let container = Container::of(Bundle::sleeping());
+    container.launch();
+    let flags =
+        ["exec", "--detach", "--pid-file", "/nowhere/pid", &container.id, "/bin/probe", "sleep", "1000"];
+    container.call(&flags).saying("/nowhere");
+    let inside = container.call(&["ps", "--format", "json", &container.id]).ok().stdout;
+    assert_eq!(inside.trim(), format!("[{}]", container.pid()));
+}
+
+#[test]
+fn an_exec_that_fails_leaves_no_process_to_whoever_inherits_it() {
+    let container = Container::of(Bundle::sleeping());
+    // Whatever loses its parent is this process's from here on: the container's init, and nothing else.
+    nix::sys::prctl::set_child_subreaper(true).unwrap();
+    container.launch();
+    container.call(&["exec", &container.id, "/bin/missing"]).saying("/bin/missing");
+    container.call(&["exec", "--cwd", "/nowhere", &container.id, "/bin/probe", "cwd"]).saying("/nowhere");
+    let ended = waitpid(None, Some(WaitPidFlag::WNOHANG)).unwrap();
+    assert_eq!(ended, WaitStatus::StillAlive, "a process that has ended was not waited for");
+}
+
 #[test]
 fn a_user_that_is_no_number_is_refused() {
     let container =
