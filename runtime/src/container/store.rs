@@ -46,7 +46,8 @@ pub struct Container {
 pub struct Locked {
     /// The container.
     pub container: Container,
-    lock: Flock<File>,
+    /// Held until this is dropped.
+    _lock: Flock<File>,
 }
 
 impl Store {
@@ -142,7 +143,7 @@ impl Container {
         if lock.metadata()?.nlink() == 0 {
             bail!("container does not exist");
         }
-        Ok(Locked { container: self, lock })
+        Ok(Locked { container: self, _lock: lock })
     }
 
     /// Whether somebody is changing the container now.
@@ -208,11 +209,6 @@ impl Container {
 }
 
 impl Locked {
-    /// What holds the lock: a child must not inherit it.
-    pub fn lock_fd(&self) -> BorrowedFd<'_> {
-        self.lock.as_fd()
-    }
-
     /// Saves the record, before anything it describes exists.
     pub fn save(&self, record: &Record) -> Result<()> {
         let bytes = serde_json::to_vec(record)?;

@@ -20,6 +20,7 @@ use super::mounts::{self, Masks, Wanted};
 use super::namespaces::{self, flag};
 use super::procfs::Procfs;
 use super::root::{Parent, Root};
+use super::spawn::close_others;
 use super::{cgroup, credentials, hooks, nodes, program, terminal};
 use crate::container::record::Record;
 use crate::container::{criu, gate};
@@ -34,8 +35,6 @@ pub(super) struct Init<'a> {
     pub(super) plan: &'a Plan,
     pub(super) record: &'a Record,
     pub(super) channel: Channel,
-    /// The runtime's own: kept open here, its end and its lock would outlive it.
-    pub(super) parents: Vec<BorrowedFd<'a>>,
     /// Where to park; without one the channel is the gate (`run`).
     pub(super) gate: Option<OwnedFd>,
     pub(super) handles: Vec<Option<OwnedFd>>,
@@ -63,7 +62,10 @@ struct Found {
 
 /// Plays the plan's inside steps.
 pub(super) fn play(mut init: Init<'_>) -> ! {
-    sys::process::close_parents(&init.parents);
+    if let Err(reason) = close_others(&init) {
+        init.channel.fail(0, &format!("{reason:#}"));
+        sys::process::exit_now(1);
+    }
     // Exactly the modes that are asked for, until the plan sets the payload's own mask.
     umask(Mode::empty());
     let mut found = Found::default();
@@ -76,6 +78,13 @@ pub(super) fn play(mut init: Init<'_>) -> ! {
         if matches!(step, Inside::Rlimit(_) | Inside::Tell { mark: Mark::LimitsDue }) {
             init.handles.clear();
             found.forget_the_roots_making();
+        }
+        // From here on the kernel resolves paths that the container has made. A magic link of its (/proc/self/fd/N) leads
+        // wherever we have something open, close-on-exec or not (CVE-2024-21626): nothing of the host's may be.
+        if matches!(step, Inside::WorkingDirectory { .. }) {
+            init.handles.clear();
+            found.forget_the_roots_making();
+            found.procfs = None;
         }
         let Err(reason) = init.step(&mut found, step) else { continue };
         match &found.stream {

@@ -27,7 +27,7 @@ mod root;
 mod spawn;
 mod terminal;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::SigSet;
@@ -90,8 +90,7 @@ pub fn create(
         }
     };
     let handles = std::mem::take(&mut host.handles);
-    let parents = vec![ours.as_fd(), locked.lock_fd()];
-    let init = inside::Init { plan, record, channel: theirs, parents, gate: listener, handles, signals };
+    let init = inside::Init { plan, record, channel: theirs, gate: listener, handles, signals };
     let (pid, pidfd) = spawn::spawn(&plan.spawn, &ours, init).with_context(|| plan.spawn.to_string())?;
     // Before anything else: from here on there is a process to be found, by whoever comes after a crash.
     locked.save_init(Init::of(pid)?)?;
@@ -112,8 +111,7 @@ pub fn exec(plan: &Plan, record: &Record, init: OwnedFd, signals: SigSet) -> Res
     host.prepare()?;
     let (ours, theirs) = channel::pair()?;
     let handles = std::mem::take(&mut host.handles);
-    let parents = vec![ours.as_fd()];
-    let init = inside::Init { plan, record, channel: theirs, parents, gate: None, handles, signals };
+    let init = inside::Init { plan, record, channel: theirs, gate: None, handles, signals };
     let (pid, pidfd) = spawn::spawn(&plan.spawn, &ours, init).with_context(|| plan.spawn.to_string())?;
     let said = host.converse(&Peer { channel: &ours, pid }, Gate::Open);
     let launched = Launched { pid, pidfd, master: host.master, channel: ours };

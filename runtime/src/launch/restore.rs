@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -57,10 +57,8 @@ pub fn restore(restore: &Restore<'_>, locked: &Locked, record: &Record) -> Resul
     let joined = namespaces(restore.outer, &host.handles, &mut inherited);
     let (ours, far) = channel::pair()?;
     let handles = std::mem::take(&mut host.handles);
-    let parents = vec![ours.as_fd(), locked.lock_fd(), session.as_fd()];
     let signals = restore.signals;
-    let init =
-        inside::Init { plan: restore.plan, record, channel: far, parents, gate: None, handles, signals };
+    let init = inside::Init { plan: restore.plan, record, channel: far, gate: None, handles, signals };
     let (worker, _) =
         spawn::spawn(&restore.plan.spawn, &ours, init).with_context(|| restore.plan.spawn.to_string())?;
     let mut talk = Talk { restore, host, locked, record };

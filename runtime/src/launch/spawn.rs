@@ -16,7 +16,7 @@ use super::inside::{self, Init};
 use super::namespaces::flag;
 use crate::facts;
 use crate::plan::namespaces::proc_name;
-use crate::plan::step::{Mark, Spawn};
+use crate::plan::step::{Inside, Mark, Spawn};
 use crate::sys::clone::{Fork, clone3};
 use crate::sys::{pidfd, process};
 
@@ -65,13 +65,12 @@ fn by_a_middle(spawn: &Spawn, flags: u64, ours: &Channel, init: Init<'_>) -> Res
     ours.learn_senders()?;
     match clone_into(spawn, 0)? {
         Fork::Child => {
-            process::close_parents(&init.parents);
-            let joined = join(spawn, &init.handles);
+            let joined = close_others(&init).and_then(|()| join(spawn, &init.handles));
             let born =
                 joined.and_then(|()| clone3(flags | libc::CLONE_PARENT as u64, None).context("clone3"));
             match born {
                 Ok(Fork::Child) => match init.channel.tell(Mark::Born, None) {
-                    Ok(()) => inside::play(Init { parents: Vec::new(), ..init }),
+                    Ok(()) => inside::play(init),
                     Err(_) => process::exit_now(1),
                 },
                 Ok(Fork::Parent { .. }) => process::exit_now(0),
@@ -95,4 +94,16 @@ fn by_a_middle(spawn: &Spawn, flags: u64, ours: &Channel, init: Init<'_>) -> Res
             }
         }
     }
+}
+
+/// In the new process: closes all of the runtime's but what is needed. Kept open here, the runtime's end and its lock would
+/// outlive it, and its directories lead to the host.
+pub(super) fn close_others(init: &Init<'_>) -> Result<()> {
+    let handles = init.handles.iter().flatten().chain(&init.gate).map(AsFd::as_fd);
+    let kept: Vec<_> = handles.chain([init.channel.as_fd()]).collect();
+    let from = init.plan.inside.iter().find_map(|step| match step {
+        Inside::CloseOnExec { from } => Some(*from),
+        _ => None,
+    });
+    process::close_all_but(&kept, from.unwrap_or(3)).context("close_range")
 }

@@ -18,15 +18,36 @@ pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> Errno {
     Errno::last()
 }
 
-/// In a fresh child: closes the parent's descriptors, so that they end with the parent.
+/// In a fresh child: closes what the parent has open, but for `kept` and, below `first`, what isn't close-on-exec: that is
+/// the payload's. Linux 5.9.
 ///
-/// Only for a child that never returns to code that owns them; it ends in exec or [`exit_now`].
-pub fn close_parents(fds: &[BorrowedFd<'_>]) {
-    for fd in fds {
-        // SAFETY: the owners live in stack frames of the parent's that this copy of the process never returns to,
-        // so nobody here uses or closes the number again.
-        unsafe { libc::close(fd.as_raw_fd()) };
+/// Only for a child that never returns to code that owns any of it; it ends in exec or [`exit_now`].
+///
+/// # Errors
+/// Those of close_range(2).
+pub fn close_all_but(kept: &[BorrowedFd<'_>], first: u32) -> Result<(), Errno> {
+    let mut kept: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    kept.sort_unstable();
+    let close = |from: u32, to: u32| {
+        // SAFETY: the owners live in stack frames of the parent's that this copy of the process never returns to, so
+        // nobody here uses or closes these numbers again.
+        Errno::result(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) }).map(drop)
+    };
+    for fd in (3..first).filter(|fd| !kept.contains(fd)) {
+        // SAFETY: integers only.
+        let flags = unsafe { libc::fcntl(fd as libc::c_int, libc::F_GETFD) };
+        if flags != -1 && flags & libc::FD_CLOEXEC != 0 {
+            close(fd, fd)?;
+        }
     }
+    let mut from = first;
+    for fd in kept.into_iter().filter(|fd| *fd >= first) {
+        if fd > from {
+            close(from, fd - 1)?;
+        }
+        from = fd + 1;
+    }
+    close(from, u32::MAX)
 }
 
 /// Ends this process at once: no destructor, no flush, nothing that belongs to the parent's copy.

@@ -1,8 +1,9 @@
 //! What has gone wrong in container runtimes: each attack is played, as far as one machine can, and must fail.
 
-use ampoule_tests::{Bundle, Container, OTHERS, ampoule_only, field, is_root, require};
+use ampoule_tests::{Bundle, Container, OTHERS, ampoule_only, field, install, is_root, require};
 use serde_json::json;
 use std::fs;
+use std::os::unix::fs::symlink;
 
 /// Every capability there is.
 fn almighty(bundle: Bundle) -> Bundle {
@@ -50,6 +51,59 @@ fn overwrite_the_program_of(victim: &Container, namespace: &Container) {
     for (way, said) in ways {
         assert!(said.as_str().is_some_and(|said| said.starts_with('E')), "{way}: {answers:?}");
     }
+}
+
+/// CVE-2024-21626: what the runtime has open when the kernel looks for the program is a way to the host, for a link of the
+/// image's to /proc/self/fd/N.
+#[test]
+fn a_link_of_the_images_to_an_open_descriptor_leads_to_no_program_of_the_hosts() {
+    let bundle = Bundle::asking(&["sleep", "1000"]).with_dir("/e");
+    let program = bundle.beside("program-of-the-hosts");
+    install(&bundle.rootfs().join("bin/probe"), &program);
+    let up = "../".repeat(20) + program.to_str().unwrap().trim_start_matches('/');
+    for n in 3..20 {
+        symlink(format!("/proc/self/fd/{n}/{up}"), bundle.rootfs().join(format!("e/{n}"))).unwrap();
+    }
+    let mut container = Container::of(bundle);
+    let log = container.bundle.beside("log").display().to_string();
+    for n in 3..20 {
+        let link = format!("/e/{n}");
+        container.bundle.config["process"]["args"] = json!([link, "cwd"]);
+        let flags = container.making("run", &[]);
+        for before in [&[][..], &["--log", &log]] {
+            let outcome = container.call(&[before, &flags].concat());
+            assert!(outcome.code != 0 && outcome.stdout.is_empty(), "{n}, {before:?}: {outcome}");
+        }
+        if container.create_with(&["--pid-file", &format!("{log}.pid")]).code == 0 {
+            let outcome = container.start();
+            assert!(outcome.code != 0 && container.output().stdout.is_empty(), "{n}, create: {outcome}");
+            container.delete_force().ok();
+        }
+    }
+    container.bundle.config["process"]["args"] = json!(["/bin/probe", "sleep", "1000"]);
+    container.launch();
+    for n in 3..20 {
+        let outcome = container.call(&["--log", &log, "exec", &container.id, &format!("/e/{n}"), "cwd"]);
+        assert!(outcome.code != 0 && outcome.stdout.is_empty(), "{n}, exec: {outcome}");
+    }
+}
+
+/// The same, seen from outside: all that a created container's process has open are its streams and sockets.
+#[test]
+fn a_created_container_has_nothing_open_that_has_a_path() {
+    let container = Container::of(Bundle::sleeping());
+    let beside = |name: &str| container.bundle.beside(name).display().to_string();
+    let (log, pid_file) = (beside("log"), beside("pid"));
+    let making = container.making("create", &["--pid-file", &pid_file]);
+    container.call(&[&["--log", &log][..], &making].concat()).ok();
+    let fds = fs::read_dir(format!("/proc/{}/fd", container.pid())).unwrap();
+    let open =
+        fds.map(|fd| fd.unwrap()).filter(|fd| fd.file_name().to_string_lossy().parse::<u32>().unwrap() > 2);
+    let open: Vec<_> = open.map(|fd| fs::read_link(fd.path()).unwrap()).collect();
+    assert!(
+        !open.is_empty() && open.iter().all(|to| to.to_string_lossy().starts_with("socket:")),
+        "{open:?}"
+    );
 }
 
 /// CVE-2019-5736: a process that is to become a container's still has the runtime's own program behind its exe link.
