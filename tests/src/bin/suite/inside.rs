@@ -25,6 +25,7 @@ pub(crate) fn run(place: &str, tier: Tier) -> Result<bool> {
     let (repeats, limit) = if tier == Tier::Quick { (10, 600) } else { (100, 3600) };
     let how =
         How { repeats: number("REPEATS", repeats)?, limit: Duration::from_secs(number("LIMIT", limit)?) };
+    ensure!(jobs > 0 && how.repeats > 0, "JOBS=0 or REPEATS=0 would show nothing");
     let told = Teller::open()?;
 
     let began = Instant::now();

@@ -27,7 +27,6 @@ mod test;
 
 use ampoule_tests::places::Tier;
 use anyhow::{Context, Result, bail};
-use std::num::NonZero;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -64,10 +63,8 @@ fn tier(name: &str) -> Result<Tier> {
     }
 }
 
-/// A number from the environment, greater than zero.
+/// A number from the environment.
 fn number(name: &str, otherwise: u64) -> Result<u64> {
-    let Ok(text) = std::env::var(name) else { return Ok(otherwise) };
-    let number =
-        text.parse::<NonZero<u64>>().with_context(|| format!("{name}={text}: expected a number from 1"))?;
-    Ok(number.get())
+    std::env::var(name)
+        .map_or(Ok(otherwise), |text| text.parse().with_context(|| format!("{name}={text} is no number")))
 }
