@@ -70,8 +70,8 @@ pub fn change_mode(handle: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
         // EPERM: of a filter that doesn't know it. What may really not be changed is told by the other call, too.
         Err(Errno::ENOSYS | Errno::EPERM) => {
             let magic = format!("/proc/self/fd/{}", handle.as_raw_fd());
-            // SAFETY: a C string.
             with_path(magic.as_str(), |path| {
+                // SAFETY: a C string that lives across the call.
                 Errno::result(unsafe { libc::chmod(path.as_ptr(), mode) }).map(drop)
             })
         }
