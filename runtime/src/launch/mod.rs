@@ -27,11 +27,12 @@ mod root;
 mod spawn;
 mod terminal;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use crate::container::gate;
@@ -141,10 +142,12 @@ impl Launched {
         gate::passed(&self.channel)
     }
 
-    /// Kills the process and waits for it: as a zombie it would stay until whoever inherits it has time.
+    /// Kills the process and waits for it: as a zombie it would stay until whoever inherits it has time. Not for long: in a
+    /// frozen cgroup of v1 it ends when that is thawed.
     pub fn end(&self) {
-        // Both fail only if it has gone already.
+        // These fail only if it has gone already.
         let _ = pidfd::signal(&self.pidfd, libc::SIGKILL);
-        let _ = waitpid(self.pid, None);
+        let _ = poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], PollTimeout::from(1000u16));
+        let _ = waitpid(self.pid, Some(WaitPidFlag::WNOHANG));
     }
 }
