@@ -333,7 +333,7 @@ fn v1_controllers(own: &str, options: &[&str]) -> Vec<String> {
 }
 
 /// mountinfo writes space, tab, newline and backslash as `\` and three octal digits.
-fn unescape(field: &str) -> String {
+pub(crate) fn unescape(field: &str) -> String {
     let mut parts = field.split('\\');
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {

@@ -63,7 +63,8 @@ pub(super) fn make((parent, name): (BorrowedFd<'_>, &str), node: &Node) -> Resul
 /// The host's own node of that path, once it is sure to be that device.
 pub(super) fn bind(root: &Root, path: &ContainerPath, node: &Node) -> Result<()> {
     let host = Path::new(path.as_str());
-    let copy = mounts::clone_host(host, false, &Attributes::default(), None)?;
+    // Read-only: its mode and owner are the host's. What is written to it goes to the device all the same.
+    let copy = mounts::clone_host(host, false, &Attributes::readonly(false), None)?;
     if !is(&fstat(&copy).context("fstat")?, node) {
         bail!("the host's {path} is another device");
     }

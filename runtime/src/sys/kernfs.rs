@@ -15,12 +15,19 @@ use nix::unistd::{read as read_fd, write as write_fd};
 /// # Errors
 /// Those of open(2) and read(2).
 pub fn read(path: &Path) -> Result<String, Errno> {
-    let fd = openat(AT_FDCWD, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    take(openat(AT_FDCWD, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+/// The same, of one that is open.
+///
+/// # Errors
+/// Those of read(2).
+pub fn take(file: OwnedFd) -> Result<String, Errno> {
     // Most are shorter than this, and what is read need not be kept with room to spare.
     let mut part = [0; 4096];
     let mut bytes = Vec::new();
     loop {
-        match read_fd(&fd, &mut part) {
+        match read_fd(&file, &mut part) {
             Ok(0) => break,
             Ok(n) => bytes.extend_from_slice(&part[..n]),
             Err(Errno::EINTR) => {}
