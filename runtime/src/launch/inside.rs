@@ -17,7 +17,7 @@ use super::namespaces::{self, flag};
 use super::procfs::Procfs;
 use super::restrictions::Masks;
 use super::root::{Parent, Root};
-use super::spawn::close_others;
+use super::spawn::forget_the_host;
 use super::{cgroup, credentials, hooks, program};
 use crate::container::record::Record;
 use crate::container::{criu, gate};
@@ -62,7 +62,7 @@ const NO_ROOT: &str = "there is no root yet";
 
 /// Plays the plan's inside steps.
 pub(super) fn play(mut init: Init<'_>) -> ! {
-    if let Err(reason) = close_others(&init) {
+    if let Err(reason) = forget_the_host(&init) {
         init.channel.fail(0, &format!("{reason:#}"));
         sys::process::exit_now(1);
     }
@@ -120,6 +120,7 @@ impl Init<'_> {
             }
             Inside::OffsetClocks { offsets } => namespaces::offset_clocks(offsets),
             Inside::NewCgroupNamespace => unshare(CloneFlags::CLONE_NEWCGROUP).context("unshare"),
+            Inside::ForbidTracing => nix::sys::prctl::set_dumpable(false).context("PR_SET_DUMPABLE"),
             Inside::NewSession => setsid().context("setsid").map(drop),
             Inside::LabelKeys { label } => found.procfs()?.write_own(&["attr/keycreate"], label),
             Inside::SessionKeyring { name } => session_keyring(name),

@@ -65,7 +65,7 @@ fn by_a_middle(spawn: &Spawn, flags: u64, ours: &Channel, init: Init<'_>) -> Res
     ours.learn_senders()?;
     match clone_into(spawn, 0)? {
         Fork::Child => {
-            let joined = close_others(&init).and_then(|()| join(spawn, &init.handles));
+            let joined = forget_the_host(&init).and_then(|()| join(spawn, &init.handles));
             let born =
                 joined.and_then(|()| clone3(flags | libc::CLONE_PARENT as u64, None).context("clone3"));
             match born {
@@ -96,11 +96,15 @@ fn by_a_middle(spawn: &Spawn, flags: u64, ours: &Channel, init: Init<'_>) -> Res
     }
 }
 
-/// In the new process: closes all of the runtime's but what is needed. Kept open here, the runtime's end and its lock would
-/// outlive it, and its directories lead to the host.
-pub(super) fn close_others(init: &Init<'_>) -> Result<()> {
+/// In the new process: gives up all of the runtime's but what is needed. Kept open here, the runtime's end and its lock would
+/// outlive it; its directories lead to the host, and its environment is the caller's.
+pub(super) fn forget_the_host(init: &Init<'_>) -> Result<()> {
     let handles = init.handles.iter().flatten().chain(&init.gate).map(AsFd::as_fd);
     let kept: Vec<_> = handles.chain([init.channel.as_fd()]).collect();
+    // CRIU is the caller's program, not the container's.
+    if !init.plan.inside.iter().any(|step| matches!(step, Inside::Criu { .. })) {
+        process::forget_environment();
+    }
     let from = init.plan.inside.iter().find_map(|step| match step {
         Inside::CloseOnExec { from } => Some(*from),
         _ => None,

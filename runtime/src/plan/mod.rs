@@ -312,9 +312,6 @@ impl Draft<'_> {
         for (kind, path) in self.namespaces.joined.clone() {
             let slot = self.slot();
             self.before.push(Outside::OpenNamespace { kind, path, slot });
-            if kind == NamespaceKind::User {
-                self.before.push(Outside::ForbidTracing);
-            }
             match kind {
                 NamespaceKind::User | NamespaceKind::Pid => self.spawn.join.push((kind, slot)),
                 _ => joins.push(Inside::Join { kind, slot }),

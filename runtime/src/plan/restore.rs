@@ -145,7 +145,7 @@ fn is_needed(step: &Outside) -> bool {
             | Outside::OomScore { .. }
             | Outside::MapIds { .. }
             | Outside::RunOn { .. }
-            | Outside::Tell { mark: Mark::IdsMapped | Mark::HooksRan | Mark::DevicesMoved }
+            | Outside::Tell { mark: Mark::OnRecord | Mark::IdsMapped | Mark::HooksRan | Mark::DevicesMoved }
             | Outside::Hear { .. }
             | Outside::PassConsole { .. }
             | Outside::PassListener { .. }

@@ -178,6 +178,7 @@ impl Display for Inside {
                 f.write_str("make a time namespace")?;
                 offsets.iter().try_for_each(|(clock, s, ns)| write!(f, ", {clock} {s:+} s {ns:+} ns"))
             }
+            Inside::ForbidTracing => f.write_str("let nobody trace it"),
             Inside::NewSession => f.write_str("make a session"),
             Inside::SessionKeyring { name } => write!(f, "join session keyring {name}"),
             Inside::Hostname { name } => write!(f, "set hostname {name}"),

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bad_surroundings;
+mod boundary;
 mod command_line;
 mod descriptors;
 mod devices;
