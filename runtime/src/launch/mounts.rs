@@ -171,6 +171,15 @@ pub(super) fn remount(root: &Root, target: &ContainerPath, attributes: &Attribut
     change(mount.as_fd(), attributes)
 }
 
+/// A detached copy of a device of the host's, to be used and not to be changed: its inode is the host's. Read-only keeps its
+/// mode, owner and times; what is written to it goes to the device all the same.
+pub(super) fn clone_device(path: &Path) -> Result<OwnedFd> {
+    let copy = clone_tree(AT_FDCWD, path, false).with_context(|| format!("open_tree {}", path.display()))?;
+    // Private, for CRIU can't bring back several parts of one filesystem that are slaves of the host's mount.
+    set_attributes(&copy, libc::MOUNT_ATTR_RDONLY, 0, libc::MS_PRIVATE, false).context("mount_setattr")?;
+    Ok(copy)
+}
+
 /// A detached copy of what the host has at `path`, with those attributes, its owners as the user namespace maps them
 /// (and those of the mounts below, if so).
 pub(super) fn clone_host(

@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat};
+use nix::sys::stat::{FileStat, SFlag, fstat, stat};
 use nix::sys::statfs::TMPFS_MAGIC;
 use nix::sys::statvfs::FsFlags;
 
-use super::mounts::{change, set};
+use super::mounts::{self, change, set};
 use super::root::Root;
 use crate::plan::Attributes;
 use crate::plan::path::ContainerPath;
@@ -110,17 +110,13 @@ fn empty_directory(label: Option<&Parameter>) -> Result<OwnedFd> {
     fs.mount(guards | libc::MOUNT_ATTR_NOEXEC).context("fsmount tmpfs")
 }
 
-/// The host's /dev/null, once it is sure to be that (CVE-2025-31133). Its inode is the host's, so the container must not be
-/// able to change its mode, its owner or its times.
+/// The host's /dev/null, once it is sure to be that (CVE-2025-31133).
 fn null() -> Result<OwnedFd> {
-    let null = open("/dev/null", OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
-    let null = null.context("open /dev/null")?;
+    let null = mounts::clone_device(Path::new("/dev/null"))?;
     if !is_null(&fstat(&null).context("fstat /dev/null")?) {
         bail!("/dev/null of the host is not the null device");
     }
-    let copy = clone_tree(null.as_fd(), "", false).context("open_tree /dev/null")?;
-    change(copy.as_fd(), &Attributes::readonly(false))?;
-    Ok(copy)
+    Ok(null)
 }
 
 fn is_null(stat: &FileStat) -> bool {

@@ -43,6 +43,9 @@ impl Init<'_> {
                 let tree = found.take(*slot)?;
                 attach_root(found, tree, at)
             }
+            Inside::ReadonlyDevice { path } => {
+                sys::mount::attach(mounts::clone_device(path)?, open_path(path)?).context("move_mount")
+            }
             Inside::ClearStage { at } => umount2(at, MntFlags::MNT_DETACH).context("umount2"),
             Inside::Mount { kind, source, parameters, attributes, target, copy_up, .. } => {
                 let copy_up = *copy_up;

@@ -240,6 +240,10 @@ pub enum Inside {
         slot: Slot,
         at: PathBuf,
     },
+    /// CRIU binds the host's devices anew, and how they are mounted there is how the container has them.
+    ReadonlyDevice {
+        path: PathBuf,
+    },
     /// With all that is mounted on it.
     ClearStage {
         at: PathBuf,

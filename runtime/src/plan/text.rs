@@ -191,6 +191,7 @@ impl Display for Inside {
             }
             Inside::HoldRoot => f.write_str("take hold of the root"),
             Inside::Stage { at, .. } => write!(f, "show the root at {}", at.display()),
+            Inside::ReadonlyDevice { path } => write!(f, "make {} read-only for criu", path.display()),
             Inside::ClearStage { at } => write!(f, "unmount all at {}", at.display()),
             Inside::UseRoot { .. } => f.write_str("stay in the mount namespace as it is"),
             Inside::AttachRoot { source, .. } => write!(f, "attach {} as the root", source.display()),
