@@ -182,7 +182,22 @@ pub fn check_inside(dir: &Path, pid: Pid) -> Result<()> {
     if !list.lines().any(|line| line.parse() == Ok(pid.as_raw())) {
         bail!("systemd has not moved process {pid} into {}", dir.display());
     }
-    Ok(())
+    refuse_frozen(dir, "cgroup.events")
+}
+
+/// Whether what is in the group can run. `file` tells: v2's cgroup.events, v1's freezer.state.
+///
+/// # Errors
+/// It is frozen, by itself or from above; its file can't be read.
+pub fn refuse_frozen(dir: &Path, file: &str) -> Result<()> {
+    let path = dir.join(file);
+    match kernfs::read(&path) {
+        // A v2 group has its freezer since Linux 5.2.
+        Err(Errno::ENOENT) => Ok(()),
+        Ok(state) if state == "THAWED\n" || state.lines().any(|line| line == "frozen 0") => Ok(()),
+        Ok(_) => bail!("it is, or one above it: nothing would run there; thaw that first"),
+        Err(e) => bail!("read {}: {e}", path.display()),
+    }
 }
 
 /// A handle by which a process can move itself into a v1 cgroup.

@@ -25,6 +25,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     let scoped = cgroups.scope.is_some(); //               systemd moves who is born already
     (d.cgroup_dirs, d.scope) = (cgroups.dirs, cgroups.scope);
     d.before.extend(cgroups.before);
+    d.refuse_frozen(); //                                  who is born into one could not be ended, either
     d.warnings.extend(cgroups.warnings);
     let rdt = intel_rdt::intel_rdt(d)?;
     let owner = d.own_cgroup(); //                         so that a user namespace's root may divide its own group
@@ -209,6 +210,18 @@ pub(super) fn check(d: &Draft<'_>, process: &Process<'_>) -> Result<()> {
         bail!(
             "linux.namespaces: without root's rights it needs a user namespace; `ampoule spec --rootless` writes a \
              config.json that has one"
+        );
+    }
+    if d.spec
+        .linux
+        .resources
+        .unified
+        .0
+        .iter()
+        .any(|(file, value)| &**file == "cgroup.freeze" && value.trim() != "0")
+    {
+        bail!(
+            "linux.resources.unified[\"cgroup.freeze\"]: would stop the container before it is made; pause it once it is created"
         );
     }
     if d.namespaces.makes(User)

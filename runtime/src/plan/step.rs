@@ -53,6 +53,11 @@ pub enum Outside {
         program: Vec<u64>,
         rules: usize,
     },
+    /// What is born into a frozen group never says a word. `file` tells whether it is.
+    RefuseFrozen {
+        dir: PathBuf,
+        file: &'static str,
+    },
     /// systemd makes `dir` and moves the new process into it.
     StartScope {
         scope: Scope,

@@ -40,6 +40,7 @@ impl Display for Outside {
             Outside::LimitDevices { dir, rules, .. } => {
                 write!(f, "limit devices of {} by {}", dir.display(), plural(*rules, "rule"))
             }
+            Outside::RefuseFrozen { dir, .. } => write!(f, "see that {} is not frozen", dir.display()),
             Outside::StartScope { scope, properties, .. } => {
                 write!(f, "start {}scope {} with", if scope.user { "user " } else { "" }, scope.unit)?;
                 properties.iter().try_for_each(|p| write!(f, " {}={}", p.name, p.value))
@@ -287,7 +288,9 @@ impl Outside {
             Outside::OomScore { .. } => "process.oomScoreAdj",
             Outside::Rlimit(_) => "process.rlimits",
             Outside::MapIds { .. } => "linux.uidMappings",
-            Outside::MakeCgroup { .. } | Outside::StartScope { .. } => "linux.cgroupsPath",
+            Outside::MakeCgroup { .. } | Outside::RefuseFrozen { .. } | Outside::StartScope { .. } => {
+                "linux.cgroupsPath"
+            }
             Outside::PassListener { .. } => "linux.seccomp.listenerPath",
             _ => "",
         }
