@@ -67,8 +67,14 @@ impl std::fmt::Display for Failed {
     }
 }
 
+/// Waits for CRIU to say something, or gives up.
+pub type Wait<'a> = &'a dyn Fn(BorrowedFd<'_>) -> Result<()>;
+
 /// A conversation with one CRIU process.
-pub struct Session(OwnedFd);
+pub struct Session<'a> {
+    socket: OwnedFd,
+    wait: Wait<'a>,
+}
 
 /// Where a program is on PATH, or where distributions keep those of the administrator.
 pub fn find(name: &str) -> Option<PathBuf> {
@@ -100,16 +106,16 @@ fn installed(program: &Path) -> Result<()> {
 }
 
 /// Both ends of a conversation: ours, and CRIU's, which is inherited by it.
-pub fn pair() -> Result<(Session, OwnedFd)> {
+pub fn pair(wait: Wait<'_>) -> Result<(Session<'_>, OwnedFd)> {
     let kind = SockType::SeqPacket;
     let (a, b) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).context("socketpair")?;
-    Ok((Session(a), b))
+    Ok((Session { socket: a, wait }, b))
 }
 
 /// A CRIU process without input or output of ours.
 pub struct Worker {
     /// The conversation with it.
-    pub session: Session,
+    pub session: Session<'static>,
     child: Child,
 }
 
@@ -120,7 +126,7 @@ impl Worker {
     /// It can't be started.
     pub fn start(program: &Path) -> Result<Worker> {
         installed(program)?;
-        let (session, theirs) = pair()?;
+        let (session, theirs) = pair(&|_| Ok(()))?;
         // This program has one thread, so nobody else starts a program that would inherit it, too.
         inherit(theirs.as_fd())?;
         let mut command = Command::new(program);
@@ -154,13 +160,13 @@ fn inherit(fd: BorrowedFd<'_>) -> Result<()> {
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).context("fcntl F_SETFD").map(drop)
 }
 
-impl AsFd for Session {
+impl AsFd for Session<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 
-impl Session {
+impl Session<'_> {
     /// Major, minor, sublevel.
     fn version(&self) -> Result<[u64; 3]> {
         self.send(&request::question(Kind::Version, None))?;
@@ -246,15 +252,16 @@ impl Session {
     }
 
     fn send(&self, bytes: &[u8]) -> Result<()> {
-        match send(self.0.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+        match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Err(Errno::EPIPE) => bail!("criu ended without an answer"),
             other => other.context("send to criu").map(drop),
         }
     }
 
     fn hear(&self) -> Result<(Response, Option<OwnedFd>)> {
+        (self.wait)(self.socket.as_fd())?;
         let mut bytes = vec![0; MAX_ANSWER];
-        let received = match receive(&self.0, &mut bytes) {
+        let received = match receive(&self.socket, &mut bytes) {
             // It has not even read the question.
             Err(Errno::ECONNRESET) => Received { len: 0, fd: None, sender: 0 },
             other => other.context("receive from criu")?,

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::SigSet;
 
 use super::HandOut;
 use super::delete::destroy;
@@ -13,7 +12,7 @@ use crate::container::id::Id;
 use crate::container::record::{OCI_VERSION, Record};
 use crate::container::store::{Locked, Store};
 use crate::facts::{self, Facts};
-use crate::launch::{self, Gate, Launched};
+use crate::launch::{self, Gate, Launched, Signals};
 use crate::plan::step::HookKind;
 use crate::plan::{self, Driver, Options, Plan, Request};
 use crate::report::{Level, Log, rfc3339};
@@ -28,8 +27,8 @@ pub struct Wanted<'a> {
     /// The user's word; None: as his rights are.
     pub rootless: Option<bool>,
     pub hand_out: HandOut<'a>,
-    /// The signal mask that the payload gets, or CRIU.
-    pub signals: SigSet,
+    /// They end it, and hold the mask that the payload gets, or CRIU.
+    pub signals: &'a Signals,
 }
 
 /// A new container, still locked.

@@ -13,6 +13,7 @@ mod hooks;
 mod hostname_and_sysctl;
 mod id_mapped;
 mod identity;
+mod interrupted;
 mod killed;
 mod labels;
 mod leaks;
