@@ -35,7 +35,8 @@ pub(super) fn find(name: &str, env: &[String]) -> Result<String> {
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
             Err(Errno::EACCES) => refused = Some(candidate),
-            Err(_) => {}
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(e) => bail!("exec {candidate}: {}", words(e)),
         }
     }
     match refused {
