@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Answers of one container to these questions, each a list of words.
@@ -111,6 +112,69 @@ fn restrictions_of_the_root_itself_take_effect_or_are_refused() {
         let tmpfs = json!({ "destination": path, "type": "tmpfs", "source": "tmpfs" });
         Container::of(linked(Bundle::sleeping()).adding("/mounts", tmpfs)).create().fails().saying("mounts[");
     }
+}
+
+#[test]
+fn a_directory_that_becomes_a_link_to_the_hosts_while_it_is_mounted_on_leads_nowhere() {
+    let mut made = 0;
+    for _ in 0..repeats(100) {
+        let bundle = Bundle::sleeping()
+            .writable()
+            .with_dir("/data")
+            .adding("/mounts", json!({ "destination": "/data/a/b", "type": "tmpfs", "source": "tmpfs" }));
+        let (hosts, data) = (bundle.beside("hosts"), bundle.rootfs().join("data"));
+        fs::create_dir(&hosts).unwrap();
+        let link = bundle.beside("link");
+        symlink(&hosts, &link).unwrap();
+        let container = Container::of(bundle);
+        made += u32::from(while_exchanging(&data, &link, || container.create()).code == 0);
+        assert_eq!(fs::read_dir(&hosts).unwrap().count(), 0);
+    }
+    assert!(made > 0);
+}
+
+/// What is written to procfs goes to the kernel, whatever the image has at that place (CVE-2019-16884, CVE-2025-52881).
+#[test]
+fn what_is_meant_for_procfs_lands_in_no_file_of_the_images() {
+    let files = ["sys/kernel/domainname", "sys/net/ipv4/ip_forward", "self/attr/keycreate", "self/setgroups"];
+    let bundle = Bundle::sleeping().writable().with(|config| {
+        config["mounts"].as_array_mut().unwrap().retain(|m| m["destination"] != "/proc");
+        config["linux"]["sysctl"] = json!({ "net.ipv4.ip_forward": "1" });
+        config["linux"]["maskedPaths"] = json!([]);
+        config["linux"]["readonlyPaths"] = json!([]);
+    });
+    let bundle = files.iter().fold(bundle, |b, file| b.with_file(&format!("/proc/{file}"), "image's", 0o666));
+    let container = Container::of(bundle);
+    container.launch();
+    for file in files {
+        let text = fs::read_to_string(container.bundle.rootfs().join("proc").join(file)).unwrap();
+        assert_eq!(text, "image's", "{file}");
+    }
+    let net = format!("--net=/proc/{}/ns/net", container.pid());
+    let forward =
+        Command::new("nsenter").args([&net, "cat", "/proc/sys/net/ipv4/ip_forward"]).output().unwrap();
+    assert_eq!(forward.stdout, b"1\n");
+}
+
+/// CVE-2025-31133: what hides a file would show another one.
+#[test]
+fn a_dev_null_that_is_none_masks_nothing() {
+    require!(is_root(), "root", named NO_MOUNTS);
+    ampoule_only!("runc 1.1 takes whatever is there");
+    let container = Container::of(Bundle::sleeping());
+    container.bundle.write();
+    let file = container.bundle.beside("file");
+    fs::write(&file, "secret").unwrap();
+    let create = container.command(&container.making("create", &[]));
+    let mut elsewhere = Command::new("unshare");
+    elsewhere.args(["-m", "sh", "-c", "mount --bind $0 /dev/null && exec \"$@\""]).arg(&file);
+    elsewhere.arg(create.get_program()).args(create.get_args());
+    container
+        .spawn(elsewhere, "create")
+        .finish()
+        .fails()
+        .saying("/dev/null of the host is not the null device");
+    assert_eq!(container.leftovers(), [""; 0]);
 }
 
 /// Whoever else writes to the root filesystem exchanges what /proc is mounted on for a directory that looks like it.
