@@ -19,7 +19,7 @@ use super::restrictions::Restriction;
 use crate::plan::path::ContainerPath;
 use crate::plan::step::Entry;
 use crate::sys::path::{
-    RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2,
+    RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, mount_id, openat2,
 };
 
 /// The root directory, and what has been mounted in it.
@@ -59,8 +59,15 @@ impl Root {
 
     fn open_text(&self, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
         if let Some((above, rest)) = self.above(path) {
+            let mount = self.mounts[above].mount.as_fd();
+            // A mount of one file has nothing beneath it.
+            if rest == "." && flags == OFlag::O_PATH {
+                return mount
+                    .try_clone_to_owned()
+                    .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or_default()));
+            }
             let resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
-            match openat2(self.mounts[above].mount.as_fd(), rest, flags.bits(), 0, resolve) {
+            match openat2(mount, rest, flags.bits(), 0, resolve) {
                 // A link in it leads out of it, so it starts at the root. Procfs, sysfs and devpts have none.
                 Err(Errno::EXDEV) => {}
                 other => return other,
@@ -117,7 +124,9 @@ impl Root {
 
     /// Whether what was found at a path is this very directory, as it is through a link to `/`.
     pub(super) fn is(&self, path: &ContainerPath, found: &OwnedFd) -> Result<bool> {
-        Ok(self.above(path.beneath()).is_none() && same(&fstat(found)?, &fstat(self)?))
+        Ok(self.above(path.beneath()).is_none()
+            && same(&fstat(found)?, &fstat(self)?)
+            && mount_id(found.as_fd())? == mount_id(self.as_fd())?)
     }
 
     /// A handle on the directory to mount on, made if need be.

@@ -115,6 +115,29 @@ fn restrictions_of_the_root_itself_take_effect_or_are_refused() {
 }
 
 #[test]
+fn restrictions_hold_for_files_that_are_mounts_themselves() {
+    let bundle = |bundle: Bundle| {
+        let file = bundle.beside("file");
+        fs::write(&file, "secret").unwrap();
+        ["/masked", "/readonly", "/twice"]
+            .iter()
+            .fold(bundle.writable(), |bundle, path| {
+                let bind =
+                    json!({ "destination": path, "type": "bind", "source": file, "options": ["bind"] });
+                bundle.adding("/mounts", bind)
+            })
+            .with(|config| {
+                config["linux"]["maskedPaths"] = json!(["/masked", "/twice"]);
+                config["linux"]["readonlyPaths"] = json!(["/readonly", "/twice"]);
+            })
+    };
+    let questions: [&[&str]; 4] =
+        [&["cat", "/masked"], &["cat", "/readonly"], &["open", "/readonly", "rw"], &["cat", "/twice"]];
+    let answers = ask(bundle, &questions);
+    assert_eq!(answers, [json!(""), json!("secret"), json!({ "error": "EROFS" }), json!("")]);
+}
+
+#[test]
 fn a_directory_that_becomes_a_link_to_the_hosts_while_it_is_mounted_on_leads_nowhere() {
     let mut made = 0;
     for _ in 0..repeats(100) {
