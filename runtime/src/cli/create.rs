@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 use super::Context;
 use crate::container::id::Id;
-use crate::launch::{Gate, Signals};
+use crate::launch::Gate;
 use crate::lifecycle::{self, HandOut};
 use crate::plan::{Console, Driver, Options};
 
@@ -79,15 +80,15 @@ pub(super) fn run(context: &Context, args: Create) -> Result<ExitCode> {
 
 fn create(context: &Context, args: &Create) -> Result<ExitCode> {
     let id = Id::new(&args.id)?;
-    // Before there is anything that a signal could leave behind.
-    let signals = Signals::block()?;
+    let mut signals = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut signals)).context("sigprocmask")?;
     let wanted = lifecycle::Wanted {
         id: &id,
         bundle: &args.bundle,
         options: args.options(Console::None, context.driver)?,
         rootless: context.rootless,
         hand_out: HandOut { pid_file: args.pid_file.as_deref(), pidfd_socket: args.pidfd_socket.as_deref() },
-        signals: &signals,
+        signals,
     };
     lifecycle::create(&context.store, &context.log, wanted, Gate::Shut)?;
     Ok(ExitCode::SUCCESS)

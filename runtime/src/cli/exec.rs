@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::Context;
-use crate::launch::{Signals, foreground};
+use crate::launch::foreground::{self, Signals};
 use crate::lifecycle::{self, ExecWanted, HandOut};
 use crate::plan::{Console, Options};
 use crate::spec::{self, Process, Spec, Str};
@@ -102,7 +102,7 @@ fn exec(context: &Context, args: &Exec) -> Result<ExitCode> {
         hand_out: HandOut { pid_file: args.pid_file.as_deref(), pidfd_socket: args.pidfd_socket.as_deref() },
         ignore_paused: args.ignore_paused,
         cgroups: &args.cgroup,
-        signals: &signals,
+        signals: signals.original,
     };
     let config = container.config()?;
     let spec = spec::parse(&config).map_err(|e| anyhow!("the container's config.json: {e}"))?;

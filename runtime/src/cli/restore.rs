@@ -9,7 +9,7 @@ use super::Context;
 use super::checkpoint::Criu;
 use super::run::stay;
 use crate::container::id::Id;
-use crate::launch::{Signals, foreground};
+use crate::launch::foreground::{self, Signals};
 use crate::lifecycle::{self, HandOut, Made, Wanted};
 use crate::plan::{Console, Options};
 
@@ -73,7 +73,7 @@ fn restore(context: &Context, id: &Id, args: &Restore) -> Result<ExitCode> {
         options: Options { console, driver: context.driver, ..Options::default() },
         rootless: context.rootless,
         hand_out: HandOut { pid_file: args.pid_file.as_deref(), pidfd_socket: None },
-        signals: &signals,
+        signals: signals.original,
     };
     let Made { locked, launched, .. } = lifecycle::restore(&context.store, &context.log, wanted, images)?;
     if args.detach {

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use super::Context;
 use super::create::Create;
 use crate::container::id::Id;
-use crate::launch::foreground;
-use crate::launch::{Gate, Launched, Signals};
+use crate::launch::foreground::{self, Signals};
+use crate::launch::{Gate, Launched};
 use crate::lifecycle::{self, HandOut, Made};
 use crate::plan::Console;
 
@@ -52,11 +52,11 @@ fn execute(context: &Context, id: &Id, args: &Run) -> Result<ExitCode> {
             pid_file: args.create.pid_file.as_deref(),
             pidfd_socket: args.create.pidfd_socket.as_deref(),
         },
-        signals: &signals,
+        signals: signals.original,
     };
     let Made { locked, record, launched } =
         lifecycle::create(&context.store, &context.log, wanted, Gate::Open)?;
-    if let Err(reason) = lifecycle::started(&locked, &record, &launched, &signals) {
+    if let Err(reason) = lifecycle::started(&locked, &record, &launched) {
         lifecycle::delete(locked, true, &context.log)?;
         return Err(reason);
     }

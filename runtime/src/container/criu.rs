@@ -67,14 +67,8 @@ impl std::fmt::Display for Failed {
     }
 }
 
-/// Waits for CRIU to say something, or gives up.
-pub type Wait<'a> = &'a dyn Fn(BorrowedFd<'_>) -> Result<()>;
-
 /// A conversation with one CRIU process.
-pub struct Session<'a> {
-    socket: OwnedFd,
-    wait: Wait<'a>,
-}
+pub struct Session(OwnedFd);
 
 /// Where a program is on PATH, or where distributions keep those of the administrator.
 pub fn find(name: &str) -> Option<PathBuf> {
@@ -106,16 +100,16 @@ fn installed(program: &Path) -> Result<()> {
 }
 
 /// Both ends of a conversation: ours, and CRIU's, which is inherited by it.
-pub fn pair(wait: Wait<'_>) -> Result<(Session<'_>, OwnedFd)> {
+pub fn pair() -> Result<(Session, OwnedFd)> {
     let kind = SockType::SeqPacket;
     let (a, b) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).context("socketpair")?;
-    Ok((Session { socket: a, wait }, b))
+    Ok((Session(a), b))
 }
 
 /// A CRIU process without input or output of ours.
 pub struct Worker {
     /// The conversation with it.
-    pub session: Session<'static>,
+    pub session: Session,
     child: Child,
 }
 
@@ -126,7 +120,7 @@ impl Worker {
     /// It can't be started.
     pub fn start(program: &Path) -> Result<Worker> {
         installed(program)?;
-        let (session, theirs) = pair(&|_| Ok(()))?;
+        let (session, theirs) = pair()?;
         // This program has one thread, so nobody else starts a program that would inherit it, too.
         inherit(theirs.as_fd())?;
         let mut command = Command::new(program);
@@ -160,13 +154,13 @@ fn inherit(fd: BorrowedFd<'_>) -> Result<()> {
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).context("fcntl F_SETFD").map(drop)
 }
 
-impl AsFd for Session<'_> {
+impl AsFd for Session {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.0.as_fd()
     }
 }
 
-impl Session<'_> {
+impl Session {
     /// Major, minor, sublevel.
     fn version(&self) -> Result<[u64; 3]> {
         self.send(&request::question(Kind::Version, None))?;
@@ -252,16 +246,15 @@ impl Session<'_> {
     }
 
     fn send(&self, bytes: &[u8]) -> Result<()> {
-        match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+        match send(self.0.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Err(Errno::EPIPE) => bail!("criu ended without an answer"),
             other => other.context("send to criu").map(drop),
         }
     }
 
     fn hear(&self) -> Result<(Response, Option<OwnedFd>)> {
-        (self.wait)(self.socket.as_fd())?;
         let mut bytes = vec![0; MAX_ANSWER];
-        let received = match receive(&self.socket, &mut bytes) {
+        let received = match receive(&self.0, &mut bytes) {
             // It has not even read the question.
             Err(Errno::ECONNRESET) => Received { len: 0, fd: None, sender: 0 },
             other => other.context("receive from criu")?,

@@ -109,15 +109,14 @@ pub fn go(stream: impl AsFd) -> Result<()> {
     }
 }
 
-/// On the host: waits until the program runs; by `wait` for each word, which may give up.
+/// On the host: waits until the program runs.
 ///
 /// # Errors
 /// The init's own reason, or that it was killed.
-pub fn passed(stream: impl AsFd, wait: impl Fn(BorrowedFd<'_>) -> Result<()>) -> Result<()> {
+pub fn passed(stream: impl AsFd) -> Result<()> {
     let mut about = false;
     let mut buffer = [0u8; MAX_REASON];
     loop {
-        wait(stream.as_fd())?;
         match socket::recv(stream.as_fd().as_raw_fd(), &mut buffer, MsgFlags::empty()) {
             // A reset is reported once, before what is still in the queue (see launch's channel).
             Err(Errno::EINTR | Errno::ECONNRESET) => {}

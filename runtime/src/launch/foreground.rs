@@ -7,13 +7,43 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::{Launched, Signals};
+use super::Launched;
 use crate::sys::{pidfd, tty};
+
+/// Signals as they arrive, none lost: blocked before there is a process, read from a descriptor.
+pub struct Signals {
+    fd: SignalFd,
+    /// The mask as it was; the payload gets it back.
+    pub original: SigSet,
+}
+
+impl Signals {
+    /// Blocks every signal but those that a fault of this program raises.
+    pub fn block() -> Result<Signals> {
+        let mut all = SigSet::all();
+        for fault in [
+            Signal::SIGSEGV,
+            Signal::SIGBUS,
+            Signal::SIGFPE,
+            Signal::SIGILL,
+            Signal::SIGABRT,
+            Signal::SIGTRAP,
+        ] {
+            all.remove(fault);
+        }
+        let mut original = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), Some(&mut original)).context("sigprocmask")?;
+        let fd =
+            SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("signalfd")?;
+        Ok(Signals { fd, original })
+    }
+}
 
 /// The caller's terminal in raw mode until dropped.
 struct Raw(Termios);
@@ -50,7 +80,7 @@ pub fn has_terminal() -> bool {
 pub fn attend(launched: Launched, signals: &Signals) -> Result<i32> {
     let Some(master) = &launched.master else {
         loop {
-            let mut events = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+            let mut events = [PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN)];
             wait_for(&mut events)?;
             if let Some(code) = take_signals(&launched, signals, None)? {
                 return Ok(code);
@@ -81,8 +111,8 @@ fn wait_for(events: &mut [PollFd<'_>]) -> Result<()> {
 
 /// Forwards what came; Some(exit code) when the init has ended.
 fn take_signals(launched: &Launched, signals: &Signals, master: Option<&OwnedFd>) -> Result<Option<i32>> {
-    while let Some(signal) = signals.next()? {
-        match Signal::try_from(signal) {
+    while let Some(signal) = signals.fd.read_signal().context("read signalfd")? {
+        match Signal::try_from(signal.ssi_signo as i32) {
             Ok(Signal::SIGCHLD) => {
                 if let Some(code) = reap(launched.pid)? {
                     return Ok(Some(code));
@@ -92,7 +122,7 @@ fn take_signals(launched: &Launched, signals: &Signals, master: Option<&OwnedFd>
             // Ours, not the container's: a reader of our output went away.
             Ok(Signal::SIGPIPE) => {}
             // It may have ended meanwhile; SIGCHLD is then on its way.
-            _ => drop(pidfd::signal(&launched.pidfd, signal)),
+            _ => drop(pidfd::signal(&launched.pidfd, signal.ssi_signo as i32)),
         }
     }
     Ok(None)
@@ -140,7 +170,7 @@ impl Copy<'_> {
         let stdin = std::io::stdin();
         let out = if self.typed.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
         let mut events = vec![
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.master, PollFlags::POLLIN | out),
         ];
         if self.stdin_open && self.typed.is_empty() {

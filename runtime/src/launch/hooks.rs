@@ -2,32 +2,31 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Pid;
 
-use super::Signals;
-use super::signals::wait_at_most;
 use crate::plan::step::{Hook, HookKind};
 use crate::sys::{pidfd, process};
 
-/// Runs all hooks of one kind in order, each with `state` on its stdin. `signals` end them.
+/// Runs all hooks of one kind in order, each with `state` on its stdin.
 ///
 /// # Errors
 /// `error running KIND hook #N: …` of the first that fails; the later ones are not run.
-pub fn run(kind: HookKind, hooks: &[Hook], state: &[u8], signals: Option<&Signals>) -> Result<()> {
+pub fn run(kind: HookKind, hooks: &[Hook], state: &[u8]) -> Result<()> {
     for (n, hook) in hooks.iter().enumerate() {
-        one(hook, state, signals)
+        one(hook, state)
             .with_context(|| format!("error running {kind} hook #{n}: {}", hook.path.display()))?;
     }
     Ok(())
 }
 
-fn one(hook: &Hook, state: &[u8], signals: Option<&Signals>) -> Result<()> {
+fn one(hook: &Hook, state: &[u8]) -> Result<()> {
     // Files in memory rather than pipes: a hook may read and write as little as it likes, and leave children behind
     // that hold both ends, without anybody waiting for anybody.
     let mut input = File::from(memfd_create(c"state", MFdFlags::MFD_CLOEXEC).context("memfd_create")?);
@@ -43,28 +42,30 @@ fn one(hook: &Hook, state: &[u8], signals: Option<&Signals>) -> Result<()> {
     // What the caller has left open, or passes on to the payload, is no hook's.
     process::close_at_exec(&mut command);
     let mut child = command.spawn().context("exec")?;
-    let status = wait(&mut child, hook.timeout, signals)?;
+    let status = wait(&mut child, hook.timeout)?;
     if !status.success() {
         bail!("{status}{}", said(output));
     }
     Ok(())
 }
 
-fn wait(child: &mut Child, timeout: Option<u32>, signals: Option<&Signals>) -> Result<ExitStatus> {
-    if timeout.is_some() || signals.is_some() {
-        let ended = pidfd::open(Pid::from_raw(child.id() as i32)).context("pidfd_open")?;
-        let limit = timeout.map(|seconds| Duration::from_secs(seconds.into()));
-        let in_time = match signals {
-            Some(signals) => signals.wait_for_at_most(&ended, limit),
-            None => wait_at_most(&ended, limit),
-        };
-        if !matches!(in_time, Ok(true)) {
-            // These fail only if it has ended after all.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        if !in_time? {
-            bail!("did not end within its timeout of {} s", timeout.unwrap_or_default());
+fn wait(child: &mut Child, timeout: Option<u32>) -> Result<ExitStatus> {
+    if let Some(seconds) = timeout {
+        let fd = pidfd::open(Pid::from_raw(child.id() as i32)).context("pidfd_open")?;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(seconds.into());
+        loop {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], left) {
+                Ok(0) if left.is_none() || left == PollTimeout::ZERO => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    bail!("did not end within its timeout of {seconds} s");
+                }
+                Ok(0) | Err(nix::errno::Errno::EINTR) => {}
+                Ok(_) => break,
+                Err(e) => return Err(e).context("poll"),
+            }
         }
     }
     child.wait().context("wait")

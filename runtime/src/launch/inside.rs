@@ -131,7 +131,7 @@ impl Init<'_> {
             Inside::RunHooks { kind, hooks: all } => {
                 let status = if *kind == HookKind::CreateContainer { "creating" } else { "created" };
                 // Its own number, as these hooks see it from inside (runc's choice).
-                hooks::run(*kind, all, &self.record.hook_state(status, getpid().as_raw()), None)
+                hooks::run(*kind, all, &self.record.hook_state(status, getpid().as_raw()))
             }
             Inside::Gate => self.wait_at_the_gate(found),
             Inside::Exec { args, env } => self.exec(found, args, env),

@@ -27,7 +27,6 @@ mod restore;
 mod restrictions;
 mod root;
 mod rootfs;
-mod signals;
 mod spawn;
 mod terminal;
 
@@ -35,6 +34,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::SigSet;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
@@ -50,7 +50,6 @@ use outside::{Host, Peer};
 pub use dump::{Dump, dump};
 pub use images::Images;
 pub use restore::{Restore, restore};
-pub use signals::Signals;
 
 /// Whether the container waits for `start`, or goes straight on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,19 +71,19 @@ pub struct Launched {
     channel: Channel,
 }
 
-/// Plays a plan up to the point where the new process is ready. `signals` end it, and hold the mask that the payload gets.
+/// Plays a plan up to the point where the new process is ready. `signals` is the mask that the payload gets.
 ///
 /// # Errors
-/// The step that failed, on either side, and why; a signal. What exists by then is the caller's to remove; the record says
+/// The step that failed, on either side, and why. What exists by then is the caller's to remove; the record says
 /// where it is.
 pub fn create(
     plan: &Plan,
     locked: &Locked,
     record: &Record,
     gate: Gate,
-    signals: &Signals,
+    signals: SigSet,
 ) -> Result<Launched> {
-    let mut host = Host::new(plan, record, Some(signals));
+    let mut host = Host::new(plan, record);
     host.prepare()?;
     let (ours, theirs) = channel::pair()?;
     let listener = match gate {
@@ -95,9 +94,8 @@ pub fn create(
         }
     };
     let handles = std::mem::take(&mut host.handles);
-    let signals = signals.original;
     let init = inside::Init { plan, record, channel: theirs, gate: listener, handles, signals };
-    let (pid, pidfd) = spawn::spawn(&host, &ours, init).with_context(|| plan.spawn.to_string())?;
+    let (pid, pidfd) = spawn::spawn(&plan.spawn, &ours, init).with_context(|| plan.spawn.to_string())?;
     // Before anything else: from here on there is a process to be found, by whoever comes after a crash.
     locked.save_init(Init::of(pid)?)?;
     host.converse(&Peer { channel: &ours, pid }, gate)?;
@@ -111,15 +109,14 @@ pub fn create(
 ///
 /// # Errors
 /// The step that failed, on either side, and why. Nothing is left.
-pub fn exec(plan: &Plan, record: &Record, init: OwnedFd, signals: &Signals) -> Result<Launched> {
-    let mut host = Host::new(plan, record, Some(signals));
+pub fn exec(plan: &Plan, record: &Record, init: OwnedFd, signals: SigSet) -> Result<Launched> {
+    let mut host = Host::new(plan, record);
     host.handles[0] = Some(init);
     host.prepare()?;
     let (ours, theirs) = channel::pair()?;
     let handles = std::mem::take(&mut host.handles);
-    let signals = signals.original;
     let init = inside::Init { plan, record, channel: theirs, gate: None, handles, signals };
-    let (pid, pidfd) = spawn::spawn(&host, &ours, init).with_context(|| plan.spawn.to_string())?;
+    let (pid, pidfd) = spawn::spawn(&plan.spawn, &ours, init).with_context(|| plan.spawn.to_string())?;
     let said = host.converse(&Peer { channel: &ours, pid }, Gate::Open);
     let launched = Launched { pid, pidfd, master: host.master, channel: ours };
     match said {
@@ -136,16 +133,16 @@ pub fn exec(plan: &Plan, record: &Record, init: OwnedFd, signals: &Signals) -> R
 /// # Errors
 /// The limit that was refused, and why. Those before it hold.
 pub fn update(plan: &Plan, record: &Record) -> Result<()> {
-    Host::new(plan, record, None).prepare()
+    Host::new(plan, record).prepare()
 }
 
 impl Launched {
     /// Waits until the program runs (`run`).
     ///
     /// # Errors
-    /// The step that failed behind the gate; a signal.
-    pub fn passed(&self, signals: &Signals) -> Result<()> {
-        gate::passed(&self.channel, |stream| signals.wait_for(stream))
+    /// The step that failed behind the gate.
+    pub fn passed(&self) -> Result<()> {
+        gate::passed(&self.channel)
     }
 
     /// Kills the process and waits for it: as a zombie it would stay until whoever inherits it has time. Not for long: in a

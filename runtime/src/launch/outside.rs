@@ -11,9 +11,7 @@ use nix::unistd::Pid;
 use super::Gate;
 use super::channel::{Channel, Message};
 use super::procfs::Procfs;
-use super::{
-    Signals, cgroup, foreground, hooks, id_maps, inside, mounts, namespaces, net_devices, passing, resctrl,
-};
+use super::{cgroup, foreground, hooks, id_maps, inside, mounts, namespaces, net_devices, passing, resctrl};
 use crate::container::gate;
 use crate::container::record::Record;
 use crate::container::systemd;
@@ -30,8 +28,6 @@ pub(super) struct Host<'a> {
     pub(super) handles: Vec<Option<OwnedFd>>,
     /// The far end of the container's terminal, once it is known.
     pub(super) master: Option<OwnedFd>,
-    /// What ends a wait, where nothing else does.
-    pub(super) signals: Option<&'a Signals>,
     /// Where its system calls can be answered, with a seccomp profile that asks for that.
     pub(super) listener: Option<OwnedFd>,
 }
@@ -43,9 +39,9 @@ pub(super) struct Peer<'a> {
 }
 
 impl<'a> Host<'a> {
-    pub(super) fn new(plan: &'a Plan, record: &'a Record, signals: Option<&'a Signals>) -> Self {
+    pub(super) fn new(plan: &'a Plan, record: &'a Record) -> Self {
         let handles = (0..plan.slots).map(|_| None).collect();
-        Host { plan, record, handles, master: None, signals, listener: None }
+        Host { plan, record, handles, master: None, listener: None }
     }
 
     /// What is done before there is a process.
@@ -160,7 +156,7 @@ impl<'a> Host<'a> {
             Outside::RunHooks { kind, hooks: all } => {
                 // runtime.md#lifecycle: the namespaces stand, the program does not run yet.
                 let state = self.record.hook_state("creating", there(peer)?.pid.as_raw());
-                hooks::run(*kind, all, &state, self.signals)
+                hooks::run(*kind, all, &state)
             }
             Outside::Tell { mark } => {
                 let peer = there(peer)?;
@@ -182,15 +178,8 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Until the other side says something, or is gone.
-    pub(super) fn wait_for(&self, channel: &Channel) -> Result<()> {
-        self.signals.map_or(Ok(()), |signals| signals.wait_for(channel))
-    }
-
     fn hear(&mut self, wanted: Mark, peer: Option<&Peer<'_>>) -> Result<()> {
-        let channel = there(peer)?.channel;
-        self.wait_for(channel)?;
-        match channel.receive()? {
+        match there(peer)?.channel.receive()? {
             Message::Mark { mark, value, .. } if mark == wanted as u8 && wanted == Mark::Listener => {
                 let pidfd = sys::pidfd::open(there(peer)?.pid).context("pidfd_open")?;
                 self.listener = Some(sys::pidfd::descriptor(pidfd, value).context("pidfd_getfd")?);

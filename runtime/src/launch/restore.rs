@@ -2,18 +2,17 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::SigSet;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use super::images::{DESCRIPTORS, Images, NULL, name, resolved, root};
 use super::outside::{Host, Peer};
-use super::signals::wait_at_most;
-use super::{Gate, Launched, Signals, channel, foreground, inside, passing, spawn};
+use super::{Gate, Launched, channel, foreground, inside, passing, spawn};
 use crate::container::criu::{self, Notice, Request, Session, network_lock};
 use crate::container::record::Record;
 use crate::container::status::Init;
@@ -24,8 +23,6 @@ use crate::plan::{Console, Outer, Plan};
 use crate::sys::{kernfs, pidfd};
 
 const LOG: &str = "restore.log";
-/// How long CRIU may take to remove what it has made, when it hears no more of us.
-const CLEANING_UP: Duration = Duration::from_secs(5);
 /// Three short texts.
 const MAX_DESCRIPTORS: u64 = 64 << 10;
 
@@ -43,8 +40,8 @@ pub struct Restore<'a> {
     pub stage: &'a Path,
     /// Where its terminal goes.
     pub console: &'a Console,
-    /// They end it, and hold the mask that CRIU gets.
-    pub signals: &'a Signals,
+    /// The signal mask that CRIU gets.
+    pub signals: SigSet,
 }
 
 /// Plays the plan up to CRIU, and has that do the rest.
@@ -53,26 +50,21 @@ pub struct Restore<'a> {
 /// The step that failed, or why CRIU did. What exists by then is the caller's to remove.
 pub fn restore(restore: &Restore<'_>, locked: &Locked, record: &Record) -> Result<Launched> {
     let mut inherited = streams(&restore.images.images)?;
-    let mut host = Host::new(restore.plan, record, Some(restore.signals));
+    let mut host = Host::new(restore.plan, record);
     host.prepare()?;
-    let wait = |socket: BorrowedFd<'_>| restore.signals.wait_for(socket);
-    let (session, theirs) = criu::pair(&wait)?;
+    let (session, theirs) = criu::pair()?;
     host.handles[restore.socket.0] = Some(theirs);
     let joined = namespaces(restore.outer, &host.handles, &mut inherited);
     let (ours, far) = channel::pair()?;
     let handles = std::mem::take(&mut host.handles);
-    let signals = restore.signals.original;
+    let signals = restore.signals;
     let init = inside::Init { plan: restore.plan, record, channel: far, gate: None, handles, signals };
-    let (worker, handle) =
-        spawn::spawn(&host, &ours, init).with_context(|| restore.plan.spawn.to_string())?;
+    let (worker, _) =
+        spawn::spawn(&restore.plan.spawn, &ours, init).with_context(|| restore.plan.spawn.to_string())?;
     let mut talk = Talk { restore, host, locked, record };
     let request = Request { inherited, joined, ..Request::default() };
     let done = talk.carry_on(&session, request, Peer { channel: &ours, pid: worker });
     drop(session);
-    if done.is_err() && !wait_at_most(&handle, Some(CLEANING_UP))? {
-        // It fails only if it has ended after all.
-        let _ = pidfd::signal(&handle, libc::SIGKILL);
-    }
     waitpid(worker, None).context("wait for criu")?;
     let pid = Pid::from_raw(done?);
     let pidfd = pidfd::open(pid).context("pidfd_open")?;
@@ -88,7 +80,7 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    fn carry_on(&mut self, session: &Session<'_>, known: Request, mut peer: Peer<'_>) -> Result<i32> {
+    fn carry_on(&mut self, session: &Session, known: Request, mut peer: Peer<'_>) -> Result<i32> {
         let steps = &self.restore.plan.after;
         let ready = steps.iter().position(|step| *step == Outside::Hear { mark: Mark::Ready });
         let (first, late) = steps.split_at(ready.context("a plan without readiness")? + 1);

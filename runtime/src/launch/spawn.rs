@@ -14,7 +14,6 @@ use nix::unistd::Pid;
 use super::channel::{Channel, Message};
 use super::inside::{self, Init};
 use super::namespaces::flag;
-use super::outside::Host;
 use crate::facts;
 use crate::plan::namespaces::proc_name;
 use crate::plan::step::{Inside, Mark, Spawn};
@@ -22,11 +21,10 @@ use crate::sys::clone::{Fork, clone3};
 use crate::sys::{pidfd, process};
 
 /// Makes the process that plays the inside steps. Returns on the host only.
-pub(super) fn spawn(host: &Host<'_>, ours: &Channel, init: Init<'_>) -> Result<(Pid, OwnedFd)> {
-    let spawn = &host.plan.spawn;
+pub(super) fn spawn(spawn: &Spawn, ours: &Channel, init: Init<'_>) -> Result<(Pid, OwnedFd)> {
     let flags = spawn.new.iter().fold(0, |flags, kind| flags | flag(*kind).bits() as u32 as u64);
     if spawn.has_middle() {
-        return by_a_middle(host, flags, ours, init);
+        return by_a_middle(spawn, flags, ours, init);
     }
     join(spawn, &init.handles)?;
     match clone_into(spawn, flags)? {
@@ -63,8 +61,7 @@ fn clone_into(spawn: &Spawn, flags: u64) -> Result<Fork> {
 
 /// A user namespace can't be left again, and new namespaces belong to the one that their maker is in. So a process in
 /// the middle joins it, and makes the container's as its own brother: CLONE_PARENT, so that the runtime can wait for it.
-fn by_a_middle(host: &Host<'_>, flags: u64, ours: &Channel, init: Init<'_>) -> Result<(Pid, OwnedFd)> {
-    let spawn = &host.plan.spawn;
+fn by_a_middle(spawn: &Spawn, flags: u64, ours: &Channel, init: Init<'_>) -> Result<(Pid, OwnedFd)> {
     ours.learn_senders()?;
     match clone_into(spawn, 0)? {
         Fork::Child => {
@@ -85,7 +82,7 @@ fn by_a_middle(host: &Host<'_>, flags: u64, ours: &Channel, init: Init<'_>) -> R
         }
         Fork::Parent { pid: middle, .. } => {
             drop(init);
-            let born = host.wait_for(ours).and_then(|()| ours.receive());
+            let born = ours.receive();
             waitpid(middle, None).context("wait for the process in the middle")?;
             match born? {
                 Message::Mark { sender, .. } if sender > 0 => {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::SigSet;
 
 use super::HandOut;
 use super::delete::destroy;
@@ -12,7 +13,7 @@ use crate::container::id::Id;
 use crate::container::record::{OCI_VERSION, Record};
 use crate::container::store::{Locked, Store};
 use crate::facts::{self, Facts};
-use crate::launch::{self, Gate, Launched, Signals};
+use crate::launch::{self, Gate, Launched};
 use crate::plan::step::HookKind;
 use crate::plan::{self, Driver, Options, Plan, Request};
 use crate::report::{Level, Log, rfc3339};
@@ -27,8 +28,8 @@ pub struct Wanted<'a> {
     /// The user's word; None: as his rights are.
     pub rootless: Option<bool>,
     pub hand_out: HandOut<'a>,
-    /// They end it, and hold the mask that the payload gets, or CRIU.
-    pub signals: &'a Signals,
+    /// The signal mask that the payload gets, or CRIU.
+    pub signals: SigSet,
 }
 
 /// A new container, still locked.

@@ -108,7 +108,7 @@ pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
     // runtime.md#lifecycle: the container is gone, and whatever a hook says now, it stays gone.
     let state = record.hook_state(Status::Stopped.name(), 0);
     for hook in &record.poststop {
-        if let Err(reason) = hooks::run(HookKind::Poststop, std::slice::from_ref(hook), &state, None) {
+        if let Err(reason) = hooks::run(HookKind::Poststop, std::slice::from_ref(hook), &state) {
             log.line(Level::Warning, &format!("{reason:#}"));
         }
     }

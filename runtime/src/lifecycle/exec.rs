@@ -3,13 +3,14 @@
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, bail};
+use nix::sys::signal::SigSet;
 
 use super::HandOut;
 use crate::container::record::Record;
 use crate::container::status::{Observed, Status, Verb, allowed, observe};
 use crate::container::store::Container;
 use crate::facts;
-use crate::launch::{self, Launched, Signals};
+use crate::launch::{self, Launched};
 use crate::plan::{self, ExecRequest, Options};
 use crate::report::{Level, Log};
 use crate::spec::{Process, Spec};
@@ -24,8 +25,8 @@ pub struct ExecWanted<'a> {
     pub ignore_paused: bool,
     /// `[CONTROLLER:]PATH`, below the container's own cgroups.
     pub cgroups: &'a [String],
-    /// They end it, and hold the mask that the process gets.
-    pub signals: &'a Signals,
+    /// The signal mask that the process gets.
+    pub signals: SigSet,
 }
 
 /// Starts a process in a container that was created from `spec`; returns when its program runs.
@@ -74,7 +75,7 @@ pub fn exec(
     }
     log.trace(&plan);
     let launched = launch::exec(&plan, &record, init, wanted.signals)?;
-    match launched.passed(wanted.signals).and_then(|()| wanted.hand_out.tell(&launched)) {
+    match launched.passed().and_then(|()| wanted.hand_out.tell(&launched)) {
         Ok(()) => Ok(launched),
         Err(reason) => {
             // Nobody would ever hear of a process whose start has failed.

@@ -9,7 +9,7 @@ use crate::container::gate;
 use crate::container::record::Record;
 use crate::container::status::{Status, Verb, allowed, observe};
 use crate::container::store::Locked;
-use crate::launch::{Launched, Signals, hooks};
+use crate::launch::{Launched, hooks};
 use crate::plan::step::HookKind;
 use crate::sys::pidfd;
 
@@ -32,11 +32,11 @@ pub fn start(locked: &Locked) -> Result<()> {
     let record = container.record()?;
     let Some(stream) = gate::connect(container.dir())? else { bail!("the init process left its start gate") };
     gate::go(&stream)?;
-    let passed = gate::passed(&stream, |_| Ok(()));
+    let passed = gate::passed(&stream);
     locked.remove_gate()?;
     passed?;
     match &seen.init {
-        Some((pid, init)) => poststart(&record, *pid, init, None),
+        Some((pid, init)) => poststart(&record, *pid, init),
         None => Ok(()),
     }
 }
@@ -45,18 +45,18 @@ pub fn start(locked: &Locked) -> Result<()> {
 ///
 /// # Errors
 /// As those of [`start`].
-pub fn started(locked: &Locked, record: &Record, launched: &Launched, signals: &Signals) -> Result<()> {
-    launched.passed(signals)?;
+pub fn started(locked: &Locked, record: &Record, launched: &Launched) -> Result<()> {
+    launched.passed()?;
     locked.unmark_unready()?;
-    poststart(record, launched.pid, &launched.pidfd, Some(signals))
+    poststart(record, launched.pid, &launched.pidfd)
 }
 
-fn poststart(record: &Record, pid: Pid, init: impl AsFd, signals: Option<&Signals>) -> Result<()> {
+fn poststart(record: &Record, pid: Pid, init: impl AsFd) -> Result<()> {
     if record.poststart.is_empty() {
         return Ok(());
     }
     let state = record.hook_state(Status::Running.name(), pid.as_raw());
-    hooks::run(HookKind::Poststart, &record.poststart, &state, signals).or_else(|reason| {
+    hooks::run(HookKind::Poststart, &record.poststart, &state).or_else(|reason| {
         pidfd::signal(init, libc::SIGKILL).or_else(gone).context("stop the container")?;
         Err(reason)
     })

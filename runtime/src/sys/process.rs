@@ -6,7 +6,6 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
 
 /// Replaces the program; returns only to say why not.
 pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> Errno {
@@ -139,18 +138,6 @@ pub fn working_directory() -> Result<Vec<u8>, Errno> {
     let n = Errno::result(unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) })?;
     path.truncate((n as usize).saturating_sub(1));
     Ok(path)
-}
-
-/// Whether this process has a signal ignored.
-///
-/// # Errors
-/// Those of sigaction(2).
-pub fn ignores(signal: Signal) -> Result<bool, Errno> {
-    // SAFETY: all zero is a valid sigaction.
-    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: nothing is changed; the old action is written to `now`.
-    Errno::result(unsafe { libc::sigaction(signal as i32, std::ptr::null(), &raw mut now) })?;
-    Ok(now.sa_sigaction == libc::SIG_IGN)
 }
 
 /// Rust's start-up ignores SIGPIPE, and exec would hand that down to the payload.

@@ -13,7 +13,6 @@ mod hooks;
 mod hostname_and_sysctl;
 mod id_mapped;
 mod identity;
-mod interrupted;
 mod killed;
 mod labels;
 mod leaks;

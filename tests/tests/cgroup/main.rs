@@ -6,5 +6,4 @@ mod cgroup_shared;
 mod cgroup_v1;
 mod cgroup_v2;
 mod events;
-mod frozen;
 mod update;
