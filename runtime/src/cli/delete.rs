@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 
 use super::Context;
+use crate::container::id::Id;
 use crate::lifecycle;
 use crate::sys::regex::Regex;
 
@@ -44,12 +45,11 @@ fn matching(context: &Context, args: &Delete) -> Result<ExitCode> {
 }
 
 fn delete(context: &Context, id: &str, force: bool) -> Result<()> {
-    let opened = context.open(id).and_then(|container| container.lock());
-    let done = match opened {
+    let delete = || match context.store.take(&Id::new(id)?)? {
+        Some(locked) => lifecycle::delete(locked, force, &context.log),
         // runc does so, and scripts rely on it.
-        Err(e) if force && format!("{e}").contains("does not exist") => Ok(()),
-        Err(e) => Err(e),
-        Ok(locked) => lifecycle::delete(locked, force, &context.log),
+        None if force => Ok(()),
+        None => bail!("container does not exist"),
     };
-    done.with_context(|| format!("delete {id}"))
+    delete().with_context(|| format!("delete {id}"))
 }

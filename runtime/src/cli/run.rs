@@ -79,9 +79,7 @@ pub(super) fn stay(
     let code = foreground::attend(launched, signals);
     if !keep || code.is_err() {
         // Somebody else may have deleted it already.
-        if let Ok(container) = context.store.open(id)
-            && let Ok(locked) = container.lock()
-        {
+        if let Some(locked) = context.store.take(id)? {
             lifecycle::delete(locked, true, &context.log)?;
         }
     }

@@ -143,7 +143,7 @@ pub fn observe(container: &Container) -> Result<Observed> {
         return gone(if container.is_locked()? { Status::Creating } else { Status::Stopped });
     };
     let Some(fd) = init.alive()? else { return gone(Status::Stopped) };
-    let status = if container.has_unready_gate() {
+    let status = if container.has_unready_gate()? {
         // Unlocked, its maker is gone: the child is about to notice, or was let through just before.
         if container.is_locked()? { Status::Creating } else { Status::Running }
     } else if container.gate_is_shut()? {

@@ -16,7 +16,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Pid;
@@ -25,9 +25,13 @@ use super::gate;
 use super::id::Id;
 use super::record::Record;
 use super::status::Init;
+use crate::sys::absent::{absent, exists};
 
 /// Longer than any step of another verb should take; then the user hears who is in the way.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// runc's words, which engines look for.
+const MISSING: &str = "container does not exist";
 
 /// The directory of all containers.
 pub struct Store {
@@ -92,12 +96,25 @@ impl Store {
     /// # Errors
     /// `container does not exist`.
     pub fn open(&self, id: &Id) -> Result<Container> {
+        self.find(id)?.context(MISSING)
+    }
+
+    /// Opens a container, if there is one.
+    ///
+    /// # Errors
+    /// It can't be told, or it can't be opened.
+    pub fn find(&self, id: &Id) -> Result<Option<Container>> {
         let path = self.root.join(id.as_str());
-        match File::open(&path) {
-            Ok(dir) => Ok(Container { id: id.clone(), path, dir }),
-            Err(e) if e.kind() == ErrorKind::NotFound => Err(anyhow!("container does not exist")),
-            Err(e) => Err(e).with_context(|| format!("open {}", path.display())),
-        }
+        let dir = absent(File::open(&path)).with_context(|| format!("open {}", path.display()))?;
+        Ok(dir.map(|dir| Container { id: id.clone(), path, dir }))
+    }
+
+    /// Opens and locks a container, if there is one, and still is one when its lock is free.
+    ///
+    /// # Errors
+    /// As those of [`Store::find`] and [`Container::lock`].
+    pub fn take(&self, id: &Id) -> Result<Option<Locked>> {
+        self.find(id)?.map_or(Ok(None), Container::hold)
     }
 
     /// Every container, sorted by id.
@@ -120,12 +137,12 @@ impl Container {
     /// # Errors
     /// `container does not exist` when it was deleted meanwhile; a time-out after 10 s.
     pub fn lock(self) -> Result<Locked> {
-        let file = File::open(&self.path);
-        let mut file = match file {
-            Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => bail!("container does not exist"),
-            Err(e) => return Err(e).with_context(|| format!("open {}", self.path.display())),
-        };
+        self.hold()?.context(MISSING)
+    }
+
+    fn hold(self) -> Result<Option<Locked>> {
+        let file = absent(File::open(&self.path)).with_context(|| format!("open {}", self.path.display()))?;
+        let Some(mut file) = file else { return Ok(None) };
         let start = Instant::now();
         let lock = loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -140,10 +157,8 @@ impl Container {
             }
             std::thread::sleep(Duration::from_millis(2));
         };
-        if lock.metadata()?.nlink() == 0 {
-            bail!("container does not exist");
-        }
-        Ok(Locked { container: self, _lock: lock })
+        let links = lock.metadata().with_context(|| format!("stat {}", self.path.display()))?.nlink();
+        Ok((links > 0).then_some(Locked { container: self, _lock: lock }))
     }
 
     /// Whether somebody is changing the container now.
@@ -157,6 +172,11 @@ impl Container {
         self.path.canonicalize().with_context(|| format!("find {}", self.path.display()))
     }
 
+    /// Its directory's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The directory, for the gate.
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
@@ -167,9 +187,22 @@ impl Container {
     /// # Errors
     /// The file is missing or cut short: its maker was killed before it had done anything else.
     pub fn record(&self) -> Result<Record> {
-        let path = self.path.join("state.json");
-        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))
+        self.read_record()?
+            .with_context(|| format!("{} is missing or cut short", self.record_path().display()))
+    }
+
+    /// The same, or None where there is none that can be understood: the file is missing, or its text is no record.
+    ///
+    /// # Errors
+    /// The file can't be read, which says nothing of what there is.
+    pub fn read_record(&self) -> Result<Option<Record>> {
+        let path = self.record_path();
+        let bytes = absent(fs::read(&path)).with_context(|| format!("read {}", path.display()))?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    fn record_path(&self) -> PathBuf {
+        self.path.join("state.json")
     }
 
     /// The bytes of the document that the container was created from.
@@ -185,11 +218,8 @@ impl Container {
     /// The init, if it was ever started. A file cut short counts as none: the child of a killed maker ends itself.
     pub fn init(&self) -> Result<Option<Init>> {
         let path = self.path.join("init");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e).with_context(|| format!("read {}", path.display())),
-        };
+        let text = absent(fs::read_to_string(&path)).with_context(|| format!("read {}", path.display()))?;
+        let Some(text) = text else { return Ok(None) };
         let parse = || {
             let (pid, birth) = text.strip_suffix('\n')?.split_once(' ')?;
             Some(Init { pid: Pid::from_raw(pid.parse().ok()?), birth: birth.parse().ok()? })
@@ -198,13 +228,17 @@ impl Container {
     }
 
     /// Whether creation has not finished yet.
-    pub fn has_unready_gate(&self) -> bool {
-        self.path.join(gate::UNREADY).exists()
+    pub fn has_unready_gate(&self) -> Result<bool> {
+        let path = self.path.join(gate::UNREADY);
+        exists(&path).with_context(|| format!("stat {}", path.display()))
     }
 
     /// Whether the init waits for start: somebody listens at the gate.
     pub fn gate_is_shut(&self) -> Result<bool> {
-        Ok(self.path.join(gate::READY).exists() && gate::connect(self.dir())?.is_some())
+        let path = self.path.join(gate::READY);
+        // Sooner told than by a socket, and mostly there is none.
+        let is_there = exists(&path).with_context(|| format!("stat {}", path.display()))?;
+        Ok(is_there && gate::connect(self.dir())?.is_some())
     }
 }
 
@@ -257,12 +291,8 @@ impl Locked {
     pub fn remove(self) -> Result<()> {
         let path = &self.container.path;
         for name in ["init", gate::UNREADY, gate::READY, "config.json", "state.json"] {
-            match fs::remove_file(path.join(name)) {
-                Err(e) if e.kind() != ErrorKind::NotFound => {
-                    return Err(e).with_context(|| format!("remove {}/{name}", path.display()));
-                }
-                _ => {}
-            }
+            absent(fs::remove_file(path.join(name)))
+                .with_context(|| format!("remove {}/{name}", path.display()))?;
         }
         fs::remove_dir(path).with_context(|| format!("remove {}", path.display()))
     }

@@ -1,16 +1,17 @@
 //! Kill and delete: from every state, also a half-made one.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
 
 use super::start::gone;
 use crate::container::cgroup::Cgroup;
 use crate::container::record::Record;
-use crate::container::status::{Status, Verb, allowed, observe};
+use crate::container::status::{Init, Status, Verb, allowed, observe};
 use crate::container::store::{Container, Locked};
 use crate::container::systemd;
 use crate::facts;
@@ -70,29 +71,20 @@ pub fn delete(locked: Locked, force: bool, log: &Log) -> Result<()> {
 }
 
 /// Ends every process, removes the cgroups, runs the poststop hooks and forgets the container. What is not there, or
-/// not any more, is no error: this is how half-made ones go, too.
+/// not any more, is no error: this is how half-made ones go, too. What can't be read is one, and then nothing goes.
 pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
     let container = &locked.container;
-    let init = match container.init()? {
-        Some(init) => init.alive()?,
-        None => None,
-    };
-    let Ok(record) = container.record() else {
-        // It is written first of all: either nothing was done yet, or somebody destroyed it. Then a live init still
-        // knows its cgroups.
-        if let (Some(fd), Some(init)) = (init, container.init()?) {
-            let dirs = facts::cgroups_of(init.pid.as_raw(), container.id.as_str());
-            let is_scope = |dir: &PathBuf| dir.extension().is_some_and(|kind| kind == "scope");
-            let (scopes, dirs): (Vec<_>, Vec<_>) = dirs.into_iter().partition(is_scope);
-            // systemd removes one that is empty.
-            Cgroup::new(scopes).kill().context("kill its processes")?;
-            pidfd::signal(fd, libc::SIGKILL).or_else(gone).context("kill the init process")?;
-            Cgroup::new(dirs).remove().context("remove its cgroups")?;
+    let on_record = container.init()?;
+    let live = on_record.map_or(Ok(None), Init::alive)?;
+    let Some(record) = container.read_record()? else {
+        // It is written first of all: without an init on file nothing was done yet.
+        if let Some(init) = on_record {
+            end_without_record(container, init.pid, live)?;
         }
         return locked.remove();
     };
     let group = Cgroup::new(record.cgroups.clone());
-    if let Some(fd) = init {
+    if let Some(fd) = live {
         end(&fd, &group, &record)?;
     }
     if let Some(scope) = &record.scope {
@@ -113,6 +105,23 @@ pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
         }
     }
     locked.remove()
+}
+
+/// Somebody has destroyed the record. Then a live init still knows its cgroups, and nobody else does.
+fn end_without_record(container: &Container, pid: Pid, live: Option<OwnedFd>) -> Result<()> {
+    let Some(fd) = live else {
+        bail!(
+            "its record is lost and its init has ended, so its cgroups are not known; when none is left, remove {}",
+            container.path().display()
+        );
+    };
+    let dirs = facts::cgroups_of(pid.as_raw(), container.id.as_str());
+    let is_scope = |dir: &PathBuf| dir.extension().is_some_and(|kind| kind == "scope");
+    let (scopes, dirs): (Vec<_>, Vec<_>) = dirs.into_iter().partition(is_scope);
+    // systemd removes one that is empty.
+    Cgroup::new(scopes).kill().context("kill its processes")?;
+    pidfd::signal(fd, libc::SIGKILL).or_else(gone).context("kill the init process")?;
+    Cgroup::new(dirs).remove().context("remove its cgroups")
 }
 
 /// systemd removes the cgroup with the scope; where it can't be asked any more, the cgroup goes without it.

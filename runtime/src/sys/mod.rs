@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod absent;
 pub mod alloc;
 pub mod bpf;
 pub mod clone;

@@ -29,4 +29,5 @@ mod seccomp;
 mod signals;
 mod terminal;
 mod threats;
+mod unreadable;
 mod verbs;
