@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
@@ -87,34 +87,45 @@ pub struct Init {
 impl Init {
     /// Reads the birth time of a live process.
     pub fn of(pid: Pid) -> Result<Init> {
-        let stat = stat(pid).with_context(|| format!("read /proc/{pid}/stat"))?;
+        let stat = stat(pid)?.with_context(|| format!("process {pid} has ended"))?;
         Ok(Init { pid, birth: stat.1 })
     }
 
     /// A handle on the process if it still runs: not ended, not a zombie, not a stranger of the same number.
+    ///
+    /// # Errors
+    /// It can't be told.
     pub fn alive(self) -> Result<Option<OwnedFd>> {
         let fd = match pidfd::open(self.pid) {
             Ok(fd) => fd,
-            Err(Errno::ESRCH | Errno::EINVAL) => return Ok(None),
+            // The number of a thread, which is not the init's any more: EINVAL, and since Linux 6.16 ENOENT.
+            Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => return Ok(None),
             Err(e) => return Err(e).with_context(|| format!("pidfd_open {}", self.pid)),
         };
         // The descriptor came first, so what is read now is about the process that it refers to, or about nobody.
-        Ok(match stat(self.pid) {
-            Ok((state, birth)) if birth == self.birth && !matches!(state, b'Z' | b'X') => Some(fd),
-            _ => None,
-        })
+        match stat(self.pid)? {
+            Some((state, birth)) => Ok((birth == self.birth && !matches!(state, b'Z' | b'X')).then_some(fd)),
+            None if pidfd::has_ended(&fd).context("poll a pidfd")? => Ok(None),
+            None => bail!("process {} is not in /proc: is that mounted?", self.pid),
+        }
     }
 }
 
-/// State letter and birth time: fields 3 and 22 of proc_pid_stat(5).
-fn stat(pid: Pid) -> Result<(u8, u64)> {
-    let text = kernfs::read(Path::new(&format!("/proc/{pid}/stat")))?;
-    // The name, field 2, may hold anything, parentheses and spaces too, but nothing after it does.
-    let (_, rest) = text.rsplit_once(") ").context("no name")?;
-    let mut fields = rest.split(' ');
-    let state = fields.next().and_then(|f| f.bytes().next()).context("no state")?;
-    let birth = fields.nth(18).and_then(|f| f.parse().ok()).context("no birth time")?;
-    Ok((state, birth))
+/// State letter and birth time: fields 3 and 22 of proc_pid_stat(5). None: there is no such process.
+fn stat(pid: Pid) -> Result<Option<(u8, u64)>> {
+    let path = format!("/proc/{pid}/stat");
+    let text = match kernfs::read(Path::new(&path)) {
+        Ok(text) => text,
+        // It was reaped before the file was opened, or before it was read.
+        Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
+        Err(e) => return Err(e).with_context(|| format!("read {path}")),
+    };
+    let parse = || {
+        // The name, field 2, may hold anything, parentheses and spaces too, but nothing after it does.
+        let mut fields = text.rsplit_once(") ")?.1.split(' ');
+        Some((fields.next()?.bytes().next()?, fields.nth(18)?.parse().ok()?))
+    };
+    parse().map(Some).with_context(|| format!("{path}: {text:?} tells no state"))
 }
 
 /// A status and, unless it is stopped or being made, the process that it was seen from.
@@ -166,5 +177,11 @@ mod tests {
         assert!(init.birth > 0);
         assert!(init.alive().unwrap().is_some());
         assert!(Init { birth: init.birth + 1, ..init }.alive().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_thread_that_has_got_the_number_is_not_the_init() {
+        let number = || Init { pid: nix::unistd::gettid(), birth: 1 }.alive().unwrap().is_none();
+        assert!(std::thread::spawn(number).join().unwrap());
     }
 }

@@ -1,11 +1,12 @@
 //! What can't be read is an error. It is never taken for what is not there.
 
-use ampoule_tests::{Bundle, Container, ampoule_only};
+use ampoule_tests::{Bundle, Container, NO_MOUNTS, Outcome, ampoule_only, is_root, require};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// A file of the container's state that nobody can open, root neither (ELOOP), until dropped.
 struct Unreadable(PathBuf);
@@ -64,4 +65,53 @@ fn run_removes_nothing_of_a_container_whose_record_it_cannot_read_at_its_end() {
     assert!(cgroups.dirs().all(|dir| dir.exists()), "{cgroups:?}");
     drop(unreadable);
     container.delete().ok();
+}
+
+/// A call of the runtime after a shell has done something to its surroundings.
+fn call_after(container: &Container, script: &str, args: &[&str]) -> Outcome {
+    let call = container.command(args);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &format!("{script} && exec \"$0\" \"$@\"")]);
+    command.arg(call.get_program()).args(call.get_args());
+    container.spawn(command, "call-after").finish()
+}
+
+/// The verbs that ask what the container is doing; none may think that it has ended.
+#[track_caller]
+fn is_not_taken_for_stopped(container: &Container, script: &str) {
+    let id = &container.id;
+    let pid = container.pid();
+    for verb in
+        [&["state", id][..], &["delete", id], &["exec", id, "/bin/probe"], &["kill", id], &["pause", id]]
+    {
+        let outcome = call_after(container, script, verb);
+        let said = (outcome.stdout.clone() + &outcome.stderr).replace("is not stopped", "");
+        assert!(!said.contains("stopped"), "{script}: {outcome}");
+        assert!(outcome.code != 0 || verb[0] != "delete", "{script}: {outcome}");
+    }
+    assert!(fs::exists(format!("/proc/{pid}/exe")).unwrap(), "{script}");
+    // With enough descriptors it was paused.
+    container.call(&["resume", id]);
+    assert_eq!(container.status(), "running", "{script}");
+}
+
+#[test]
+fn a_container_whose_process_cannot_be_looked_at_is_not_taken_for_stopped() {
+    require!(is_root(), "root", named NO_MOUNTS);
+    ampoule_only!(WHY);
+    let container = Container::of(Bundle::sleeping());
+    container.launch();
+    let pid = container.pid();
+    is_not_taken_for_stopped(&container, &format!("mount --bind /dev/null /proc/{pid}/stat"));
+    is_not_taken_for_stopped(&container, "mount -t tmpfs none /proc");
+}
+
+#[test]
+fn a_container_is_not_taken_for_stopped_for_want_of_descriptors() {
+    ampoule_only!(WHY);
+    let container = Container::of(Bundle::sleeping());
+    container.launch();
+    for most in 3..10 {
+        is_not_taken_for_stopped(&container, &format!("ulimit -n {most}"));
+    }
 }
