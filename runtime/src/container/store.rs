@@ -17,8 +17,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Pid;
 
 use super::gate;
@@ -26,6 +24,7 @@ use super::id::Id;
 use super::record::Record;
 use super::status::Init;
 use crate::sys::absent::{absent, exists};
+use crate::sys::lock;
 
 /// Longer than any step of another verb should take; then the user hears who is in the way.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,7 +50,16 @@ pub struct Locked {
     /// The container.
     pub container: Container,
     /// Held until this is dropped.
-    _lock: Flock<File>,
+    _lock: Lock,
+}
+
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // At the latest it ends with this process, and nobody can do anything about it sooner.
+        let _ = lock::unlock(&self.0);
+    }
 }
 
 impl Store {
@@ -63,30 +71,31 @@ impl Store {
     /// Takes the id for a new container.
     ///
     /// # Errors
-    /// `container with given ID already exists`; a state directory that can't be written.
+    /// `container with given ID already exists`; a state directory that can't be made or locked, of which nothing stays.
     pub fn claim(&self, id: &Id) -> Result<Locked> {
         let path = self.root.join(id.as_str());
-        let mut maker = DirBuilder::new();
-        maker.mode(0o700);
+        let root = &self.root;
         loop {
-            match maker.create(&path) {
-                Ok(()) => {}
+            match DirBuilder::new().mode(0o700).create(&path) {
                 Err(e) if e.kind() == ErrorKind::NotFound => {
-                    maker
-                        .recursive(true)
-                        .create(&self.root)
-                        .with_context(|| format!("make {}", self.root.display()))?;
-                    maker.recursive(false);
+                    let made = DirBuilder::new().mode(0o700).recursive(true).create(root);
+                    made.with_context(|| format!("make {}", root.display()))?;
                     continue;
                 }
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
                     bail!("container with given ID already exists")
                 }
-                Err(e) => return Err(e).with_context(|| format!("make {}", path.display())),
+                other => other.with_context(|| format!("make {}", path.display()))?,
             }
-            // A `delete --force` may come in between; then the lock is on a directory that is no more.
-            if let Ok(locked) = self.open(id).and_then(Container::lock) {
-                return Ok(locked);
+            match self.take(id) {
+                Ok(Some(locked)) => return Ok(locked),
+                // A `delete --force` came in between: the lock is on a directory that is no more.
+                Ok(None) => {}
+                Err(reason) => {
+                    // The first error is the one to report.
+                    let _ = fs::remove_dir(&path);
+                    return Err(reason);
+                }
             }
         }
     }
@@ -142,29 +151,24 @@ impl Container {
 
     fn hold(self) -> Result<Option<Locked>> {
         let file = absent(File::open(&self.path)).with_context(|| format!("open {}", self.path.display()))?;
-        let Some(mut file) = file else { return Ok(None) };
+        let Some(file) = file else { return Ok(None) };
         let start = Instant::now();
-        let lock = loop {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => break lock,
-                Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if start.elapsed() < LOCK_TIMEOUT => {
-                    file = back
-                }
-                Err((_, Errno::EWOULDBLOCK)) => {
-                    bail!("another process has been changing this container for 10 s")
-                }
-                Err((_, e)) => return Err(e).with_context(|| format!("flock {}", self.path.display())),
+        while !lock::try_lock(&file, true).with_context(|| format!("flock {}", self.path.display()))? {
+            if start.elapsed() > LOCK_TIMEOUT {
+                bail!("another process has been changing this container for 10 s");
             }
             std::thread::sleep(Duration::from_millis(2));
-        };
-        let links = lock.metadata().with_context(|| format!("stat {}", self.path.display()))?.nlink();
+        }
+        let lock = Lock(file);
+        let links = lock.0.metadata().with_context(|| format!("stat {}", self.path.display()))?.nlink();
         Ok((links > 0).then_some(Locked { container: self, _lock: lock }))
     }
 
     /// Whether somebody is changing the container now.
     pub fn is_locked(&self) -> Result<bool> {
         let file = File::open(&self.path).with_context(|| format!("open {}", self.path.display()))?;
-        Ok(matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK))))
+        let free = lock::try_lock(&file, false).with_context(|| format!("flock {}", self.path.display()))?;
+        Ok(!free)
     }
 
     /// Its directory's path, without symlinks.

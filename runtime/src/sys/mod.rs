@@ -14,6 +14,7 @@ pub mod event_control;
 pub mod exe;
 pub mod kernfs;
 pub mod keyring;
+pub mod lock;
 pub mod mount;
 pub mod net;
 pub mod path;
