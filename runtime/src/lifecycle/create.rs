@@ -67,14 +67,29 @@ pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>, gate: Gate) -> Resul
     }
     log.trace(&plan);
 
-    let locked = store.claim(wanted.id)?;
-    let launched = unoccupied(&plan).and_then(|()| locked.save(&record)).and_then(|()| {
+    let locked = put_on_record(store, wanted.id, &plan, &record)?;
+    let launch = || {
         let launched = launch::create(&plan, &locked, &record, gate, wanted.signals)?;
         // For exec, which must not see what became of the bundle since.
         locked.save_config(bundle.bytes())?;
         wanted.hand_out.tell(&launched).map(|()| launched)
-    });
+    };
+    let launched = launch();
     made(locked, record, launched, log)
+}
+
+/// Takes the id and says what will be made. Until that is on record nothing is, so an error takes the directory along, which
+/// needs no look at it: there may be no descriptors left for one.
+pub(super) fn put_on_record(store: &Store, id: &Id, plan: &Plan, record: &Record) -> Result<Locked> {
+    let locked = store.claim(id)?;
+    match unoccupied(plan).and_then(|()| locked.save(record)) {
+        Ok(()) => Ok(locked),
+        Err(reason) => {
+            // The first error is the one to report.
+            let _ = locked.remove();
+            Err(reason)
+        }
+    }
 }
 
 /// A launch that failed leaves nothing behind.
@@ -143,7 +158,7 @@ fn cgroup2(plan: &Plan) -> Option<PathBuf> {
 }
 
 /// Asked before the cgroups are on record: what a record names, delete kills and removes.
-pub(super) fn unoccupied(plan: &Plan) -> Result<()> {
+fn unoccupied(plan: &Plan) -> Result<()> {
     match Cgroup::new(plan.cgroups.clone()).processes()?.first() {
         Some(pid) => bail!("linux.cgroupsPath: the cgroup is not empty: process {pid} is in it"),
         None => Ok(()),

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use super::checkpoint::{config_file, needs_root};
-use super::create::{Made, Wanted, facts, made, record, unoccupied};
+use super::create::{Made, Wanted, facts, made, put_on_record, record};
 use crate::bundle::Bundle;
 use crate::container::store::Store;
 use crate::launch::{self, Images, Launched, Restore};
@@ -25,8 +25,8 @@ pub fn restore(store: &Store, log: &Log, wanted: Wanted<'_>, mut images: Images)
     let outer = plan::outer(&whole).with_context(|| bundle.config())?;
     let record = record(&request, &whole).with_context(|| bundle.config())?;
     images.wishes.config_file = config_file(&record);
-    let locked = store.claim(wanted.id)?;
-    let launched = unoccupied(&whole).and_then(|()| locked.save(&record)).and_then(|()| {
+    let locked = put_on_record(store, wanted.id, &whole, &record)?;
+    let launch = || {
         let stage = locked.container.real_path()?;
         let (plan, socket) = plan::restore(whole, &images.program, &stage);
         plan.warnings.iter().for_each(|warning| log.line(Level::Warning, warning));
@@ -40,7 +40,8 @@ pub fn restore(store: &Store, log: &Log, wanted: Wanted<'_>, mut images: Images)
             false => locked.save_config(bundle.bytes())?,
         }
         wanted.hand_out.tell(&launched).map(|()| launched)
-    });
+    };
+    let launched = launch();
     made(locked, record, launched, log)
 }
 
