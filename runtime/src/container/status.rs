@@ -159,12 +159,17 @@ pub fn observe(container: &Container) -> Result<Observed> {
         if container.is_locked()? { Status::Creating } else { Status::Running }
     } else if container.gate_is_shut()? {
         Status::Created
-    } else if container.record().is_ok_and(|r| Cgroup::new(r.cgroups).is_frozen().unwrap_or(false)) {
+    } else if is_frozen(container)? {
         Status::Paused
     } else {
         Status::Running
     };
     Ok(Observed { status, init: Some((init.pid, fd)) })
+}
+
+/// Without a record nobody has paused it: its maker didn't get to start it.
+fn is_frozen(container: &Container) -> Result<bool> {
+    container.read_record()?.map_or(Ok(false), |record| Cgroup::new(record.cgroups).is_frozen())
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
         end(&fd, &group, &record)?;
     }
     if let Some(scope) = &record.scope {
-        stop_scope(scope, &group, log);
+        stop_scope(scope, &group, log)?;
     }
     group.remove().context("remove its cgroups")?;
     for dir in &record.rdt_groups {
@@ -125,8 +125,8 @@ fn end_without_record(container: &Container, pid: Pid, live: Option<OwnedFd>) ->
 }
 
 /// systemd removes the cgroup with the scope; where it can't be asked any more, the cgroup goes without it.
-fn stop_scope(scope: &Scope, group: &Cgroup, log: &Log) {
-    let made = group.exists();
+fn stop_scope(scope: &Scope, group: &Cgroup, log: &Log) -> Result<()> {
+    let made = group.exists()?;
     // First, or systemd would wait for what has no reason to go. Its directory is not removed before systemd has: the
     // kernel's word that a group has become empty is lost with the group.
     let stopped = group.kill().and_then(|()| systemd::stop(scope, made));
@@ -135,6 +135,7 @@ fn stop_scope(scope: &Scope, group: &Cgroup, log: &Log) {
     {
         log.line(Level::Warning, &format!("stop {}: {reason:#}", scope.unit));
     }
+    Ok(())
 }
 
 fn end(init: impl AsFd + Copy, group: &Cgroup, record: &Record) -> Result<()> {

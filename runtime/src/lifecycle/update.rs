@@ -36,7 +36,7 @@ pub fn update(locked: &Locked, log: &Log, changes: &Changes<'_>) -> Result<()> {
     };
     let config = container.config()?;
     let spec = spec::parse(&config).map_err(|e| anyhow!("the container's config.json: {e}"))?;
-    let (id, total) = (container.id.as_str(), group.memory_and_swap_limit());
+    let (id, total) = (container.id.as_str(), group.memory_and_swap_limit()?);
     let mut update = plan::update(&facts, id, &spec, &record.cgroups, changes, total)?;
     for warning in &update.warnings {
         log.line(Level::Warning, warning);

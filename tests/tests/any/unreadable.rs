@@ -1,6 +1,9 @@
 //! What can't be read is an error. It is never taken for what is not there.
 
-use ampoule_tests::{Bundle, Container, NO_MOUNTS, Outcome, ampoule_only, is_root, require};
+use ampoule_tests::{
+    Bundle, Container, NO_MOUNTS, Outcome, ampoule_only, deny_call, has_cgroup_v1, is_root, require,
+};
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -113,5 +116,50 @@ fn a_container_is_not_taken_for_stopped_for_want_of_descriptors() {
     container.launch();
     for most in 3..10 {
         is_not_taken_for_stopped(&container, &format!("ulimit -n {most}"));
+    }
+}
+
+/// The file that tells whether the container is frozen.
+fn freezer_file(container: &Container) -> PathBuf {
+    let (controller, file) =
+        if has_cgroup_v1("freezer") { ("freezer", "freezer.state") } else { ("", "cgroup.events") };
+    container.cgroups().dir(controller).join(file)
+}
+
+#[test]
+fn a_freezer_that_cannot_be_read_is_an_error_and_leaves_nobody_frozen() {
+    require!(is_root(), "root", named NO_MOUNTS);
+    ampoule_only!(WHY);
+    let container = Container::of(Bundle::sleeping());
+    container.launch();
+    let (id, file) = (&container.id, freezer_file(&container));
+    // The memory of a process has nothing at 0 (EIO).
+    let script = format!("mount --bind /proc/$$/mem {}", file.display());
+    for verb in [&["kill", "--all", id, "USR1"][..], &["pause", id], &["state", id]] {
+        call_after(&container, &script, verb).fails().saying(&file.display().to_string());
+        assert_eq!(container.status(), "running", "{verb:?}");
+    }
+    container.call(&["pause", id]).ok();
+    call_after(&container, &script, &["resume", id]).fails().saying(&file.display().to_string());
+    assert_eq!(container.status(), "paused");
+}
+
+#[test]
+fn files_of_which_it_cannot_be_told_whether_they_are_there_are_an_error() {
+    ampoule_only!(WHY);
+    let container = Container::of(Bundle::sleeping());
+    container.launch();
+    for verb in [&["kill", "--all", &container.id, "USR1"][..], &["pause", &container.id]] {
+        let mut call = container.command(verb);
+        for number in [
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_stat,
+            libc::SYS_newfstatat,
+            libc::SYS_statx,
+        ] {
+            deny_call(&mut call, number, None, Errno::EIO);
+        }
+        container.spawn(call, "call").finish().fails().saying("stat");
+        assert_eq!(container.status(), "running", "{verb:?}");
     }
 }
