@@ -35,8 +35,8 @@ fn matching(context: &Context, args: &Delete) -> Result<ExitCode> {
         bail!("delete --regex: {:?} is no extended regular expression, see regex(7)", args.id);
     };
     let mut code = ExitCode::SUCCESS;
-    for container in context.store.all()?.iter().filter(|c| expression.matches(c.id.as_str())) {
-        if let Err(e) = delete(context, container.id.as_str(), args.force) {
+    for id in context.store.ids()?.iter().filter(|id| expression.matches(id.as_str())) {
+        if let Err(e) = delete(context, id.as_str(), args.force) {
             context.log.failure(&format!("{e:#}"));
             code = ExitCode::FAILURE;
         }

@@ -23,7 +23,7 @@ use super::gate;
 use super::id::Id;
 use super::record::Record;
 use super::status::Init;
-use crate::sys::absent::{absent, exists};
+use crate::sys::absent::{absent, entries, exists};
 use crate::sys::lock;
 
 /// Longer than any step of another verb should take; then the user hears who is in the way.
@@ -126,17 +126,22 @@ impl Store {
         self.find(id)?.map_or(Ok(None), Container::hold)
     }
 
-    /// Every container, sorted by id.
-    pub fn all(&self) -> Result<Vec<Container>> {
-        let entries = match fs::read_dir(&self.root) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(e).with_context(|| format!("read {}", self.root.display())),
-        };
-        let mut ids: Vec<Id> =
-            entries.flatten().filter_map(|e| Id::new(e.file_name().to_str()?).ok()).collect();
+    /// The name of every container, sorted. A directory that has none is somebody else's.
+    ///
+    /// # Errors
+    /// The directory can't be read.
+    pub fn ids(&self) -> Result<Vec<Id>> {
+        let read = || format!("read {}", self.root.display());
+        let mut ids = Vec::new();
+        for entry in entries(&self.root).with_context(read)? {
+            if let Some(Ok(id)) = entry.file_name().to_str().map(Id::new)
+                && entry.file_type().with_context(read)?.is_dir()
+            {
+                ids.push(id);
+            }
+        }
         ids.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-        Ok(ids.iter().filter_map(|id| self.open(id).ok()).collect())
+        Ok(ids)
     }
 }
 
@@ -169,6 +174,14 @@ impl Container {
         let file = File::open(&self.path).with_context(|| format!("open {}", self.path.display()))?;
         let free = lock::try_lock(&file, false).with_context(|| format!("flock {}", self.path.display()))?;
         Ok(!free)
+    }
+
+    /// Whether it is still there, and more than a name.
+    ///
+    /// # Errors
+    /// It can't be told.
+    pub fn has_files(&self) -> Result<bool> {
+        Ok(!entries(&self.path).with_context(|| format!("read {}", self.path.display()))?.is_empty())
     }
 
     /// Its directory's path, without symlinks.

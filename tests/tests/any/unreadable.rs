@@ -6,6 +6,7 @@ use ampoule_tests::{
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -162,4 +163,37 @@ fn files_of_which_it_cannot_be_told_whether_they_are_there_are_an_error() {
         container.spawn(call, "call").finish().fails().saying("stat");
         assert_eq!(container.status(), "running", "{verb:?}");
     }
+}
+
+#[test]
+fn list_shows_a_container_that_it_cannot_read() {
+    ampoule_only!("runc 1.1 leaves it out");
+    let container = Container::of(Bundle::sleeping());
+    container.launch();
+    let listed = |words: &str| {
+        let outcome = container.call(&["list"]).fails().saying(words).saying(&container.id);
+        let row = outcome.stdout.lines().nth(1).unwrap_or_default();
+        let row: Vec<_> = row.split_whitespace().collect();
+        assert_eq!(row, [&container.id, "0", "unreadable", "-", "-", "-"], "{outcome}");
+        let json = container.call(&["list", "--format", "json"]).fails().stdout;
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&json[0]["id"], &json[0]["status"]), (&json!(container.id), &json!("unreadable")));
+        assert_eq!(container.call(&["list", "--quiet"]).ok().stdout, format!("{}\n", container.id));
+    };
+    for name in ["state.json", "init"] {
+        let unreadable = Unreadable::new(&container, name);
+        listed("symbolic link");
+        drop(unreadable);
+    }
+    let record = container.state_root().join(&container.id).join("state.json");
+    let whole = fs::read(&record).unwrap();
+    fs::write(&record, &whole[..whole.len() / 2]).unwrap();
+    listed("cut short");
+    fs::write(&record, whole).unwrap();
+    container.call(&["list"]).ok();
+    // Not yet more than a name: it is just being made.
+    fs::create_dir(container.state_root().join("other")).unwrap();
+    let json = container.call(&["list", "--format", "json"]).ok().stdout;
+    assert!(!json.contains("other"), "{json}");
+    fs::remove_dir(container.state_root().join("other")).unwrap();
 }
