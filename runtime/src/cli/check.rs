@@ -77,7 +77,7 @@ pub(super) struct Check {
 }
 
 pub(super) fn run(_: &Context, args: Check) -> Result<ExitCode> {
-    let facts = crate::facts::gather(None);
+    let facts = crate::facts::gather(None)?;
     let kernel = text("/proc/sys/kernel/osrelease");
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),

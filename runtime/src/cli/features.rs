@@ -31,7 +31,7 @@ const NAMESPACES: [(&str, &str); 8] = [
 ];
 
 pub(super) fn run(context: &Context, _: Features) -> Result<ExitCode> {
-    let facts = facts::gather(context.rootless);
+    let facts = facts::gather(context.rootless)?;
     let cgroups = facts.host_cgroups();
     let document = json!({
         "ociVersionMin": "1.0.0",

@@ -208,7 +208,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(log) => log,
         Err(e) => return fail(&e),
     };
-    let store = Store::new(global.root.unwrap_or_else(|| default_root(rootless)));
+    let root = match global.root.map_or_else(|| default_root(rootless), Ok) {
+        Ok(root) => root,
+        Err(e) => return fail(&e),
+    };
+    let store = Store::new(root);
     let context = Context { log, store, rootless, driver, criu: global.criu };
     match dispatch(&context, words) {
         Ok(code) => code,

@@ -23,6 +23,7 @@ use super::gate;
 use super::id::Id;
 use super::record::Record;
 use super::status::Init;
+use crate::facts;
 use crate::sys::absent::{absent, entries, exists};
 use crate::sys::lock;
 
@@ -316,19 +317,21 @@ impl Locked {
 }
 
 /// The default of `--root`. An ordinary user has a directory of his own below /run, if somebody made it.
-pub fn default_root(rootless: Option<bool>) -> PathBuf {
+///
+/// # Errors
+/// It can't be told whether the caller is rootless.
+pub fn default_root(rootless: Option<bool>) -> Result<PathBuf> {
     let uid = nix::unistd::geteuid();
     // root of a user namespace may be root of a whole machine in there, or an ordinary user's: USER tells (as in runc).
     let is_users = || std::env::var_os("USER").is_none_or(|user| user != "root");
-    let rootless = rootless.unwrap_or_else(|| {
-        !uid.is_root()
-            || (std::env::var_os("XDG_RUNTIME_DIR").is_some()
-                && crate::facts::in_user_namespace()
-                && is_users())
-    });
-    match std::env::var_os("XDG_RUNTIME_DIR") {
+    let rootless = match rootless {
+        Some(word) => word,
+        None if !uid.is_root() => true,
+        None => std::env::var_os("XDG_RUNTIME_DIR").is_some() && is_users() && facts::in_user_namespace()?,
+    };
+    Ok(match std::env::var_os("XDG_RUNTIME_DIR") {
         _ if !rootless => PathBuf::from("/run/ampoule"),
         Some(dir) => Path::new(&dir).join("ampoule"),
         None => PathBuf::from(format!("/run/user/{uid}/ampoule")),
-    }
+    })
 }

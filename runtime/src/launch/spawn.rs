@@ -51,7 +51,7 @@ fn clone_into(spawn: &Spawn, flags: u64) -> Result<Fork> {
         // The container has divided its group, and a divided one takes no processes (cgroup-v2.rst, "No Internal
         // Process Constraint").
         (Err(Errno::EBUSY), Some(neighbor)) => {
-            let dir = facts::cgroup2_of(neighbor).context("find the cgroup of the container's init")?;
+            let dir = facts::cgroup2_of(neighbor)?.context("find the cgroup of the container's init")?;
             clone3(flags, Some(open_dir(&dir)?.as_fd()))
                 .with_context(|| format!("clone3 into {}", dir.display()))
         }

@@ -69,7 +69,7 @@ fn outer(locked: &Locked, record: &Record) -> Result<Outer> {
     let driver = if record.scope.is_some() { Driver::Systemd } else { Driver::Cgroupfs };
     // Where its terminal is, is nobody's concern now.
     let options = Options { console: Console::Foreground, driver, ..Options::default() };
-    let (id, facts) = (locked.container.id.as_str(), facts(driver, Some(false)));
+    let (id, facts) = (locked.container.id.as_str(), facts(driver, Some(false))?);
     let plan =
         plan::create(&Request { id, bundle: &record.bundle, spec: &spec, facts: &facts, options: &options })?;
     plan::outer(&plan)
@@ -77,7 +77,7 @@ fn outer(locked: &Locked, record: &Record) -> Result<Outer> {
 
 /// CRIU can do a little without, but nothing that a container is made of.
 pub(super) fn needs_root(rootless: Option<bool>) -> Result<()> {
-    if facts::ourselves(rootless).rootless {
+    if facts::ourselves(rootless)?.rootless {
         bail!("checkpoint and restore take root's rights over the host: CRIU needs them");
     }
     Ok(())

@@ -49,7 +49,7 @@ pub struct Made {
 pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>, gate: Gate) -> Result<Made> {
     let bundle = Bundle::open(wanted.bundle)?;
     let spec = bundle.spec()?;
-    let facts = facts(wanted.options.driver, wanted.rootless);
+    let facts = facts(wanted.options.driver, wanted.rootless)?;
     let request = Request {
         id: wanted.id.as_str(),
         bundle: &bundle.dir,
@@ -107,10 +107,10 @@ pub(super) fn made(locked: Locked, record: Record, launched: Result<Launched>, l
 }
 
 /// The host, and the systemd that makes scopes, where one is to.
-pub(super) fn facts(driver: Driver, rootless: Option<bool>) -> Facts {
+pub(super) fn facts(driver: Driver, rootless: Option<bool>) -> Result<Facts> {
     match driver {
         Driver::Cgroupfs => facts::gather(rootless),
-        Driver::Systemd => facts::gather(rootless).with_manager(),
+        Driver::Systemd => facts::gather(rootless)?.with_manager(),
     }
 }
 

@@ -115,7 +115,7 @@ fn end_without_record(container: &Container, pid: Pid, live: Option<OwnedFd>) ->
             container.path().display()
         );
     };
-    let dirs = facts::cgroups_of(pid.as_raw(), container.id.as_str());
+    let dirs = facts::cgroups_of(pid.as_raw(), container.id.as_str())?;
     let is_scope = |dir: &PathBuf| dir.extension().is_some_and(|kind| kind == "scope");
     let (scopes, dirs): (Vec<_>, Vec<_>) = dirs.into_iter().partition(is_scope);
     // systemd removes one that is empty.

@@ -58,7 +58,7 @@ pub fn exec(
     let (into, enter) = cgroups(&record, wanted.cgroups)?;
     let mut options = wanted.options;
     options.no_new_keyring = !record.keyring;
-    let facts = facts::ourselves(wanted.rootless);
+    let facts = facts::ourselves(wanted.rootless)?;
     let plan = plan::exec(&ExecRequest {
         id: container.id.as_str(),
         spec,

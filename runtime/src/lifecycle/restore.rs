@@ -18,7 +18,7 @@ pub fn restore(store: &Store, log: &Log, wanted: Wanted<'_>, mut images: Images)
     needs_root(wanted.rootless)?;
     let bundle = Bundle::open(wanted.bundle)?;
     let spec = bundle.spec()?;
-    let facts = facts(wanted.options.driver, Some(false));
+    let facts = facts(wanted.options.driver, Some(false))?;
     let id = wanted.id.as_str();
     let request = Request { id, bundle: &bundle.dir, spec: &spec, facts: &facts, options: &wanted.options };
     let whole = plan::create(&request).with_context(|| bundle.config())?;

@@ -31,8 +31,8 @@ pub fn update(locked: &Locked, log: &Log, changes: &Changes<'_>) -> Result<()> {
         }
     }
     let facts = match record.scope {
-        Some(_) => facts::gather(None).with_manager(),
-        None => facts::gather(None),
+        Some(_) => facts::gather(None)?.with_manager()?,
+        None => facts::gather(None)?,
     };
     let config = container.config()?;
     let spec = spec::parse(&config).map_err(|e| anyhow!("the container's config.json: {e}"))?;

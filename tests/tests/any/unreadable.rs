@@ -1,7 +1,8 @@
 //! What can't be read is an error. It is never taken for what is not there.
 
 use ampoule_tests::{
-    Bundle, Container, NO_MOUNTS, Outcome, ampoule_only, deny_call, has_cgroup_v1, is_root, require,
+    Bundle, Container, NO_MOUNTS, Outcome, ampoule_only, deny_call, has_cgroup_v1, has_only_cgroup_v2,
+    is_root, require,
 };
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -196,4 +197,21 @@ fn list_shows_a_container_that_it_cannot_read() {
     let json = container.call(&["list", "--format", "json"]).ok().stdout;
     assert!(!json.contains("other"), "{json}");
     fs::remove_dir(container.state_root().join("other")).unwrap();
+}
+
+#[test]
+fn a_host_whose_cgroups_cannot_be_read_makes_no_container_without_one() {
+    require!(is_root(), "root", named NO_MOUNTS);
+    ampoule_only!(WHY);
+    let container = Container::of(Bundle::asking(&["cwd"]));
+    for file in ["cgroup", "mountinfo"] {
+        if file == "mountinfo" && has_only_cgroup_v2() {
+            // There the mount tells it all.
+            continue;
+        }
+        let script = format!("mount --bind /proc/$$/mem /proc/$$/{file}");
+        let making = container.making("run", &[]);
+        call_after(&container, &script, &making).fails().saying(&format!("read /proc/self/{file}"));
+        assert_eq!(container.leftovers(), [""; 0], "{file}");
+    }
 }

@@ -172,10 +172,10 @@ fn systemd_driver(layout: &Layout) -> Finding {
     if layout.hierarchies.iter().any(|t| t.version == Version::V1) {
         return Finding::missing(NAME, LOST, UNIFY);
     }
-    let user = Manager::find().user;
-    match systemd::version(user) {
-        Ok(version) if user => Finding::ok(NAME, format!("this user's systemd {version} makes scopes")),
-        Ok(version) => Finding::ok(NAME, format!("systemd {version} makes scopes")),
+    let version = Manager::find().and_then(|manager| Ok((manager.user, systemd::version(manager.user)?)));
+    match version {
+        Ok((true, version)) => Finding::ok(NAME, format!("this user's systemd {version} makes scopes")),
+        Ok((false, version)) => Finding::ok(NAME, format!("systemd {version} makes scopes")),
         Err(reason) => Finding::missing(NAME, LOST, format!("{reason:#}")),
     }
 }
