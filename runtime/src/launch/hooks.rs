@@ -71,7 +71,7 @@ fn wait(child: &mut Child, timeout: Option<u32>) -> Result<ExitStatus> {
     child.wait().context("wait")
 }
 
-/// The hook's own words, the last of them if there are many, on one line.
+/// For an error, and so without one of its own: the hook's own words, the last of them if there are many, on one line.
 fn said(mut output: File) -> String {
     const MOST: u64 = 1024;
     let len = output.metadata().map_or(0, |m| m.len());

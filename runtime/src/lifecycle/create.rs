@@ -18,6 +18,7 @@ use crate::plan::step::HookKind;
 use crate::plan::{self, Driver, Options, Plan, Request};
 use crate::report::{Level, Log, rfc3339};
 use crate::spec::{NamespaceKind, Spec};
+use crate::sys::absent::{absent, is_dir};
 
 /// What the caller asked for.
 #[allow(missing_docs, reason = "runc's own flags")]
@@ -59,7 +60,8 @@ pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>, gate: Gate) -> Resul
     };
     let plan = plan::create(&request).with_context(|| bundle.config())?;
     let record = record(&request, &plan).with_context(|| bundle.config())?;
-    if !record.rootfs.is_dir() {
+    let is_dir = is_dir(&record.rootfs).with_context(|| format!("stat {}", record.rootfs.display()))?;
+    if !is_dir {
         bail!("{}: root.path: {} is not a directory", bundle.config(), record.rootfs.display());
     }
     for warning in &plan.warnings {
@@ -135,7 +137,7 @@ pub(super) fn record(request: &Request<'_>, plan: &Plan) -> Result<Record> {
         cgroup2: cgroup2(plan),
         keyring: !options.no_new_keyring,
         scope: plan.scope.clone(),
-        streams: streams(spec),
+        streams: streams(spec)?,
         own_pid_namespace: plan.spawn.new.contains(&NamespaceKind::Pid),
         poststart: plan::hooks::of(spec, HookKind::Poststart)?,
         poststop: plan::hooks::of(spec, HookKind::Poststop)?,
@@ -143,12 +145,17 @@ pub(super) fn record(request: &Request<'_>, plan: &Plan) -> Result<Record> {
 }
 
 /// Ours, unless it has a terminal of its own.
-fn streams(spec: &Spec<'_>) -> Vec<String> {
+fn streams(spec: &Spec<'_>) -> Result<Vec<String>> {
     if spec.process.as_ref().is_some_and(|process| process.terminal) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let link = |n| std::fs::read_link(format!("/proc/self/fd/{n}")).unwrap_or_default();
-    (0..3).map(|n| link(n).display().to_string()).collect()
+    let link = |n| {
+        let path = format!("/proc/self/fd/{n}");
+        // One that is closed is like none that a process has.
+        let link = absent(std::fs::read_link(&path)).with_context(|| format!("read {path}"))?;
+        Ok(link.unwrap_or_default().display().to_string())
+    };
+    (0..3).map(link).collect()
 }
 
 /// A scope is v2's alone.

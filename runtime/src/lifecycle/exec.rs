@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::SigSet;
 
 use super::HandOut;
@@ -14,6 +14,7 @@ use crate::launch::{self, Launched};
 use crate::plan::{self, ExecRequest, Options};
 use crate::report::{Level, Log};
 use crate::spec::{Process, Spec};
+use crate::sys::absent::is_dir;
 
 /// What the caller asked for.
 #[allow(missing_docs, reason = "runc's own flags")]
@@ -106,7 +107,7 @@ fn cgroups(record: &Record, given: &[String]) -> Result<(Option<PathBuf>, Vec<Pa
         ) {
             dir.push(path);
             found = true;
-            if !dir.is_dir() {
+            if !is_dir(dir).with_context(|| format!("--cgroup {text}: stat {}", dir.display()))? {
                 bail!("--cgroup {text}: there is no {}", dir.display());
             }
         }

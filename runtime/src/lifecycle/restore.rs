@@ -9,6 +9,7 @@ use crate::container::store::Store;
 use crate::launch::{self, Images, Launched, Restore};
 use crate::plan::{self, Request};
 use crate::report::{Level, Log};
+use crate::sys::absent::absent;
 
 /// Makes a container of the bundle, with the processes that were saved.
 ///
@@ -35,7 +36,7 @@ pub fn restore(store: &Store, log: &Log, wanted: Wanted<'_>, mut images: Images)
         let restore =
             Restore { images: &images, plan: &plan, socket, outer: &outer, stage: &stage, console, signals };
         let launched = launch::restore(&restore, &locked, &record)?;
-        match has_own_clocks(&launched) {
+        match has_own_clocks(&launched)? {
             true => locked.save_config(&with_time_namespace(bundle.bytes())?)?,
             false => locked.save_config(bundle.bytes())?,
         }
@@ -46,9 +47,12 @@ pub fn restore(store: &Store, log: &Log, wanted: Wanted<'_>, mut images: Images)
 }
 
 /// CRIU brings processes back into a time namespace, if the kernel has them: their clocks go on where they were.
-fn has_own_clocks(launched: &Launched) -> bool {
-    let of = |whose: &str| std::fs::read_link(format!("/proc/{whose}/ns/time")).ok();
-    of(&launched.pid.to_string()) != of("self")
+fn has_own_clocks(launched: &Launched) -> Result<bool> {
+    let of = |whose: &str| {
+        let path = format!("/proc/{whose}/ns/time");
+        absent(std::fs::read_link(&path)).with_context(|| format!("read {path}"))
+    };
+    Ok(of(&launched.pid.to_string())? != of("self")?)
 }
 
 /// For `exec`, whose processes have to see the same time.
