@@ -83,5 +83,5 @@ pub(super) fn stay(
             lifecycle::delete(locked, true, &context.log)?;
         }
     }
-    Ok(ExitCode::from(code? as u8))
+    Ok(ExitCode::from(code?))
 }

@@ -10,11 +10,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::Launched;
-use crate::sys::{pidfd, tty};
+use crate::sys::{pidfd, tty, wait};
 
 /// Signals as they arrive, none lost: blocked before there is a process, read from a descriptor.
 pub struct Signals {
@@ -77,7 +76,7 @@ pub fn has_terminal() -> bool {
 }
 
 /// Stays until the container's init has ended; returns its exit code, 128 + N for signal N.
-pub fn attend(launched: Launched, signals: &Signals) -> Result<i32> {
+pub fn attend(launched: Launched, signals: &Signals) -> Result<u8> {
     let Some(master) = &launched.master else {
         loop {
             let mut events = [PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN)];
@@ -110,7 +109,7 @@ fn wait_for(events: &mut [PollFd<'_>]) -> Result<()> {
 }
 
 /// Forwards what came; Some(exit code) when the init has ended.
-fn take_signals(launched: &Launched, signals: &Signals, master: Option<&OwnedFd>) -> Result<Option<i32>> {
+fn take_signals(launched: &Launched, signals: &Signals, master: Option<&OwnedFd>) -> Result<Option<u8>> {
     while let Some(signal) = signals.fd.read_signal().context("read signalfd")? {
         match Signal::try_from(signal.ssi_signo as i32) {
             Ok(Signal::SIGCHLD) => {
@@ -129,15 +128,14 @@ fn take_signals(launched: &Launched, signals: &Signals, master: Option<&OwnedFd>
 }
 
 /// Reaps all that ended, orphans of the container among them (run is their subreaper).
-fn reap(init: Pid) -> Result<Option<i32>> {
+fn reap(init: Pid) -> Result<Option<u8>> {
     let mut code = None;
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, exit)) if pid == init => code = Some(exit),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == init => code = Some(128 + signal as i32),
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(code),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(e) => return Err(e).context("waitpid"),
+        match wait::reap(None) {
+            Ok(Some(ended)) if ended.pid == init => code = Some(ended.status),
+            Ok(Some(_)) => {}
+            Ok(None) | Err(Errno::ECHILD) => return Ok(code),
+            Err(e) => return Err(e).context("waitid"),
         }
     }
 }

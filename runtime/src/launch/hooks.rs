@@ -41,6 +41,8 @@ fn one(hook: &Hook, state: &[u8]) -> Result<()> {
     command.stdout(output.try_clone()?).stderr(output.try_clone()?);
     // What the caller has left open, or passes on to the payload, is no hook's.
     process::close_at_exec(&mut command);
+    // A runtime that is killed is heard by nobody, and what its hook goes on to do neither.
+    process::die_with_us(&mut command);
     let mut child = command.spawn().context("exec")?;
     let status = wait(&mut child, hook.timeout)?;
     if !status.success() {

@@ -27,3 +27,4 @@ pub mod scheduling;
 pub mod seccomp;
 pub mod socket;
 pub mod tty;
+pub mod wait;
