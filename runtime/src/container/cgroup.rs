@@ -67,15 +67,15 @@ impl Cgroup {
         if frozen { Ok(()) } else { self.kill_until_empty(dir) }
     }
 
-    /// Sends a signal to every process but `one`, that of a fork included.
+    /// Sends a signal to every process but `one`, that of a fork included. One that is gone has none.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn signal(&self, signal: i32, one: Pid) -> Result<()> {
+    pub fn signal(&self, signal: i32, one: Option<Pid>) -> Result<()> {
         let Some(dir) = self.leading_dir()? else { return Ok(()) };
         // What was frozen before gets it with the resume that is to come.
         let frozen = !self.is_frozen()? && self.try_freeze()?;
-        let sent = signal_all(dir, signal, Some(one.as_raw()));
+        let sent = signal_all(dir, signal, one.map(Pid::as_raw));
         if frozen {
             self.thaw()?;
         }

@@ -36,13 +36,14 @@ fn address(dir: BorrowedFd<'_>, name: &str) -> Result<UnixAddr> {
         .context("address of the start gate")
 }
 
-fn socket() -> Result<OwnedFd> {
-    socket::socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).context("socket")
+fn socket(flags: SockFlag) -> Result<OwnedFd> {
+    let flags = flags | SockFlag::SOCK_CLOEXEC;
+    socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).context("socket")
 }
 
 /// Makes the gate, still under its first name.
 pub fn build(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let listener = socket()?;
+    let listener = socket(SockFlag::empty())?;
     socket::bind(listener.as_raw_fd(), &address(dir, UNREADY)?).context("bind the start gate")?;
     socket::listen(&listener, Backlog::new(16)?).context("listen at the start gate")?;
     Ok(listener)
@@ -92,10 +93,24 @@ pub fn failed(stream: impl AsFd, reason: &str) {
 /// # Errors
 /// Those of connect(2), but for the ones that say so.
 pub fn connect(dir: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
-    let stream = socket()?;
+    let stream = socket(SockFlag::empty())?;
     match socket::connect(stream.as_raw_fd(), &address(dir, READY)?) {
         Ok(()) => Ok(Some(stream)),
         Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(None),
+        Err(e) => Err(e).context("connect to the start gate"),
+    }
+}
+
+/// On the host: whether somebody is parked there.
+///
+/// # Errors
+/// As those of [`connect`].
+pub fn is_attended(dir: BorrowedFd<'_>) -> Result<bool> {
+    let stream = socket(SockFlag::SOCK_NONBLOCK)?;
+    match socket::connect(stream.as_raw_fd(), &address(dir, READY)?) {
+        // EAGAIN: a frozen init leaves everybody waiting who has looked before.
+        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
+        Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(false),
         Err(e) => Err(e).context("connect to the start gate"),
     }
 }

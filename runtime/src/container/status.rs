@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::cgroup::Cgroup;
-use super::store::Container;
+use super::store::{Container, Locked};
 use crate::sys::{kernfs, pidfd};
 
 /// runtime.md#state, and runc's `paused`.
@@ -20,6 +20,8 @@ pub enum Status {
     Created,
     Running,
     Paused,
+    /// Paused while it was created: `paused` outside, and `created` again once it is resumed.
+    Held,
     Stopped,
 }
 
@@ -30,7 +32,7 @@ impl Status {
             Status::Creating => "creating",
             Status::Created => "created",
             Status::Running => "running",
-            Status::Paused => "paused",
+            Status::Paused | Status::Held => "paused",
             Status::Stopped => "stopped",
         }
     }
@@ -54,24 +56,30 @@ pub enum Verb {
     Events,
     Checkpoint,
     Kill,
+    KillAll,
     Delete,
 }
 
-/// THE table: which verb is allowed in which status.
+/// THE table: which verb is allowed in which status. Two things show as a status of their own:
+///
+/// - a container in a cgroup that is frozen somewhere above is paused, and a resume of it fails;
+/// - one whose init has ended is stopped, whatever of it still runs in its cgroup; and so is a half-made one, whose maker is
+///   gone before there was an init.
 pub fn allowed(verb: Verb, status: Status) -> bool {
-    use Status::{Created, Paused, Running, Stopped};
+    use Status::{Created, Creating, Held, Paused, Running, Stopped};
     match verb {
+        // A paused one would not do it. For exec the caller may insist.
         Verb::Start => status == Created,
-        // A paused one would not run it; the caller may insist.
         Verb::Exec => matches!(status, Created | Running),
         Verb::Pause => matches!(status, Created | Running),
+        Verb::Resume => matches!(status, Paused | Held),
         // A created one has nothing to save but our own program.
         Verb::Checkpoint => matches!(status, Running | Paused),
-        Verb::Resume => status == Paused,
-        Verb::Update | Verb::Events => matches!(status, Created | Running | Paused),
-        Verb::Kill => matches!(status, Created | Running | Paused),
+        Verb::Update | Verb::Events | Verb::Kill => matches!(status, Created | Running | Paused | Held),
+        // What an init has left behind can be reached in no other way (runc does the same).
+        Verb::KillAll => status != Creating,
         // A created container never ran its program, so nothing is lost (runc does the same).
-        Verb::Delete => matches!(status, Stopped | Created),
+        Verb::Delete => matches!(status, Stopped | Created | Held),
     }
 }
 
@@ -148,21 +156,34 @@ impl Observed {
 /// # Errors
 /// Its files can't be read.
 pub fn observe(container: &Container) -> Result<Observed> {
+    look(container, || container.is_locked())
+}
+
+/// The same while we are changing it, so that nobody else makes it any more.
+///
+/// # Errors
+/// As those of [`observe`].
+pub fn observe_locked(locked: &Locked) -> Result<Observed> {
+    look(&locked.container, || Ok(false))
+}
+
+fn look(container: &Container, is_being_made: impl Fn() -> Result<bool>) -> Result<Observed> {
     let gone = |status| Ok(Observed { status, init: None });
     let Some(init) = container.init()? else {
         // Whoever makes a container holds its lock: without one, the maker is gone.
-        return gone(if container.is_locked()? { Status::Creating } else { Status::Stopped });
+        return gone(if is_being_made()? { Status::Creating } else { Status::Stopped });
     };
     let Some(fd) = init.alive()? else { return gone(Status::Stopped) };
     let status = if container.has_unready_gate()? {
         // Unlocked, its maker is gone: the child is about to notice, or was let through just before.
-        if container.is_locked()? { Status::Creating } else { Status::Running }
-    } else if container.gate_is_shut()? {
-        Status::Created
-    } else if is_frozen(container)? {
-        Status::Paused
+        if is_being_made()? { Status::Creating } else { Status::Running }
     } else {
-        Status::Running
+        match (container.gate_is_shut()?, is_frozen(container)?) {
+            (true, false) => Status::Created,
+            (true, true) => Status::Held,
+            (false, true) => Status::Paused,
+            (false, false) => Status::Running,
+        }
     };
     Ok(Observed { status, init: Some((init.pid, fd)) })
 }

@@ -256,7 +256,7 @@ impl Container {
         let path = self.path.join(gate::READY);
         // Sooner told than by a socket, and mostly there is none.
         let is_there = exists(&path).with_context(|| format!("stat {}", path.display()))?;
-        Ok(is_there && gate::connect(self.dir())?.is_some())
+        Ok(is_there && gate::is_attended(self.dir())?)
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::create::facts;
 use super::delete::destroy;
 use crate::container::record::Record;
-use crate::container::status::{Verb, allowed, observe};
+use crate::container::status::{Verb, allowed, observe_locked};
 use crate::container::store::Locked;
 use crate::facts;
 use crate::launch::{self, Dump, Images};
@@ -33,7 +33,7 @@ pub struct CheckpointWanted {
 pub fn checkpoint(locked: Locked, log: &Log, wanted: CheckpointWanted) -> Result<()> {
     let CheckpointWanted { mut images, rootless, pre_dump, status } = wanted;
     needs_root(rootless)?;
-    let seen = observe(&locked.container)?;
+    let seen = observe_locked(&locked)?;
     let Some((pid, _)) = seen.init.filter(|_| allowed(Verb::Checkpoint, seen.status)) else {
         bail!("container cannot be checkpointed in {} state", seen.status)
     };

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use super::start::gone;
 use crate::container::cgroup::Cgroup;
 use crate::container::record::Record;
-use crate::container::status::{Init, Status, Verb, allowed, observe};
+use crate::container::status::{Init, Status, Verb, allowed, observe, observe_locked};
 use crate::container::store::{Container, Locked};
 use crate::container::systemd;
 use crate::facts;
@@ -24,15 +24,16 @@ use crate::sys::pidfd;
 /// How long a killed process may take to go, in milliseconds: one that waits for a dead disk never does.
 const DEATH: u16 = 10_000;
 
-/// Sends a signal to the init, or to all processes.
+/// Sends a signal to the init, or to all processes, those included that a dead init has left.
 ///
 /// # Errors
 /// `container not running`.
 pub fn kill(container: &Container, signal: i32, all: bool) -> Result<()> {
     let seen = observe(container)?;
-    let Some((pid, init)) = seen.init.filter(|_| allowed(Verb::Kill, seen.status)) else {
-        bail!("container not running: it is {}", seen.status)
-    };
+    let verb = if all { Verb::KillAll } else { Verb::Kill };
+    if !allowed(verb, seen.status) {
+        bail!("container not running: it is {}", seen.status);
+    }
     let record = container.record()?;
     let group = Cgroup::new(record.cgroups.clone());
     // Without a pid namespace of its own, the end of the init is not the end of the others.
@@ -40,12 +41,13 @@ pub fn kill(container: &Container, signal: i32, all: bool) -> Result<()> {
     if everyone && signal == libc::SIGKILL {
         group.kill()?;
     } else if everyone {
-        group.signal(signal, pid)?;
+        group.signal(signal, seen.init.as_ref().map(|(pid, _)| *pid))?;
     }
-    pidfd::signal(&init, signal).or_else(gone).with_context(|| format!("send signal {signal}"))?;
-    if signal == libc::SIGKILL && seen.status == Status::Paused {
-        // A frozen v1 group keeps even the killed from going.
-        group.thaw()?;
+    if let Some((_, init)) = &seen.init {
+        pidfd::signal(init, signal).or_else(gone).with_context(|| format!("send signal {signal}"))?;
+    }
+    if signal == libc::SIGKILL && matches!(seen.status, Status::Paused | Status::Held) {
+        group.thaw_v1()?;
     }
     Ok(())
 }
@@ -56,11 +58,7 @@ pub fn kill(container: &Container, signal: i32, all: bool) -> Result<()> {
 /// It runs and `force` is not given; something of it can't be removed.
 pub fn delete(locked: Locked, force: bool, log: &Log) -> Result<()> {
     if !force {
-        // Under our own lock "somebody makes it" means that nobody does any more.
-        let status = match observe(&locked.container)?.status {
-            Status::Creating => Status::Stopped,
-            status => status,
-        };
+        let status = observe_locked(&locked)?.status;
         if !allowed(Verb::Delete, status) {
             bail!(
                 "cannot delete a container that is not stopped: it is {status}; kill it first, or use --force"

@@ -43,11 +43,11 @@ pub fn exec(
 ) -> Result<Launched> {
     let (pid, init) = match observe(container)? {
         Observed { status, init: Some(init) }
-            if allowed(Verb::Exec, status) || (wanted.ignore_paused && status == Status::Paused) =>
+            if allowed(Verb::Exec, status) || (wanted.ignore_paused && is_paused(status)) =>
         {
             init
         }
-        Observed { status: Status::Paused, .. } => {
+        Observed { status, .. } if is_paused(status) => {
             bail!("cannot exec in a paused container (use --ignore-paused to override)")
         }
         Observed { status: Status::Creating, .. } => {
@@ -84,6 +84,10 @@ pub fn exec(
             Err(reason)
         }
     }
+}
+
+fn is_paused(status: Status) -> bool {
+    matches!(status, Status::Paused | Status::Held)
 }
 
 /// The v2 cgroup to be born into, and the v1 cgroups to enter.

@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, bail};
 
 use crate::container::cgroup::Cgroup;
-use crate::container::status::{Verb, allowed, observe};
+use crate::container::status::{Verb, allowed, observe_locked};
 use crate::container::store::Locked;
 use crate::facts;
 use crate::launch;
@@ -17,7 +17,7 @@ use crate::spec;
 /// A wrong status; a limit that can't be had here; with `checkBeforeUpdate`, one that is below what is in use.
 pub fn update(locked: &Locked, log: &Log, changes: &Changes<'_>) -> Result<()> {
     let container = &locked.container;
-    let status = observe(container)?.status;
+    let status = observe_locked(locked)?.status;
     if !allowed(Verb::Update, status) {
         bail!("container not running: it is {status}");
     }

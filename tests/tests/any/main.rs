@@ -31,3 +31,4 @@ mod terminal;
 mod threats;
 mod unreadable;
 mod verbs;
+mod verbs_combined;

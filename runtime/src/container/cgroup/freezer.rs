@@ -83,7 +83,10 @@ impl Cgroup {
     }
 
     /// A process in a frozen v1 group dies only once it is thawed, and so is every group that the container made.
-    pub(super) fn thaw_v1(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When they are still stopped after three seconds.
+    pub fn thaw_v1(&self) -> Result<()> {
         match self.freezer()? {
             Some(Freezer::V1(dir)) => thaw_below(&dir),
             _ => Ok(()),
