@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 use super::Context;
 use crate::container::id::Id;
@@ -13,6 +12,7 @@ use crate::launch::Gate;
 use crate::lifecycle::{self, HandOut};
 use crate::plan::{Console, Driver, Options};
 use crate::sys::absent::absent;
+use crate::sys::interrupt;
 
 /// What create and run have in common.
 #[derive(clap::Args)]
@@ -86,8 +86,7 @@ pub(super) fn run(context: &Context, args: Create) -> Result<ExitCode> {
 
 fn create(context: &Context, args: &Create) -> Result<ExitCode> {
     let id = Id::new(&args.id)?;
-    let mut signals = SigSet::empty();
-    sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut signals)).context("sigprocmask")?;
+    let signals = interrupt::arm().context("catch the signals that end a wait")?;
     let wanted = lifecycle::Wanted {
         id: &id,
         bundle: &args.bundle,

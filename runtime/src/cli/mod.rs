@@ -217,7 +217,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     match dispatch(&context, words) {
         Ok(code) => code,
         Err(e) => {
-            context.log.failure(&format!("{e:#}"));
+            let by = sys::interrupt::taken().map_or(String::new(), |signal| format!("ended by {signal}: "));
+            context.log.failure(&format!("{by}{e:#}"));
             // 1 could be the program's own.
             if words.first().is_some_and(|verb| verb == "exec") {
                 ExitCode::from(255)

@@ -20,6 +20,8 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr};
 
+use crate::sys::interrupt;
+
 /// The socket's name while the container is being made.
 pub const UNREADY: &str = "gate.new";
 /// The socket's name once it is created.
@@ -132,6 +134,7 @@ pub fn passed(stream: impl AsFd) -> Result<()> {
     let mut about = false;
     let mut buffer = [0u8; MAX_REASON];
     loop {
+        interrupt::readable(stream.as_fd()).context("listen for the start")?;
         match socket::recv(stream.as_fd().as_raw_fd(), &mut buffer, MsgFlags::empty()) {
             // A reset is reported once, before what is still in the queue (see launch's channel).
             Err(Errno::EINTR | Errno::ECONNRESET) => {}

@@ -25,7 +25,7 @@ use super::record::Record;
 use super::status::Init;
 use crate::facts;
 use crate::sys::absent::{absent, entries, exists};
-use crate::sys::lock;
+use crate::sys::{interrupt, lock};
 
 /// Longer than any step of another verb should take; then the user hears who is in the way.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -163,7 +163,7 @@ impl Container {
             if start.elapsed() > LOCK_TIMEOUT {
                 bail!("another process has been changing this container for 10 s");
             }
-            std::thread::sleep(Duration::from_millis(2));
+            interrupt::sleep(Duration::from_millis(2)).context("wait for the container's lock")?;
         }
         let lock = Lock(file);
         let links = lock.0.metadata().with_context(|| format!("stat {}", self.path.display()))?.nlink();

@@ -13,7 +13,7 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
 
 use super::Launched;
-use crate::sys::{pidfd, tty, wait};
+use crate::sys::{interrupt, pidfd, tty, wait};
 
 /// Signals as they arrive, none lost: blocked before there is a process, read from a descriptor.
 pub struct Signals {
@@ -23,8 +23,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Blocks every signal but those that a fault of this program raises.
+    /// Blocks every signal but those that a fault of this program raises. Those that are to end it still end a wait for a
+    /// container that is being made (sys/interrupt.rs); afterwards they are the container's.
     pub fn block() -> Result<Signals> {
+        let original = interrupt::arm().context("catch the signals that end a wait")?;
         let mut all = SigSet::all();
         for fault in [
             Signal::SIGSEGV,
@@ -36,8 +38,7 @@ impl Signals {
         ] {
             all.remove(fault);
         }
-        let mut original = SigSet::empty();
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), Some(&mut original)).context("sigprocmask")?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None).context("sigprocmask")?;
         let fd =
             SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("signalfd")?;
         Ok(Signals { fd, original })

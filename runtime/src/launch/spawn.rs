@@ -80,9 +80,13 @@ fn by_a_middle(spawn: &Spawn, flags: u64, ours: &Channel, init: Init<'_>) -> Res
                 }
             }
         }
-        Fork::Parent { pid: middle, .. } => {
+        Fork::Parent { pid: middle, pidfd: handle } => {
             drop(init);
             let born = ours.receive();
+            if born.is_err() {
+                // It may be frozen, and is waited for. It fails only if that has ended.
+                let _ = pidfd::signal(handle, libc::SIGKILL);
+            }
             waitpid(middle, None).context("wait for the process in the middle")?;
             match born? {
                 Message::Mark { sender, .. } if sender > 0 => {

@@ -12,6 +12,7 @@ pub mod clone;
 pub mod credentials;
 pub mod event_control;
 pub mod exe;
+pub mod interrupt;
 pub mod kernfs;
 pub mod keyring;
 pub mod lock;

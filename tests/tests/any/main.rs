@@ -5,6 +5,7 @@ mod bad_surroundings;
 mod command_line;
 mod descriptors;
 mod devices;
+mod ended;
 mod exec;
 mod features;
 mod features_seccomp;

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::uio::pread;
 
 use super::{Cgroup, children};
 use crate::sys::absent::absent;
-use crate::sys::kernfs;
+use crate::sys::{interrupt, kernfs};
 
 /// Freezing is a matter of milliseconds, unless a process sleeps in the kernel and can't be stopped.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -164,7 +164,8 @@ fn set_v1(dir: &Path, frozen: bool) -> Result<Ending> {
         if frozen && attempt % 25 == 24 {
             write(dir, "freezer.state", "THAWED")?;
         }
-        std::thread::sleep(Duration::from_micros(u64::from(attempt.min(100)) * 50));
+        interrupt::sleep(Duration::from_micros(u64::from(attempt.min(100)) * 50))
+            .context("wait for the freezer")?;
     }
     Ok(Ending::Late)
 }
@@ -191,10 +192,8 @@ fn set_v2(dir: &Path, frozen: bool) -> Result<Ending> {
         if Instant::now() > end {
             return Ok(Ending::Late);
         }
-        match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLPRI)], PollTimeout::from(50u8)) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(e) => bail!("poll {}: {e}", events.display()),
-        }
+        let news = PollFd::new(file.as_fd(), PollFlags::POLLPRI);
+        interrupt::poll(&mut [news], Some(Duration::from_millis(50))).context("wait for the freezer")?;
     }
 }
 
