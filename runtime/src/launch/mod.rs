@@ -17,6 +17,7 @@ mod mounts;
 mod namespaces;
 mod net_devices;
 mod nodes;
+mod output;
 mod outside;
 pub mod passing;
 mod procfs;

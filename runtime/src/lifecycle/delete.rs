@@ -71,7 +71,7 @@ pub fn delete(locked: Locked, force: bool, log: &Log) -> Result<()> {
 /// Ends every process, removes the cgroups, runs the poststop hooks and forgets the container. What is not there, or
 /// not any more, is no error: this is how half-made ones go, too. What can't be read is one, and then nothing goes.
 pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
-    interrupt::disarm();
+    let _held = interrupt::hold();
     let container = &locked.container;
     let on_record = container.init()?;
     let live = on_record.map_or(Ok(None), Init::alive)?;

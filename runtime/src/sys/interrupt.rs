@@ -44,10 +44,23 @@ pub fn arm() -> Result<SigSet, Errno> {
     Ok(before)
 }
 
-/// From now on they end no wait: what is being removed is removed to its end, which is not far. In a new process, whose
-/// handlers are not ours, nothing is let in that its program is to hear.
+/// In a new process, whose handlers are not ours: nothing is let in that its program is to hear.
 pub fn disarm() {
     ARMED.store(false, Ordering::Relaxed);
+}
+
+/// While it lives they end no wait: what is being removed is removed to its end, which is not far.
+pub struct Held(bool);
+
+/// Holds them back.
+pub fn hold() -> Held {
+    Held(ARMED.swap(false, Ordering::Relaxed))
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        ARMED.store(self.0, Ordering::Relaxed);
+    }
 }
 
 /// The signal that has ended a wait.
