@@ -11,6 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Pid, Uid, chown, mkdir};
 
 use crate::plan::step::IfMissing;
+use crate::sys::absent::absent;
 use crate::sys::{bpf, kernfs};
 
 /// Makes a container's cgroup and those above it. One that is already there is taken over if it is unused.
@@ -37,14 +38,18 @@ fn make_with_parents(dir: &Path) -> nix::Result<()> {
 
 /// A process born into somebody else's cgroup would share its limits and its death.
 fn refuse_used(dir: &Path) -> Result<()> {
-    let text = |file| kernfs::read(&dir.join(file)).unwrap_or_default();
-    let events = text("cgroup.events");
+    let text = |file| {
+        let path = dir.join(file);
+        let text = absent(kernfs::read(&path)).map_err(|e| anyhow!("read {}: {e}", path.display()))?;
+        Ok::<_, anyhow::Error>(text.unwrap_or_default())
+    };
+    let events = text("cgroup.events")?;
     let populated =
-        if events.is_empty() { !text("cgroup.procs").is_empty() } else { events.contains("populated 1") };
+        if events.is_empty() { !text("cgroup.procs")?.is_empty() } else { events.contains("populated 1") };
     if populated {
         bail!("{} is already there and has processes in it: another container's cgroup?", dir.display());
     }
-    if events.contains("frozen 1") || text("freezer.state").starts_with("FR") {
+    if events.contains("frozen 1") || text("freezer.state")?.starts_with("FR") {
         bail!("{} is already there and frozen: thaw or remove it first", dir.display());
     }
     Ok(())
@@ -56,7 +61,7 @@ fn refuse_used(dir: &Path) -> Result<()> {
 /// When one of `required` can't be had, with the kernel's answer and what it means.
 pub fn enable(dir: &Path, controllers: &[String], required: &[String]) -> Result<()> {
     let file = dir.join("cgroup.subtree_control");
-    let enabled = kernfs::read(&file).unwrap_or_default();
+    let enabled = kernfs::read(&file).map_err(|e| anyhow!("read {}: {e}", file.display()))?;
     let missing: Vec<&String> =
         controllers.iter().filter(|c| !enabled.split_whitespace().any(|e| e == **c)).collect();
     if missing.is_empty() {
@@ -68,11 +73,10 @@ pub fn enable(dir: &Path, controllers: &[String], required: &[String]) -> Result
     }
     // The write is all or nothing, so one that can't be had keeps out the others.
     for (name, one) in missing.iter().zip(&all) {
-        match kernfs::write(&file, one) {
-            Err(e) if required.contains(name) => {
-                bail!("write {one} to {}: {e}{}", file.display(), why_not_enabled(e))
-            }
-            _ => {}
+        if let Err(e) = kernfs::write(&file, one)
+            && (required.contains(name) || why_not_enabled(e).is_empty())
+        {
+            bail!("write {one} to {}: {e}{}", file.display(), why_not_enabled(e));
         }
     }
     Ok(())
@@ -161,8 +165,9 @@ pub fn own(dir: &Path, uid: u32, gid: u32) -> Result<()> {
     let give = |path: &Path| chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     give(dir).map_err(|e| anyhow!("chown {}: {e}", dir.display()))?;
     // The list is there since Linux 4.15.
-    let files = kernfs::read(Path::new("/sys/kernel/cgroup/delegate"))
-        .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned());
+    const LIST: &str = "/sys/kernel/cgroup/delegate";
+    let files = absent(kernfs::read(Path::new(LIST))).map_err(|e| anyhow!("read {LIST}: {e}"))?;
+    let files = files.unwrap_or_else(|| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned());
     for path in files.lines().map(|file| dir.join(file)) {
         match give(&path) {
             Ok(()) | Err(Errno::ENOENT) => {}

@@ -46,7 +46,7 @@ pub fn dump(mut dump: Dump<'_>) -> Result<()> {
     let mut request = Request {
         pid: Some(dump.pid.as_raw()),
         root: dump.record.rootfs.display().to_string(),
-        freezer: Cgroup::new(dump.record.cgroups.clone()).freezer_dir(),
+        freezer: Cgroup::new(dump.record.cgroups.clone()).freezer_dir()?,
         mounts: mounts(dump.outer, dump.pid)?,
         external: [external, namespaces(dump.outer, dump.pid)?].concat(),
         ..images.request(&opened, LOG, Request::default())

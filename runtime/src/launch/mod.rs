@@ -18,6 +18,7 @@ mod namespaces;
 mod net_devices;
 mod nodes;
 mod old_root;
+mod output;
 mod outside;
 pub mod passing;
 mod procfs;

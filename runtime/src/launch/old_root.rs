@@ -12,7 +12,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::Mode;
 
 use super::procfs::Procfs;
-use crate::facts::unescape;
+use crate::facts::cgroups::unescape;
 use crate::sys::mount::{Filesystem, attach};
 use crate::sys::path::mount_id;
 

@@ -51,7 +51,7 @@ fn clone_into(spawn: &Spawn, flags: u64) -> Result<Fork> {
         // The container has divided its group, and a divided one takes no processes (cgroup-v2.rst, "No Internal
         // Process Constraint").
         (Err(Errno::EBUSY), Some(neighbor)) => {
-            let dir = facts::cgroup2_of(neighbor).context("find the cgroup of the container's init")?;
+            let dir = facts::cgroup2_of(neighbor)?.context("find the cgroup of the container's init")?;
             clone3(flags, Some(open_dir(&dir)?.as_fd()))
                 .with_context(|| format!("clone3 into {}", dir.display()))
         }
@@ -80,9 +80,13 @@ fn by_a_middle(spawn: &Spawn, flags: u64, ours: &Channel, init: Init<'_>) -> Res
                 }
             }
         }
-        Fork::Parent { pid: middle, .. } => {
+        Fork::Parent { pid: middle, pidfd: handle } => {
             drop(init);
             let born = ours.receive();
+            if born.is_err() {
+                // It may be frozen, and is waited for. It fails only if that has ended.
+                let _ = pidfd::signal(handle, libc::SIGKILL);
+            }
             waitpid(middle, None).context("wait for the process in the middle")?;
             match born? {
                 Message::Mark { sender, .. } if sender > 0 => {

@@ -124,6 +124,24 @@ pub fn close_at_exec(command: &mut Command) {
     unsafe { command.pre_exec(|| Ok(close_on_exec_from(3)?)) };
 }
 
+/// Has a command end with this process, and not go on alone. It is for a thread that lives as long as the process:
+/// PR_SET_PDEATHSIG tells of the thread's end.
+pub fn die_with_us(command: &mut Command) {
+    let us = std::process::id() as libc::pid_t;
+    let settle = move || {
+        // SAFETY: prctl(2) with PR_SET_PDEATHSIG takes integers, getppid(2) nothing.
+        unsafe {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                return Err(Errno::last().into());
+            }
+            // It may have ended before that.
+            if libc::getppid() == us { Ok(()) } else { Err(Errno::ESRCH.into()) }
+        }
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are made, and nothing is allocated.
+    unsafe { command.pre_exec(settle) };
+}
+
 /// Sets the NIS domain name of the current uts namespace.
 pub fn set_domainname(name: &str) -> Result<(), Errno> {
     // SAFETY: pointer and length describe `name`; the kernel only reads.

@@ -6,4 +6,5 @@ mod cgroup_shared;
 mod cgroup_v1;
 mod cgroup_v2;
 mod events;
+mod frozen;
 mod update;

@@ -146,7 +146,11 @@ fn the_shim_runs_a_runtime_and_is_none() {
     let rooms = ["bundle", "cli", "launch", "lifecycle", "plan", "spec", "sys"];
     let names: Vec<_> = rooms.iter().map(|room| format!("ampoule::{room}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    assert_eq!(mentions(program, &names), [""; 0]);
+    let mut found = mentions(program, &names);
+    // Three things that there must be one of: what an errno means, how a child ended, how it ends with its parent.
+    let shared = ["absent", "wait", "process::die_with_us"];
+    found.retain(|line| !shared.iter().any(|topic| line.contains(&format!("ampoule::sys::{topic}"))));
+    assert_eq!(found, [""; 0]);
 }
 
 #[test]
