@@ -1,0 +1,79 @@
+//! Kills the programs at every system call, has each call fail, races the paths that a container controls, and looks at what
+//! is left and at what isolation there is. See `docs/reliability.md`.
+
+mod calls;
+mod case;
+mod disturb;
+mod kind;
+mod life;
+mod orphans;
+mod report;
+mod sample;
+mod sys;
+mod tally;
+mod trace;
+mod verb;
+
+use clap::Parser;
+use disturb::{How, Which};
+use sample::Amount;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Disturbs the runtime (RUNTIME, or target/bin/ampoule) in every way, and looks at what comes of it
+#[derive(Parser)]
+struct Arguments {
+    /// What to do
+    #[arg(value_enum)]
+    part: Part,
+    #[command(flatten)]
+    which: Which,
+    /// Try an even sample of N cases of each part
+    #[arg(long, value_name = "N")]
+    sample: Option<usize>,
+    /// Try an even sample, as much as goes into this time for each part
+    #[arg(long, value_name = "S")]
+    seconds: Option<u64>,
+    /// Threads that try
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    jobs: usize,
+    /// Where samples begin, and what chance decides; by default another each time
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// SIGKILL before each system call of each verb
+    Kill,
+    /// An error instead of each system call of each verb
+    Fault,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if !ampoule_tests::is_root() {
+        eprintln!("torture: it traces processes and makes containers: run it as root");
+        return ExitCode::FAILURE;
+    }
+    if !orphans::are_waited_for() {
+        return orphans::wait_for_all();
+    }
+    // A panic is one more thing that a case may show; it is told there.
+    std::panic::set_hook(Box::new(|_| {}));
+    let seed = arguments.seed.unwrap_or_else(|| {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |time| u64::from(time.subsec_micros()))
+    });
+    tally::print(&format!("torture: {}, --seed {seed}", ampoule_tests::Engine::get().program().display()));
+    let amount = Amount {
+        cases: arguments.sample,
+        end: arguments.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
+        jobs: arguments.jobs.max(1),
+        seed,
+    };
+    let figures = match arguments.part {
+        Part::Kill => disturb::run(How::Kill, &arguments.which, amount),
+        Part::Fault => disturb::run(How::Fault, &arguments.which, amount),
+    };
+    if figures.faults() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
