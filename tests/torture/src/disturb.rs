@@ -81,7 +81,13 @@ fn forms(which: &Which, amount: Amount, tally: &Tally) -> Vec<Form> {
     let whole = Amount { cases: None, end: None, ..amount };
     sample::work(&all, whole, |(verb, side, kind)| match record(*verb, *side, *kind) {
         Ok((calls, report)) => {
-            forms.lock().expect("the forms").push(Form { verb: *verb, side: *side, kind: *kind, calls, report });
+            forms.lock().expect("the forms").push(Form {
+                verb: *verb,
+                side: *side,
+                kind: *kind,
+                calls,
+                report,
+            });
         }
         Err(why) => {
             let again = Case { verb: *verb, side: *side, kind: *kind, call: 0, errno: None };

@@ -51,7 +51,8 @@ impl Kind {
             }),
             Kind::Terminal => bundle.with(|c| {
                 c["process"]["terminal"] = json!(true);
-                c["process"]["user"] = json!({ "uid": 1000, "gid": 1001, "additionalGids": [7, 1002], "umask": 0o27 });
+                c["process"]["user"] =
+                    json!({ "uid": 1000, "gid": 1001, "additionalGids": [7, 1002], "umask": 0o27 });
             }),
         }
     }
@@ -60,7 +61,8 @@ impl Kind {
     /// line, by which it is found if it is left.
     pub fn name(self, bundle: &mut Bundle, id: &str, sleeps: bool) {
         let questions = report::questions(sleeps, id).into_iter();
-        bundle.config["process"]["args"] = json!(["/bin/probe".into()].into_iter().chain(questions).collect::<Vec<_>>());
+        bundle.config["process"]["args"] =
+            json!(["/bin/probe".into()].into_iter().chain(questions).collect::<Vec<_>>());
         if self == Kind::Mapped {
             let hook = |program: &Path| json!([{ "path": program, "args": ["probe", "args", id] }]);
             let (outside, inside) = (hook(&bundle.rootfs().join("bin/probe")), hook("/bin/probe".as_ref()));

@@ -150,6 +150,13 @@ impl Life {
         Err("the program never said all on its terminal".into())
     }
 
+    /// Whether any of its programs has said this.
+    pub fn has_said(&self, text: &str) -> bool {
+        ["create", "run-detached", "exec-detached"]
+            .iter()
+            .any(|name| self.output(name, "stdout").contains(text))
+    }
+
     /// Whether the init ends, which it may take a moment to do.
     pub fn init_ends(&self) -> bool {
         let init = Pid::from_raw(self.init.expect("an init that was created"));
@@ -181,7 +188,9 @@ impl Life {
         for (dir, known) in [("out", &["pid", "exec"][..]), ("tmp", &[])] {
             let names = fs::read_dir(self.container.bundle.beside(dir)).into_iter().flatten().flatten();
             let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
-            left.extend(names.filter(|name| !known.contains(&name.as_str())).map(|n| format!("file {dir}/{n}")));
+            left.extend(
+                names.filter(|name| !known.contains(&name.as_str())).map(|n| format!("file {dir}/{n}")),
+            );
         }
         left
     }
@@ -215,7 +224,8 @@ pub fn on_host_of<T: Send>(kind: Kind, work: impl FnOnce() -> T + Send) -> std::
         let hidden = || {
             unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace of its own");
             let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
-            mount(None::<&str>, "/", None::<&str>, slave, None::<&str>).expect("no mount goes back to the host");
+            mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)
+                .expect("no mount goes back to the host");
             umount2("/sys/fs/cgroup", MntFlags::MNT_DETACH).expect("a host without cgroups");
             work()
         };

@@ -4,11 +4,15 @@
 mod calls;
 mod case;
 mod disturb;
+mod engines;
 mod kind;
 mod life;
 mod orphans;
+mod race;
+mod races;
 mod report;
 mod sample;
+mod soak;
 mod sys;
 mod tally;
 mod trace;
@@ -19,6 +23,7 @@ use disturb::{How, Which};
 use sample::Amount;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
+use tally::Figures;
 
 /// Disturbs the runtime (RUNTIME, or target/bin/ampoule) in every way, and looks at what comes of it
 #[derive(Parser)]
@@ -28,6 +33,15 @@ struct Arguments {
     part: Part,
     #[command(flatten)]
     which: Which,
+    /// Play this race only; may be given several times
+    #[arg(long, value_name = "RACE")]
+    race: Vec<race::Race>,
+    /// Kill the shim at this stage only: create, start, exec, kill, delete
+    #[arg(long)]
+    stage: Option<String>,
+    /// How long a soak goes on
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    minutes: u64,
     /// Try an even sample of N cases of each part
     #[arg(long, value_name = "N")]
     sample: Option<usize>,
@@ -48,6 +62,19 @@ enum Part {
     Kill,
     /// An error instead of each system call of each verb
     Fault,
+    /// Paths that a container controls, exchanged while it is made
+    Races,
+    /// Any verbs on fifty containers at once, some of them killed
+    Soak,
+    /// SIGKILL to the shim at each system call that it makes for containerd
+    Engines,
+    /// All of these
+    All,
+}
+
+impl Part {
+    /// What `all` is.
+    const EACH: [Self; 5] = [Self::Kill, Self::Fault, Self::Races, Self::Soak, Self::Engines];
 }
 
 fn main() -> ExitCode {
@@ -62,18 +89,33 @@ fn main() -> ExitCode {
     // A panic is one more thing that a case may show; it is told there.
     std::panic::set_hook(Box::new(|_| {}));
     let seed = arguments.seed.unwrap_or_else(|| {
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |time| u64::from(time.subsec_micros()))
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(1, |time| u64::from(time.subsec_micros()))
     });
     tally::print(&format!("torture: {}, --seed {seed}", ampoule_tests::Engine::get().program().display()));
+    let parts = if arguments.part == Part::All { &Part::EACH[..] } else { &[arguments.part] };
+    let faults: usize = parts.iter().map(|part| play(*part, &arguments, seed).faults()).sum();
+    if faults == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn play(part: Part, arguments: &Arguments, seed: u64) -> Figures {
+    let Arguments { which, .. } = arguments;
     let amount = Amount {
         cases: arguments.sample,
         end: arguments.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
         jobs: arguments.jobs.max(1),
         seed,
     };
-    let figures = match arguments.part {
-        Part::Kill => disturb::run(How::Kill, &arguments.which, amount),
-        Part::Fault => disturb::run(How::Fault, &arguments.which, amount),
-    };
-    if figures.faults() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match part {
+        Part::Kill => disturb::run(How::Kill, which, amount),
+        Part::Fault => disturb::run(How::Fault, which, amount),
+        Part::Races => races::run(&arguments.race, amount),
+        Part::Soak => {
+            let seconds = arguments.seconds.unwrap_or(arguments.minutes * 60);
+            soak::run(Duration::from_secs(seconds), seed)
+        }
+        Part::Engines => engines::run(arguments.stage.as_deref(), which.call, amount),
+        Part::All => unreachable!("each of them is played"),
+    }
 }

@@ -128,8 +128,22 @@ fn normal(question: &str, answer: Value) -> Value {
     match question {
         "cat /proc/self/status" if !text.is_empty() => json!(
             [
-                "Umask", "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs",
-                "Seccomp", "Seccomp_filters", "Cpus_allowed", "Mems_allowed", "SigBlk", "SigIgn",
+                "Umask",
+                "Uid",
+                "Gid",
+                "Groups",
+                "CapInh",
+                "CapPrm",
+                "CapEff",
+                "CapBnd",
+                "CapAmb",
+                "NoNewPrivs",
+                "Seccomp",
+                "Seccomp_filters",
+                "Cpus_allowed",
+                "Mems_allowed",
+                "SigBlk",
+                "SigIgn",
             ]
             .map(|name| format!("{name} {}", field(&text, name)))
         ),
@@ -138,7 +152,12 @@ fn normal(question: &str, answer: Value) -> Value {
         }
         "cat /proc/self/limits" | "cat /proc/self/cgroup" => lines(str::to_owned),
         "ns" => json!(
-            answer.as_object().into_iter().flatten().map(|(kind, link)| whose(kind, link)).collect::<Vec<_>>()
+            answer
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(kind, link)| whose(kind, link))
+                .collect::<Vec<_>>()
         ),
         "fds" => json!(
             answer.as_object().into_iter().flatten().map(|(fd, link)| open(fd, link)).collect::<Vec<_>>()

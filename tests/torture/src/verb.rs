@@ -97,7 +97,9 @@ impl Verb {
     pub fn sides(self) -> &'static [Side] {
         use Verb::*;
         match self {
-            Create | Start | Run | RunDetached | Exec | ExecDetached | ExecTty => &[Side::Runtime, Side::Child],
+            Create | Start | Run | RunDetached | Exec | ExecDetached | ExecTty => {
+                &[Side::Runtime, Side::Child]
+            }
             _ => &[Side::Runtime],
         }
     }
@@ -211,7 +213,8 @@ impl Verb {
             }
             Ps => {
                 let init = i64::from(life.container.pid());
-                let listed = json()?.as_array().is_some_and(|pids| pids.iter().any(|p| p.as_i64() == Some(init)));
+                let listed =
+                    json()?.as_array().is_some_and(|pids| pids.iter().any(|p| p.as_i64() == Some(init)));
                 should(listed, &format!("a running container's processes, without {init}: {said:?}"))
             }
             Events => {
