@@ -1,6 +1,7 @@
 //! A container that a case is tried on: made, asked, and removed without a trace.
 
 use crate::kind::Kind;
+use crate::lie;
 use crate::report::{self, Report};
 use crate::trace::{self, Act, Trace, Whom};
 use crate::verb::Verb;
@@ -85,6 +86,9 @@ impl Life {
     pub fn trace(&self, verb: Verb, whom: Whom, act: Act) -> (Trace, Outcome) {
         let args = verb.args(self);
         let mut command = self.command(&args);
+        if act != Act::Count {
+            command.env(lie::DISTURBED, "1");
+        }
         let file = |end: &str| {
             File::create(format!("{}.{end}", self.beside(&verb.name()))).expect("make a file for the output")
         };

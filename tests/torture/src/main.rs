@@ -6,12 +6,14 @@ mod case;
 mod disturb;
 mod engines;
 mod kind;
+mod lie;
 mod life;
 mod orphans;
 mod race;
 mod races;
 mod report;
 mod sample;
+mod self_check;
 mod soak;
 mod sys;
 mod tally;
@@ -70,6 +72,8 @@ enum Part {
     Engines,
     /// All of these
     All,
+    /// Lies of a false runtime, each of which must be seen
+    SelfCheck,
 }
 
 impl Part {
@@ -78,6 +82,9 @@ impl Part {
 }
 
 fn main() -> ExitCode {
+    if lie::is_called() {
+        return lie::play();
+    }
     let arguments = Arguments::parse();
     if !ampoule_tests::is_root() {
         eprintln!("torture: it traces processes and makes containers: run it as root");
@@ -116,6 +123,7 @@ fn play(part: Part, arguments: &Arguments, seed: u64) -> Figures {
             soak::run(Duration::from_secs(seconds), seed)
         }
         Part::Engines => engines::run(arguments.stage.as_deref(), which.call, amount),
+        Part::SelfCheck => self_check::run(),
         Part::All => unreachable!("each of them is played"),
     }
 }

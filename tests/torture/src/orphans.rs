@@ -10,7 +10,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use std::process::{Command, ExitCode};
 
 /// Set for the process that does the work.
-const INNER: &str = "AMPOULE_TORTURE_INNER";
+pub const INNER: &str = "AMPOULE_TORTURE_INNER";
 
 /// Whether this process has one above it that waits for orphans; then it dies with that.
 pub fn are_waited_for() -> bool {

@@ -13,7 +13,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::RwLock;
+use std::sync::{RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 const CONTAINERS: usize = 50;
@@ -115,7 +115,7 @@ impl Soak {
                     std::thread::sleep(delay);
                     call.signal(Signal::SIGKILL);
                 }
-                call.finish()
+                self.finish(slot, verb[0], call, worker)
             });
             let found = match called {
                 Err(why) => Some((Fault::Hung, why)),
@@ -144,6 +144,24 @@ impl Soak {
             .stdin(Stdio::null());
         command.args(verb.iter().map(|word| word.replace("BUNDLE", bundle).replace("ID", &slot.id)));
         Call::start(command, self.home.path().join(name))
+    }
+
+    /// Waits for a call's end. What somebody else pauses meanwhile goes on when it is resumed, and not before.
+    fn finish(&self, slot: &Slot, verb: &str, call: Call, worker: usize) -> Outcome {
+        if !matches!(verb, "create" | "start" | "run" | "exec") {
+            return call.finish();
+        }
+        let (done, is_done) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while is_done.recv_timeout(Duration::from_secs(3)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    let _ = self.guarded(|| self.call(slot, &["resume", "ID"], &format!("resume-{worker}")).finish());
+                }
+            });
+            // Dropped in any case, or the other would wait for ever.
+            let _done = done;
+            call.finish()
+        })
     }
 
     /// Removes a container, after which nothing of it may be there.
