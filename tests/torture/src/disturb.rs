@@ -8,6 +8,7 @@ use crate::sample::{self, Amount};
 use crate::tally::{Figures, Tally};
 use crate::verb::{Side, Verb};
 use nix::errno::Errno;
+use std::cell::OnceCell;
 use std::sync::Mutex;
 
 /// Which of the two.
@@ -44,7 +45,7 @@ fn parse_errno(name: &str) -> Result<Errno, String> {
 }
 
 /// A verb, a process of it, a bundle, and the undisturbed report.
-struct Form {
+pub struct Form {
     verb: Verb,
     side: Side,
     kind: Kind,
@@ -52,10 +53,10 @@ struct Form {
     report: Option<Report>,
 }
 
-/// Plays them.
-pub fn run(how: How, which: &Which, amount: Amount) -> Figures {
+/// Plays them. `recorded` is what was recorded for the other of the two, or is from now on.
+pub fn run(how: How, which: &Which, amount: Amount, recorded: &OnceCell<Vec<Form>>) -> Figures {
     let tally = Tally::begin(if how == How::Kill { "kill" } else { "fault" });
-    let forms = forms(which, amount, &tally);
+    let forms = recorded.get_or_init(|| forms(which, amount, &tally));
     let cases: Vec<(Case, Option<&Report>)> = forms.iter().flat_map(|form| cases(how, which, form)).collect();
     sample::work(&cases, amount, |(case, report)| {
         let verdict = case.play(*report);

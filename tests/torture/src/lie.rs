@@ -18,7 +18,9 @@ pub const DISTURBED: &str = "AMPOULE_TORTURE_DISTURBED";
 
 /// Whether this process is to be one.
 pub fn is_called() -> bool {
-    std::env::args_os().next().is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == NAME))
+    std::env::args_os()
+        .next()
+        .is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == NAME))
 }
 
 /// What can be false.
@@ -72,7 +74,9 @@ pub fn play() -> ExitCode {
             Lie::Panic => return ExitCode::from(134),
             Lie::Silence => return ExitCode::FAILURE,
             Lie::Done => return ExitCode::SUCCESS,
-            Lie::Privileges => call.change_config(|config| config["process"]["noNewPrivileges"] = json!(false)),
+            Lie::Privileges => {
+                call.change_config(|config| config["process"]["noNewPrivileges"] = json!(false))
+            }
             _ => {}
         }
     }

@@ -5,11 +5,12 @@ use crate::lie;
 use crate::report::{self, Report};
 use crate::trace::{self, Act, Trace, Whom};
 use crate::verb::Verb;
-use ampoule_tests::{ConsoleSocket, Container, Outcome, Terminal, patience};
+use ampoule_tests::{ConsoleSocket, Container, Outcome, Terminal, mountinfo, patience};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::Pid;
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -214,6 +215,11 @@ impl Life {
     pub fn clear(&self) {
         if !self.container.leftovers().is_empty() {
             self.container.clean_up();
+            let bundle = self.container.bundle.path();
+            for mount in mountinfo().iter().rev().filter(|mount| Path::new(&mount.target).starts_with(bundle))
+            {
+                let _ = umount2(mount.target.as_str(), MntFlags::MNT_DETACH);
+            }
         }
         let _ = fs::remove_dir_all(self.container.state_root());
     }

@@ -21,8 +21,9 @@ mod trace;
 mod verb;
 
 use clap::Parser;
-use disturb::{How, Which};
+use disturb::{Form, How, Which};
 use sample::Amount;
+use std::cell::OnceCell;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 use tally::Figures;
@@ -102,11 +103,12 @@ fn main() -> ExitCode {
     });
     tally::print(&format!("torture: {}, --seed {seed}", ampoule_tests::Engine::get().program().display()));
     let parts = if arguments.part == Part::All { &Part::EACH[..] } else { &[arguments.part] };
-    let faults: usize = parts.iter().map(|part| play(*part, &arguments, seed).faults()).sum();
+    let recorded = OnceCell::new();
+    let faults: usize = parts.iter().map(|part| play(*part, &arguments, seed, &recorded).faults()).sum();
     if faults == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn play(part: Part, arguments: &Arguments, seed: u64) -> Figures {
+fn play(part: Part, arguments: &Arguments, seed: u64, recorded: &OnceCell<Vec<Form>>) -> Figures {
     let Arguments { which, .. } = arguments;
     let amount = Amount {
         cases: arguments.sample,
@@ -115,8 +117,8 @@ fn play(part: Part, arguments: &Arguments, seed: u64) -> Figures {
         seed,
     };
     match part {
-        Part::Kill => disturb::run(How::Kill, which, amount),
-        Part::Fault => disturb::run(How::Fault, which, amount),
+        Part::Kill => disturb::run(How::Kill, which, amount, recorded),
+        Part::Fault => disturb::run(How::Fault, which, amount, recorded),
         Part::Races => races::run(&arguments.race, amount),
         Part::Soak => {
             let seconds = arguments.seconds.unwrap_or(arguments.minutes * 60);

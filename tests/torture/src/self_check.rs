@@ -65,7 +65,8 @@ fn blindness(output: &Output, seen: Option<Fault>) -> Option<String> {
     let complaints: Vec<_> = said.lines().filter(|line| line.starts_with("FAIL")).collect();
     let is_right = match seen {
         Some(fault) => {
-            output.status.code() == Some(1) && complaints.iter().any(|line| line.contains(&format!(": {fault}: ")))
+            output.status.code() == Some(1)
+                && complaints.iter().any(|line| line.contains(&format!(": {fault}: ")))
         }
         None => output.status.success() && complaints.is_empty(),
     };

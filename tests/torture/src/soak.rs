@@ -155,7 +155,8 @@ impl Soak {
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 while is_done.recv_timeout(Duration::from_secs(3)) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    let _ = self.guarded(|| self.call(slot, &["resume", "ID"], &format!("resume-{worker}")).finish());
+                    let _ = self
+                        .guarded(|| self.call(slot, &["resume", "ID"], &format!("resume-{worker}")).finish());
                 }
             });
             // Dropped in any case, or the other would wait for ever.
