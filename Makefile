@@ -34,7 +34,7 @@ SAMPLES := $(patsubst %/,%,$(sort $(dir $(wildcard bundles/*/config.json bundles
 DEBIAN := bundles/debian bundles/nginx
 BUNDLES := $(filter-out $(DEBIAN),$(SAMPLES))
 
-.PHONY: help build programs shim run bundles test test-all as-root suite vm-tree vm vm-shell lint bench install uninstall clean pause \
+.PHONY: help build programs shim run bundles test test-all torture torture-program soak as-root suite vm-tree vm vm-shell lint bench install uninstall clean pause \
     image manual deps deps-build deps-lint deps-run deps-test deps-vm deps-bench
 
 help: ## Print this
@@ -84,8 +84,8 @@ bundles/%/rootfs: bundles/make-rootfs $$(wildcard bundles/$$*/*.sh) | deps-run
 # Another runtime is put through the integration tests only. They are static, to be run in the test machine too; the
 # others aren't: they load libseccomp, to compare with it. Without nextest plain cargo does: installing nextest from
 # source takes longer than all the tests.
-UNITS = --workspace --exclude ampoule-tests
-INTEGRATION = -p ampoule-tests $(STATIC) --config tests/profile.toml
+UNITS = --workspace --exclude ampoule-tests --exclude ampoule-torture
+INTEGRATION = -p ampoule-tests -p ampoule-torture $(STATIC) --config tests/profile.toml
 RUNNER = $(if $(shell PATH="$(PATH)" command -v cargo-nextest),nextest run,test --tests)
 
 # What runs tests or the machine dies with make, and takes along what it has started.
@@ -94,11 +94,28 @@ ALONG = exec setpriv --pdeathsig TERM
 test: ## Test what every change must pass (as root); TESTS=identity, PLACES=host,v2-user, RUNTIME=runc for some; STRICT=1
 test-all: ## Test everything everywhere (as root), before a release; SHARD=host, v1, v2 or engines is a part of it
 
-# Whoever asks for some integration tests asks for no unit tests; of the shards the host has those.
-test test-all: as-root suite
-	@$(if $(RUNTIME)$(TESTS)$(PLACES)$(filter-out host,$(SHARD)),,$(CARGO) $(RUNNER) $(UNITS))
-	@$(if $(RUNTIME)$(TESTS)$(PLACES)$(filter-out host,$(SHARD)),,$(CARGO) $(RUNNER) $(INTEGRATION) --lib)
+# Whoever asks for some integration tests asks for no unit tests and no torture; of the shards the host has those.
+WHOLE = $(if $(RUNTIME)$(TESTS)$(PLACES)$(filter-out host,$(SHARD)),,$1)
+
+test test-all: as-root suite torture-program
+	@$(call WHOLE,$(CARGO) $(RUNNER) $(UNITS))
+	@$(call WHOLE,$(CARGO) $(RUNNER) $(INTEGRATION) --lib --bin torture)
+	@$(call WHOLE,$(if $(filter test-all,$@),$(TORTURE) self-check))
+	@$(call WHOLE,$(TORTURE) all --seconds $(if $(filter test-all,$@),60,12))
 	@$(ALONG) target/suite/suite $(if $(filter test-all,$@),all,quick)
+
+# Crashes, faults and races: built as the integration tests are, and so is the program that reports from inside.
+TORTURE = PROBE=$(BUILT:release=debug)/probe $(BUILT:release=debug)/torture
+
+torture-program: deps-test deps-build
+	@$(CARGO) build --bin torture --bin probe $(INTEGRATION)
+
+torture: as-root programs shim torture-program ## Crash, fail and race everything everywhere (as root): an hour; see docs/reliability.md
+	@$(TORTURE) self-check
+	@$(TORTURE) all
+
+soak: as-root programs torture-program ## Any verbs on fifty containers at once, some of them killed, for MINUTES=10 (as root)
+	@$(TORTURE) soak --minutes $(or $(MINUTES),10)
 
 as-root:
 	@[ $$(id -u) = 0 ] || { echo "the integration tests need root: sudo make test" >&2; exit 1; }

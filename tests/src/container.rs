@@ -250,7 +250,8 @@ impl Container {
         pids.chain(cgroups).chain(mounts.map(|m| format!("mount {}", m.target))).chain(state).collect()
     }
 
-    fn clean_up(&self) {
+    /// Kills and removes by hand what the runtime left of it.
+    pub fn clean_up(&self) {
         for pid in pids_mentioning(&self.id) {
             let _ =
                 nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);

@@ -1,0 +1,226 @@
+//! One case: a verb of which one process is disturbed at one system call; and what a case has shown.
+
+use crate::calls;
+use crate::kind::Kind;
+use crate::life::{Life, on_host_of};
+use crate::report::Report;
+use crate::trace::{Act, Trace, Whom};
+use crate::verb::{Side, Verb};
+use ampoule_tests::Outcome;
+use nix::errno::Errno;
+use std::fmt;
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// Something can't be removed, or is left when it was.
+    Left,
+    /// The verb never ended.
+    Hung,
+    /// A program has less isolation than was asked for.
+    LessIsolated,
+    /// The verb panicked, or a signal ended it.
+    Panicked,
+    /// It said 0, and what it should have done isn't so; or what it said isn't.
+    Swallowed,
+    /// It failed without one line that says why.
+    Unexplained,
+    /// The harness itself could not go on.
+    Broken,
+}
+
+impl Fault {
+    /// All of them, in the order of the summary.
+    pub const ALL: [Self; 7] = [
+        Self::Left,
+        Self::Hung,
+        Self::LessIsolated,
+        Self::Panicked,
+        Self::Swallowed,
+        Self::Unexplained,
+        Self::Broken,
+    ];
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fault::Left => "left",
+            Fault::Hung => "hung",
+            Fault::LessIsolated => "less isolated",
+            Fault::Panicked => "panicked",
+            Fault::Swallowed => "swallowed",
+            Fault::Unexplained => "unexplained",
+            Fault::Broken => "broken",
+        })
+    }
+}
+
+/// A fault, and what of it was seen.
+pub type Found = (Fault, String);
+
+/// What a case has shown.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// The system call at which it was disturbed; none if the verb ended before.
+    pub call: Option<i64>,
+    /// What is wrong.
+    pub found: Vec<Found>,
+    /// The verb failed and left something that `delete --force` removed.
+    pub untidy: bool,
+}
+
+/// A verb that is disturbed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Case {
+    /// The verb.
+    pub verb: Verb,
+    /// Which of its processes.
+    pub side: Side,
+    /// The bundle.
+    pub kind: Kind,
+    /// At which of its system calls, from 1.
+    pub call: usize,
+    /// With which error; none: SIGKILL.
+    pub errno: Option<Errno>,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { verb, side, kind, call, errno } = self;
+        let part = if errno.is_some() { "fault" } else { "kill" };
+        let (verb, side, kind) = (verb.name(), side.name(), kind.word());
+        write!(f, "torture {part} --verb {verb} --side {side} --bundle {kind} --call {call}")?;
+        errno.map_or(Ok(()), |errno| write!(f, " --errno {errno:?}"))
+    }
+}
+
+impl Case {
+    /// Plays it. `reference` is the report of an undisturbed run.
+    pub fn play(&self, reference: Option<&Report>) -> Verdict {
+        let played = on_host_of(self.kind, || {
+            let mut life = Life::new(self.kind, self.verb);
+            self.verb.prepare(&mut life);
+            let act = match self.errno {
+                None => Act::Kill(self.call),
+                Some(errno) => Act::Fail(self.call, errno),
+            };
+            let whom = self.verb.whom(self.side, &life);
+            let (trace, outcome) = life.trace(self.verb, whom, act);
+            let mut verdict = self.judge(&life, &trace, &outcome, reference);
+            let left = life.remove();
+            if !left.is_empty() {
+                verdict.found.push((Fault::Left, left.join(", ")));
+            }
+            verdict
+        });
+        played.unwrap_or_else(|panic| Verdict {
+            found: vec![(Fault::Broken, words(&*panic))],
+            ..Default::default()
+        })
+    }
+
+    fn judge(&self, life: &Life, trace: &Trace, outcome: &Outcome, reference: Option<&Report>) -> Verdict {
+        let mut verdict = Verdict::default();
+        if trace.reached {
+            verdict.call = trace.calls.last().copied();
+        }
+        let killed_itself = self.errno.is_none() && self.side == Side::Runtime && trace.reached;
+        if trace.hung {
+            verdict.found.push((Fault::Hung, outcome.stderr.trim().to_owned()));
+        } else if killed_itself {
+            // Nothing to be said: the rest is whether it can be removed.
+        } else if self.errno.is_none() && trace.code == 137 {
+            // What was killed counts as the program by then, whose exit code this is.
+        } else if trace.code == 0 {
+            verdict.found.extend(self.success(life, outcome, reference));
+        } else {
+            verdict.found.extend(failure(outcome));
+            verdict.untidy = self.verb.makes() && !life.leftovers().is_empty();
+        }
+        verdict
+    }
+
+    /// It has said 0: is it so?
+    fn success(&self, life: &Life, outcome: &Outcome, reference: Option<&Report>) -> Option<Found> {
+        if let Err(untruth) = self.verb.truth(life, &outcome.stdout) {
+            return Some((Fault::Swallowed, untruth));
+        }
+        // A program whose process was killed reports nothing, and has nothing to hide.
+        if !self.verb.starts() || self.errno.is_none() {
+            return None;
+        }
+        let reference = reference?;
+        match life.report(self.verb) {
+            // The process met its end after the verb had said that all was well with it, which it was.
+            Err(why) if self.side == Side::Child && why.starts_with("start after create") => None,
+            Err(why) => Some((Fault::Swallowed, why)),
+            Ok(report) => {
+                let differences = reference.differences(&report);
+                (!differences.is_empty()).then(|| (Fault::LessIsolated, differences.join("; ")))
+            }
+        }
+    }
+}
+
+/// Panics of Rust's library that no program on it can answer, and why they are none of ours.
+const EXCUSED: &[&str] = &[
+    // A program whose own memory ends, ends (std::alloc::handle_alloc_error); of what it has made the next verb finds all.
+    "memory allocation of",
+    // Before main: the guard page of the stack on which an overflow is told.
+    "library/std/src/sys/pal/unix/stack_overflow",
+    // std::process reads a socket pair of its own, on which nothing fails but for want of memory.
+    "the CLOEXEC pipe failed",
+];
+
+/// It has failed: does it say why, in one line?
+pub fn failure(outcome: &Outcome) -> Option<Found> {
+    let said = outcome.stderr.trim();
+    if outcome.code == 134 && EXCUSED.iter().any(|words| said.contains(words)) {
+        return None;
+    }
+    if outcome.code == 134 || said.contains("panicked at") || (129..160).contains(&outcome.code) {
+        return Some((Fault::Panicked, format!("{}: {said}", outcome.code)));
+    }
+    let errors = said.lines().filter(|line| !line.contains("warning")).count();
+    (errors != 1).then(|| (Fault::Unexplained, format!("{}: {said:?}", outcome.code)))
+}
+
+/// An undisturbed run: its system calls and its report.
+pub fn record(verb: Verb, side: Side, kind: Kind) -> Result<(Vec<i64>, Option<Report>), String> {
+    let recorded = on_host_of(kind, || {
+        let report = verb.starts().then(|| undisturbed(verb, kind)).transpose()?;
+        let mut life = Life::new(kind, verb);
+        verb.prepare(&mut life);
+        let whom: Whom = verb.whom(side, &life);
+        let (trace, outcome) = life.trace(verb, whom, Act::Count);
+        let left = life.remove();
+        match (outcome.code, left.is_empty()) {
+            (0, true) => Ok((trace.calls, report)),
+            (0, false) => Err(format!("undisturbed, it left {left:?}")),
+            _ => Err(format!("undisturbed: {outcome}")),
+        }
+    });
+    recorded.unwrap_or_else(|panic| Err(words(&*panic)))
+}
+
+/// The report of a run that isn't even traced.
+fn undisturbed(verb: Verb, kind: Kind) -> Result<Report, String> {
+    let mut life = Life::new(kind, verb);
+    verb.prepare(&mut life);
+    let outcome = life.call(verb);
+    let report = if outcome.code == 0 { life.report(verb) } else { Err(format!("undisturbed: {outcome}")) };
+    life.remove();
+    report
+}
+
+/// What a panic said.
+pub fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without words").replace('\n', " | ")
+}
+
+/// The call of a verdict, in words.
+pub fn call_name(verdict: &Verdict) -> String {
+    verdict.call.map_or_else(|| "never reached".to_owned(), calls::name)
+}

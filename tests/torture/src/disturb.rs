@@ -1,0 +1,116 @@
+//! `torture kill` and `torture fault`: every system call of every verb, of either process, on each kind of bundle.
+
+use crate::calls;
+use crate::case::{Case, Fault, call_name, record};
+use crate::kind::Kind;
+use crate::report::Report;
+use crate::sample::{self, Amount};
+use crate::tally::{Figures, Tally};
+use crate::verb::{Side, Verb};
+use nix::errno::Errno;
+use std::cell::OnceCell;
+use std::sync::Mutex;
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// SIGKILL just before a call.
+    Kill,
+    /// An error instead of the call.
+    Fault,
+}
+
+/// Which cases, of all.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Which {
+    /// Of this verb only; may be given several times
+    #[arg(long, value_name = "VERB")]
+    pub verb: Vec<Verb>,
+    /// Of this process of it only
+    #[arg(long)]
+    pub side: Option<Side>,
+    /// With this kind of bundle only; may be given several times
+    #[arg(long, value_name = "KIND")]
+    pub bundle: Vec<Kind>,
+    /// At system call number N only
+    #[arg(long, value_name = "N")]
+    pub call: Option<usize>,
+    /// With this error only, such as EIO
+    #[arg(long, value_parser = parse_errno)]
+    pub errno: Option<Errno>,
+}
+
+fn parse_errno(name: &str) -> Result<Errno, String> {
+    calls::errno(name).ok_or_else(|| format!("no system call is given {name}"))
+}
+
+/// A verb, a process of it, a bundle, and the undisturbed report.
+pub struct Form {
+    verb: Verb,
+    side: Side,
+    kind: Kind,
+    calls: Vec<i64>,
+    report: Option<Report>,
+}
+
+/// Plays them. `recorded` is what was recorded for the other of the two, or is from now on.
+pub fn run(how: How, which: &Which, amount: Amount, recorded: &OnceCell<Vec<Form>>) -> Figures {
+    let tally = Tally::begin(if how == How::Kill { "kill" } else { "fault" });
+    let forms = recorded.get_or_init(|| forms(which, amount, &tally));
+    let cases: Vec<(Case, Option<&Report>)> = forms.iter().flat_map(|form| cases(how, which, form)).collect();
+    sample::work(&cases, amount, |(case, report)| {
+        let verdict = case.play(*report);
+        let tried = verdict.call.is_some() || !verdict.found.is_empty();
+        tally.note(&case.to_string(), &call_name(&verdict), tried, verdict.untidy, &verdict.found);
+    });
+    tally.end()
+}
+
+/// Records each form undisturbed.
+fn forms(which: &Which, amount: Amount, tally: &Tally) -> Vec<Form> {
+    let wanted = |list: &[Verb], one: Verb| list.is_empty() || list.contains(&one);
+    let mut all = Vec::new();
+    for kind in Kind::ALL.into_iter().filter(|kind| which.bundle.is_empty() || which.bundle.contains(kind)) {
+        for verb in Verb::all().iter().filter(|verb| wanted(&which.verb, **verb) && verb.suits(kind)) {
+            for side in verb.sides().iter().filter(|side| which.side.is_none_or(|wanted| wanted == **side)) {
+                all.push((*verb, *side, kind));
+            }
+        }
+    }
+    let forms = Mutex::new(Vec::new());
+    // All of them, however little time there is.
+    let whole = Amount { cases: None, end: None, ..amount };
+    sample::work(&all, whole, |(verb, side, kind)| match record(*verb, *side, *kind) {
+        Ok((calls, report)) => {
+            forms.lock().expect("the forms").push(Form {
+                verb: *verb,
+                side: *side,
+                kind: *kind,
+                calls,
+                report,
+            });
+        }
+        Err(why) => {
+            let again = Case { verb: *verb, side: *side, kind: *kind, call: 0, errno: None };
+            tally.note(&again.to_string(), "undisturbed", true, false, &[(Fault::Broken, why)]);
+        }
+    });
+    let mut forms = forms.into_inner().expect("the forms");
+    forms.sort_by_key(|form| (form.kind, form.verb, form.side));
+    forms
+}
+
+fn cases<'a>(how: How, which: &Which, form: &'a Form) -> Vec<(Case, Option<&'a Report>)> {
+    let Form { verb, side, kind, calls, report } = form;
+    let case = |call, errno| (Case { verb: *verb, side: *side, kind: *kind, call, errno }, report.as_ref());
+    let numbered = calls.iter().enumerate().map(|(index, number)| (index + 1, *number));
+    let numbered = numbered.filter(|(call, _)| which.call.is_none_or(|wanted| wanted == *call));
+    match how {
+        How::Kill => numbered.map(|(call, _)| case(call, None)).collect(),
+        How::Fault => numbered
+            .flat_map(|(call, number)| calls::errors(number).iter().map(move |errno| (call, *errno)))
+            .filter(|(_, errno)| which.errno.is_none_or(|wanted| wanted == *errno))
+            .map(|(call, errno)| case(call, Some(errno)))
+            .collect(),
+    }
+}

@@ -1,0 +1,89 @@
+//! The bundles that are tried.
+
+use crate::report;
+use ampoule_tests::Bundle;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// A kind of bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Kind {
+    /// runc's default spec, with a seccomp filter and limits.
+    Default,
+    /// In a user namespace, with hooks, on a host without cgroups.
+    Mapped,
+    /// An ordinary user with groups, at a terminal.
+    Terminal,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Default, Self::Mapped, Self::Terminal];
+
+    /// As the command line has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Default => "default",
+            Kind::Mapped => "mapped",
+            Kind::Terminal => "terminal",
+        }
+    }
+
+    /// Whether the host has cgroups for it. Without, nothing but the init's pid holds the container together.
+    pub fn has_cgroup(self) -> bool {
+        self != Kind::Mapped
+    }
+
+    /// Whether its process is given a terminal.
+    pub fn has_terminal(self) -> bool {
+        self == Kind::Terminal
+    }
+
+    /// A bundle of this kind.
+    pub fn bundle(self) -> Bundle {
+        let bundle = Bundle::sleeping();
+        match self {
+            Kind::Default => bundle.with(limit).with(filter),
+            Kind::Mapped => bundle.with_user_namespace().with(|c| {
+                c["linux"].as_object_mut().expect("an object").remove("resources");
+                let mounts = c["mounts"].as_array_mut().expect("a list");
+                mounts.retain(|mount| mount["type"] != "cgroup");
+            }),
+            Kind::Terminal => bundle.with(|c| {
+                c["process"]["terminal"] = json!(true);
+                c["process"]["user"] =
+                    json!({ "uid": 1000, "gid": 1001, "additionalGids": [7, 1002], "umask": 0o27 });
+            }),
+        }
+    }
+
+    /// Has the bundle's program report what it is, and then sleep or end. Whatever is started there has the id in its command
+    /// line, by which it is found if it is left.
+    pub fn name(self, bundle: &mut Bundle, id: &str, sleeps: bool) {
+        let questions = report::questions(sleeps, id).into_iter();
+        bundle.config["process"]["args"] =
+            json!(["/bin/probe".into()].into_iter().chain(questions).collect::<Vec<_>>());
+        if self == Kind::Mapped {
+            let hook = |program: &Path| json!([{ "path": program, "args": ["probe", "args", id] }]);
+            let (outside, inside) = (hook(&bundle.rootfs().join("bin/probe")), hook("/bin/probe".as_ref()));
+            bundle.config["hooks"] = json!({
+                "createRuntime": outside, "createContainer": outside, "startContainer": inside,
+                "poststart": outside, "poststop": outside,
+            });
+        }
+    }
+}
+
+fn limit(config: &mut Value) {
+    let resources = &mut config["linux"]["resources"];
+    resources["pids"] = json!({ "limit": 100 });
+    resources["memory"] = json!({ "limit": 1 << 28 });
+    resources["cpu"] = json!({ "shares": 512 });
+}
+
+fn filter(config: &mut Value) {
+    config["linux"]["seccomp"] = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["swapon", "mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38 }],
+    });
+}

@@ -1,0 +1,244 @@
+//! What is exchanged while a container is made, and what must be so whichever came first.
+
+use crate::life::Life;
+use ampoule_tests::{Bundle, install};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use serde_json::json;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+/// A word that only files of the host's hold.
+pub const SECRET: &str = "a secret of the host's";
+
+/// Two names that are exchanged, and what the container does with the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Race {
+    /// `/proc` and a look-alike
+    Proc,
+    /// `/proc` and a look-alike, with `run`
+    ProcOfRun,
+    /// `/sys` and a look-alike
+    Sys,
+    /// `/dev` and a look-alike
+    Dev,
+    /// `/dev` and a symlink to the host's
+    DevLink,
+    /// A mount's directory and a symlink to a directory of the host's
+    MountDirectory,
+    /// The same directory's parent
+    MountParent,
+    /// A mount's file and a symlink to a file of the host's
+    MountFile,
+    /// A mount's file and a FIFO
+    MountFifo,
+    /// A device node, where `/dev` is no mount, and a symlink to a file of the host's
+    Device,
+    /// `/etc/passwd` and a FIFO
+    Passwd,
+    /// `/etc/passwd` and a FIFO, with exec
+    PasswdOfExec,
+    /// The working directory and a symlink to an open descriptor
+    Cwd,
+    /// The working directory and a symlink to an open descriptor, with exec
+    CwdOfExec,
+    /// The program and a symlink through an open descriptor to one of the host's
+    Program,
+    /// The same with exec
+    ProgramOfExec,
+    /// A directory that a tmpfs is filled from, and a symlink to one of the host's
+    CopyUp,
+    /// A file in such a directory, and a FIFO
+    CopyUpFifo,
+    /// The parent of a masked path in the root filesystem, and a symlink to a directory of the host's
+    Masked,
+    /// The parent of a read-only path in the root filesystem, and the same
+    ReadOnly,
+}
+
+/// What a race plays with.
+pub struct Stage {
+    /// The two names.
+    pub pair: [PathBuf; 2],
+    /// A directory of the host's, in which nothing may change.
+    pub canary: PathBuf,
+}
+
+impl Race {
+    /// All of them.
+    pub fn all() -> &'static [Self] {
+        <Self as clap::ValueEnum>::value_variants()
+    }
+
+    /// As the command line has it.
+    pub fn name(self) -> String {
+        clap::ValueEnum::to_possible_value(&self).expect("none is hidden").get_name().to_owned()
+    }
+
+    /// Whether it is exec that is raced, in a container that runs.
+    pub fn is_of_exec(self) -> bool {
+        matches!(self, Race::PasswdOfExec | Race::CwdOfExec | Race::ProgramOfExec)
+    }
+
+    /// Questions of the report whose answers may rightly depend on who was first: a mount or a mask whose path is a symlink
+    /// goes where that leads inside, and who changes the root filesystem later changes what the path means.
+    pub fn leaves_open(self) -> &'static [&'static str] {
+        match self {
+            Race::MountDirectory | Race::MountParent | Race::MountFile | Race::MountFifo => {
+                &["cat /proc/self/mountinfo", "ls /"]
+            }
+            Race::Masked | Race::ReadOnly => &["cat /proc/self/mountinfo"],
+            // A file of the image's is what it is; what is refused of it is its mode.
+            Race::Device => &["stat /dev/null"],
+            _ => &[],
+        }
+    }
+
+    /// Changes the bundle, and lays out both names.
+    pub fn set(self, life: &mut Life) -> Stage {
+        let bundle = &mut life.container.bundle;
+        let root = bundle.rootfs();
+        let canary = canary(bundle);
+        let by_descriptor = |n: u32, path: &Path| {
+            PathBuf::from(format!(
+                "/proc/self/fd/{n}/{}{}",
+                "../".repeat(20),
+                path.display().to_string().trim_start_matches('/')
+            ))
+        };
+        let pair = match self {
+            Race::Proc | Race::ProcOfRun => alike(&root, "proc"),
+            Race::Sys => alike(&root, "sys"),
+            Race::Dev => alike(&root, "dev"),
+            Race::DevLink => linked(&root, "dev", "/dev".as_ref()),
+            Race::MountDirectory => {
+                bind(bundle, "source", "/mnt/d", true);
+                linked(&root, "mnt/d", &canary.join("dir"))
+            }
+            Race::MountParent => {
+                bind(bundle, "source", "/mnt/d", true);
+                linked(&root, "mnt", &canary)
+            }
+            Race::MountFile => {
+                bind(bundle, "source", "/mnt/f", false);
+                linked(&root, "mnt/f", &canary.join("file"))
+            }
+            Race::MountFifo => {
+                bind(bundle, "source", "/mnt/f", false);
+                piped(&root, "mnt/f")
+            }
+            Race::Device => {
+                bundle.config["mounts"].as_array_mut().expect("a list").retain(|mount| {
+                    !mount["destination"].as_str().is_some_and(|path| path.starts_with("/dev"))
+                });
+                let status = std::process::Command::new("mknod")
+                    .arg(root.join("dev/null"))
+                    .args(["c", "1", "3"])
+                    .status();
+                assert!(status.is_ok_and(|status| status.success()), "make a device node");
+                linked(&root, "dev/null", &canary.join("file"))
+            }
+            Race::Passwd | Race::PasswdOfExec => {
+                fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").expect("write passwd");
+                piped(&root, "etc/passwd")
+            }
+            Race::Cwd | Race::CwdOfExec => {
+                bundle.config["process"]["cwd"] = json!("/work");
+                fs::create_dir_all(root.join("work")).expect("make a directory");
+                linked(&root, "work", &by_descriptor(3, &canary.join("dir")))
+            }
+            Race::Program | Race::ProgramOfExec => {
+                linked(&root, "bin/probe", &by_descriptor(3, &canary.join("program")))
+            }
+            Race::CopyUp | Race::CopyUpFifo => {
+                let mount = json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"] });
+                bundle.config["mounts"].as_array_mut().expect("a list").push(mount);
+                fs::create_dir_all(root.join("data/dir")).expect("make a directory");
+                fs::write(root.join("data/dir/file"), "of the image's").expect("write a file");
+                match self {
+                    Race::CopyUp => linked(&root, "data/dir", &canary.join("dir")),
+                    _ => piped(&root, "data/dir/file"),
+                }
+            }
+            Race::Masked | Race::ReadOnly => {
+                fs::create_dir_all(root.join("etc/keys/dir")).expect("make a directory");
+                let list = if self == Race::Masked { "maskedPaths" } else { "readonlyPaths" };
+                bundle.config["linux"][list].as_array_mut().expect("a list").push(json!("/etc/keys/dir"));
+                linked(&root, "etc/keys", &canary)
+            }
+        };
+        Stage { pair, canary }
+    }
+}
+
+/// Files of the host's, beside the root filesystem.
+fn canary(bundle: &Bundle) -> PathBuf {
+    let canary = bundle.beside("canary");
+    fs::create_dir_all(canary.join("dir")).expect("make a directory");
+    for file in ["file", "dir/file"] {
+        fs::write(canary.join(file), SECRET).expect("write a file");
+        fs::set_permissions(canary.join(file), fs::Permissions::from_mode(0o600)).expect("set a file's mode");
+    }
+    install(&bundle.rootfs().join("bin/probe"), &canary.join("program"));
+    canary
+}
+
+fn beside(root: &Path, name: &str) -> [PathBuf; 2] {
+    [root.join(name), root.join(format!("{name}.other"))]
+}
+
+/// A directory, and one that has files of the same names.
+fn alike(root: &Path, name: &str) -> [PathBuf; 2] {
+    let pair = beside(root, name);
+    let names = [
+        "sys/kernel",
+        "sys/vm",
+        "sys/fs/cgroup",
+        "bus",
+        "fs/cgroup",
+        "irq",
+        "acpi",
+        "scsi",
+        "asound",
+        "firmware",
+        "pts",
+        "shm",
+    ];
+    for dir in names {
+        fs::create_dir_all(pair[1].join(dir)).expect("make a directory");
+    }
+    for file in ["kcore", "keys", "timer_list", "sysrq-trigger", "sys/vm/swappiness", "kmsg"] {
+        fs::write(pair[1].join(file), "a look-alike's").expect("write a file");
+    }
+    pair
+}
+
+/// What is there, and a symlink.
+fn linked(root: &Path, name: &str, to: &Path) -> [PathBuf; 2] {
+    let pair = beside(root, name);
+    symlink(to, &pair[1]).expect("make a symlink");
+    pair
+}
+
+/// A file, and a FIFO that nobody writes to.
+fn piped(root: &Path, name: &str) -> [PathBuf; 2] {
+    let pair = beside(root, name);
+    mkfifo(&pair[1], Mode::S_IRUSR | Mode::S_IWUSR).expect("make a FIFO");
+    pair
+}
+
+/// A bind mount of something of the host's that the container may have.
+fn bind(bundle: &mut Bundle, source: &str, target: &str, is_dir: bool) {
+    let (source, inside) = (bundle.beside(source), bundle.rootfs().join(target.trim_start_matches('/')));
+    fs::create_dir_all(inside.parent().expect("not the root")).expect("make a directory");
+    for path in [&source, &inside] {
+        match is_dir {
+            true => fs::create_dir(path),
+            false => fs::write(path, "to be mounted"),
+        }
+        .expect("make what is mounted, and where");
+    }
+    let mount = json!({ "destination": target, "type": "bind", "source": source, "options": ["bind", "ro"] });
+    bundle.config["mounts"].as_array_mut().expect("a list").push(mount);
+}
