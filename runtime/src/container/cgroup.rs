@@ -2,6 +2,7 @@
 //! shows in the files that it has.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -183,8 +184,11 @@ impl Cgroup {
     fn dir_with(&self, file: &str) -> Result<Option<&Path>> {
         for dir in &self.dirs {
             let path = dir.join(file);
-            if exists(&path).with_context(|| format!("stat {}", path.display()))? {
-                return Ok(Some(dir));
+            match exists(&path) {
+                Ok(true) => return Ok(Some(dir)),
+                Ok(false) => {}
+                Err(e) if e.kind() == ErrorKind::NotADirectory => {}
+                Err(e) => return Err(e).with_context(|| format!("stat {}", path.display())),
             }
         }
         Ok(None)
@@ -210,9 +214,10 @@ impl Pause {
     }
 }
 
+/// A file, ENOTDIR, is another group's, and no group: a create that was killed may have put one on record.
 fn rmdir(dir: &Path) -> nix::Result<()> {
     match nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, dir, nix::unistd::UnlinkatFlags::RemoveDir) {
-        Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
         other => other,
     }
 }

@@ -2,6 +2,7 @@
 
 mod cgroup_deep;
 mod cgroup_enforced;
+mod cgroup_names;
 mod cgroup_removed;
 mod cgroup_shared;
 mod cgroup_v1;
