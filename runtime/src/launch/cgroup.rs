@@ -72,6 +72,7 @@ pub fn enable(dir: &Path, controllers: &[String], required: &[String]) -> Result
         return Ok(());
     }
     let all: Vec<String> = missing.iter().map(|c| format!("+{c}")).collect();
+    // What it refuses is asked for one by one below.
     if kernfs::write(&file, &all.join(" ")).is_ok() {
         return Ok(());
     }
