@@ -67,6 +67,7 @@ fn forget_socket(address: &Path) -> Result<()> {
 
 /// 0, as for a container without an init, where it can't be told: the answer is the same but for this.
 fn pid(bundle: &Path) -> u32 {
+    // As said above.
     let text = fs::read_to_string(bundle.join("init.pid")).unwrap_or_default();
     text.trim().parse().unwrap_or(0)
 }

@@ -183,6 +183,7 @@ impl Engine {
     pub fn criu_work(&self, notes: &Path) -> PathBuf {
         let work =
             if self.criu_work.as_os_str().is_empty() { notes.join("work") } else { self.criu_work.clone() };
+        // As said above.
         let _ = fs::create_dir_all(&work);
         work
     }
@@ -277,6 +278,7 @@ fn last_error(log: &Path) -> Option<String> {
         msg: String,
     }
     let mut text = String::new();
+    // Then it has said nothing.
     File::open(log).ok()?.take(MAX_LOG).read_to_string(&mut text).ok()?;
     let mut lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Line>(line).ok());
     lines.find(|line| matches!(line.level.as_str(), "error" | "fatal" | "panic")).map(|line| line.msg)

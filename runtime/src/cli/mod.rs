@@ -259,6 +259,7 @@ fn print(text: &str) -> Result<ExitCode> {
 }
 
 fn usage(e: clap::Error) -> ExitCode {
+    // Nobody is left to tell.
     let _ = e.print();
     // podman leaves out a flag's value to learn whether there is such a flag, and looks for runc's words.
     if e.get(ContextKind::InvalidValue) == Some(&ContextValue::String(String::new())) {
@@ -284,6 +285,7 @@ fn version() -> ExitCode {
 
 fn help() -> ExitCode {
     let verbs = VERBS.iter().map(|verb| Command::new(verb.name).about(verb.about));
+    // As in usage().
     let _ = Global::command().subcommands(verbs).print_help();
     ExitCode::SUCCESS
 }

@@ -2,6 +2,7 @@
 //! shows in the files that it has.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,10 +10,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use crate::sys::absent::{entries, exists};
+use crate::sys::absent::exists;
 use crate::sys::{kernfs, pidfd};
 
 mod freezer;
+mod tree;
 
 /// How long a removal or a kill waits for processes to be gone. Longer means one that sleeps in the kernel.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -122,7 +124,7 @@ impl Cgroup {
         loop {
             let mut left = Vec::new();
             for dir in &busy {
-                if !remove_below(dir)? {
+                if !remove_below(dir, pause.end)? {
                     left.push(*dir);
                 }
             }
@@ -182,8 +184,11 @@ impl Cgroup {
     fn dir_with(&self, file: &str) -> Result<Option<&Path>> {
         for dir in &self.dirs {
             let path = dir.join(file);
-            if exists(&path).with_context(|| format!("stat {}", path.display()))? {
-                return Ok(Some(dir));
+            match exists(&path) {
+                Ok(true) => return Ok(Some(dir)),
+                Ok(false) => {}
+                Err(e) if e.kind() == ErrorKind::NotADirectory => {}
+                Err(e) => return Err(e).with_context(|| format!("stat {}", path.display())),
             }
         }
         Ok(None)
@@ -209,9 +214,10 @@ impl Pause {
     }
 }
 
+/// A file, ENOTDIR, is another group's, and no group: a create that was killed may have put one on record.
 fn rmdir(dir: &Path) -> nix::Result<()> {
     match nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, dir, nix::unistd::UnlinkatFlags::RemoveDir) {
-        Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
         other => other,
     }
 }
@@ -227,17 +233,9 @@ fn check_is_cgroup(dir: &Path) -> Result<()> {
     }
 }
 
-/// Removes the groups inside, deepest first, and then `dir`. False: there are processes in it.
-fn remove_below(dir: &Path) -> Result<bool> {
-    if rmdir_if_free(dir)? {
-        return Ok(true);
-    }
-    for child in children(dir)? {
-        if !remove_below(&child)? {
-            return Ok(false);
-        }
-    }
-    rmdir_if_free(dir)
+/// Removes the groups inside, and then `dir`. False: there are processes in it.
+fn remove_below(dir: &Path, end: Instant) -> Result<bool> {
+    Ok(rmdir_if_free(dir)? || (tree::remove_inside(dir, end)? && rmdir_if_free(dir)?))
 }
 
 fn rmdir_if_free(dir: &Path) -> Result<bool> {
@@ -245,17 +243,6 @@ fn rmdir_if_free(dir: &Path) -> Result<bool> {
         Err(Errno::EBUSY) => Ok(false),
         other => other.map(|()| true).map_err(|e| anyhow!("rmdir {}: {e}", dir.display())),
     }
-}
-
-/// The groups inside. Directory entries are what they say they are: a cgroup filesystem has no symbolic links.
-fn children(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in entries(dir).with_context(|| format!("read {}", dir.display()))? {
-        if entry.file_type()?.is_dir() {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
 }
 
 /// v2 since Linux 5.14: the kernel kills the whole tree, frozen or not, and catches what forks meanwhile.
@@ -284,20 +271,17 @@ fn signal_all(dir: &Path, signal: i32, but: Option<i32>) -> Result<usize> {
 
 fn processes_below(dir: &Path) -> Result<BTreeSet<i32>> {
     let mut pids = BTreeSet::new();
-    collect(dir, &mut pids)?;
+    tree::each(dir, &mut |group| {
+        match kernfs::read_at(group, Path::new("cgroup.procs")) {
+            // 0 is a process that our own pid namespace can't see.
+            Ok(text) => pids.extend(text.lines().filter_map(|l| l.parse().ok()).filter(|pid: &i32| *pid > 0)),
+            // Gone meanwhile; or a threaded group, whose processes its domain lists.
+            Err(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => {}
+            Err(e) => bail!("read cgroup.procs: {e}"),
+        }
+        Ok(())
+    })?;
     Ok(pids)
-}
-
-fn collect(dir: &Path, pids: &mut BTreeSet<i32>) -> Result<()> {
-    let file = dir.join("cgroup.procs");
-    match kernfs::read(&file) {
-        // 0 is a process that our own pid namespace can't see.
-        Ok(text) => pids.extend(text.lines().filter_map(|l| l.parse().ok()).filter(|pid: &i32| *pid > 0)),
-        // Gone meanwhile; or a threaded group, whose processes its domain lists.
-        Err(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => {}
-        Err(e) => bail!("read {}: {e}", file.display()),
-    }
-    children(dir)?.iter().try_for_each(|child| collect(child, pids))
 }
 
 /// For an error, and so without one of its own: the processes with their names.

@@ -87,6 +87,7 @@ pub fn about_to_exec(stream: impl AsFd) -> Result<(), Errno> {
 /// Inside: exec did not happen, or something before it failed. Nobody listening is no error: the process ends anyway.
 pub fn failed(stream: impl AsFd, reason: &str) {
     let cut = reason.len().min(MAX_REASON);
+    // As said above.
     let _ = nix::unistd::write(stream, &reason.as_bytes()[..cut]);
 }
 

@@ -135,8 +135,9 @@ impl Store {
         let read = || format!("read {}", self.root.display());
         let mut ids = Vec::new();
         for entry in entries(&self.root).with_context(read)? {
+            let kind = entry.file_type().with_context(read)?;
             if let Some(Ok(id)) = entry.file_name().to_str().map(Id::new)
-                && entry.file_type().with_context(read)?.is_dir()
+                && kind.is_dir()
             {
                 ids.push(id);
             }

@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Pid, Uid, chown, mkdir};
 
 use crate::plan::step::IfMissing;
-use crate::sys::absent::absent;
+use crate::sys::absent::{absent, is_dir};
 use crate::sys::{bpf, kernfs};
 
 /// Makes a container's cgroup and those above it. One that is already there is taken over if it is unused.
@@ -38,6 +38,10 @@ fn make_with_parents(dir: &Path) -> nix::Result<()> {
 
 /// A process born into somebody else's cgroup would share its limits and its death.
 fn refuse_used(dir: &Path) -> Result<()> {
+    // A group above that was only just made has files of its own.
+    if !is_dir(dir).with_context(|| format!("stat {}", dir.display()))? {
+        bail!("mkdir {}: {}: a file of the cgroup there has that name", dir.display(), Errno::EEXIST);
+    }
     let text = |file| {
         let path = dir.join(file);
         let text = absent(kernfs::read(&path)).map_err(|e| anyhow!("read {}: {e}", path.display()))?;
@@ -68,6 +72,7 @@ pub fn enable(dir: &Path, controllers: &[String], required: &[String]) -> Result
         return Ok(());
     }
     let all: Vec<String> = missing.iter().map(|c| format!("+{c}")).collect();
+    // What it refuses is asked for one by one below.
     if kernfs::write(&file, &all.join(" ")).is_ok() {
         return Ok(());
     }

@@ -56,7 +56,7 @@ fn prepare(images: &Images) -> Result<()> {
     let Some(parent) = &images.wishes.parent else { return Ok(()) };
     let dir = images.images.join(parent);
     match dir.metadata() {
-        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(kind) if kind.is_dir() => Ok(()),
         Ok(_) => bail!("--parent-path {parent}: {} is no directory", dir.display()),
         Err(e) => bail!("--parent-path {parent}: {}: {e}", dir.display()),
     }

@@ -1,5 +1,6 @@
 //! From a bundle to a container that waits at its gate, or is on its way through it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -18,7 +19,7 @@ use crate::plan::step::HookKind;
 use crate::plan::{self, Driver, Options, Plan, Request};
 use crate::report::{Level, Log, rfc3339};
 use crate::spec::{NamespaceKind, Spec};
-use crate::sys::absent::{absent, is_dir};
+use crate::sys::absent::{absent, is_dir, metadata};
 
 /// What the caller asked for.
 #[allow(missing_docs, reason = "runc's own flags")]
@@ -166,6 +167,18 @@ fn cgroup2(plan: &Plan) -> Option<PathBuf> {
 
 /// Asked before the cgroups are on record: what a record names, delete kills and removes.
 fn unoccupied(plan: &Plan) -> Result<()> {
+    for dir in &plan.cgroups {
+        // ENOTDIR: so is what would be above it.
+        let is_file = match metadata(dir) {
+            Err(e) if e.kind() == ErrorKind::NotADirectory => true,
+            other => {
+                other.with_context(|| format!("stat {}", dir.display()))?.is_some_and(|kind| !kind.is_dir())
+            }
+        };
+        if is_file {
+            bail!("linux.cgroupsPath: {} is a file of the cgroup there; name it otherwise", dir.display());
+        }
+    }
     match Cgroup::new(plan.cgroups.clone()).processes()?.first() {
         Some(pid) => bail!("linux.cgroupsPath: the cgroup is not empty: process {pid} is in it"),
         None => Ok(()),

@@ -15,10 +15,18 @@ use nix::unistd::{read as read_fd, write as write_fd};
 /// # Errors
 /// Those of open(2) and read(2).
 pub fn read(path: &Path) -> Result<String, Errno> {
-    take(openat(AT_FDCWD, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+    read_at(AT_FDCWD, path)
 }
 
-/// The same, of one that is open.
+/// The same of a file of a directory.
+///
+/// # Errors
+/// Those of open(2) and read(2).
+pub fn read_at(dir: impl AsFd, path: &Path) -> Result<String, Errno> {
+    take(openat(dir, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+/// The same of a file that is open.
 ///
 /// # Errors
 /// Those of read(2).
@@ -42,7 +50,15 @@ pub fn take(file: OwnedFd) -> Result<String, Errno> {
 /// # Errors
 /// Those of open(2).
 pub fn open(path: &Path) -> Result<OwnedFd, Errno> {
-    openat(AT_FDCWD, path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
+    open_at(AT_FDCWD, path)
+}
+
+/// The same of a file of a directory.
+///
+/// # Errors
+/// Those of open(2).
+pub fn open_at(dir: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
+    openat(dir, path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// Writes a value into a file that is there.

@@ -10,6 +10,7 @@ pub mod alloc;
 pub mod bpf;
 pub mod clone;
 pub mod credentials;
+pub mod directory;
 pub mod event_control;
 pub mod exe;
 pub mod interrupt;

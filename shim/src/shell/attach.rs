@@ -154,6 +154,7 @@ impl Raw {
 
 impl Drop for Raw {
     fn drop(&mut self) {
+        // Nobody is left to tell.
         let _ = tcsetattr(stdin(), SetArg::TCSANOW, &self.0);
     }
 }

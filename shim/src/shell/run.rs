@@ -125,9 +125,9 @@ fn ask(home: &Home, about: &About, args: &Run) -> Result<()> {
         };
         let started = started.await.map(drop).map_err(plain);
         if started.is_err() {
-            // The first error is the one to report.
             let delete =
                 containerd_shim_protos::api::DeleteRequest { id: home.id.clone(), ..Default::default() };
+            // The first error is the one to report.
             let _ = tasks.delete(context::Context::default(), &delete).await;
             let _ = tasks.shutdown(context::Context::default(), &ShutdownRequest::new()).await;
         }

@@ -8,7 +8,7 @@ fn top() -> &'static Path {
 }
 
 /// Every Rust file below a folder, with its text.
-fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+pub(crate) fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut todo = vec![top().join(folder)];
     while let Some(dir) = todo.pop() {
@@ -47,12 +47,12 @@ fn test_files(path: &Path, text: &str) -> Vec<PathBuf> {
 }
 
 /// A file's text up to its block of unit tests, which stands last.
-fn body(text: &str) -> &str {
+pub(crate) fn body(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
 }
 
 /// A line without its comment. (No string of the runtime's own holds `//` and a forbidden name.)
-fn code(line: &str) -> &str {
+pub(crate) fn code(line: &str) -> &str {
     line.split("//").next().unwrap_or_default()
 }
 

@@ -157,7 +157,8 @@ fn kill(v2: Option<&Hierarchy>) -> Result<Finding> {
 /// Any group below the root.
 fn some_group(mount: &Path) -> Result<Option<PathBuf>> {
     for entry in entries(mount).with_context(|| format!("read {}", mount.display()))? {
-        if entry.file_type()?.is_dir() {
+        let kind = entry.file_type().with_context(|| format!("read {}", mount.display()))?;
+        if kind.is_dir() {
             return Ok(Some(entry.path()));
         }
     }

@@ -1,16 +1,17 @@
 //! Stopping every process of a cgroup at once, and letting them go on.
 
-use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::poll::{PollFd, PollFlags};
+use nix::sys::stat::Mode;
 use nix::sys::uio::pread;
 
-use super::{Cgroup, children};
+use super::{Cgroup, tree};
 use crate::sys::absent::absent;
 use crate::sys::{interrupt, kernfs};
 
@@ -76,10 +77,7 @@ impl Cgroup {
     /// # Errors
     /// When the kernel's answer can't be read.
     pub fn is_frozen(&self) -> Result<bool> {
-        self.freezer()?.map_or(Ok(false), |freezer| match &freezer {
-            Freezer::V1(dir) => Ok(read(dir, "freezer.state")?.starts_with("FROZEN")),
-            Freezer::V2(dir) => Ok(read(dir, "cgroup.events")?.contains("frozen 1")),
-        })
+        self.freezer()?.map_or(Ok(false), |freezer| freezer.is_frozen())
     }
 
     /// A process in a frozen v1 group dies only once it is thawed, and so is every group that the container made.
@@ -121,40 +119,62 @@ impl Freezer {
 
     /// Whoever can't be frozen, or not be seen to be, runs again.
     fn set(&self, frozen: bool) -> Result<Ending> {
-        let attempt = |frozen| match self {
-            Freezer::V1(dir) => set_v1(dir, frozen),
-            Freezer::V2(dir) => set_v2(dir, frozen),
-        };
-        let ending = attempt(frozen);
-        if frozen && !matches!(ending, Ok(Ending::Done)) {
-            let let_go = match self {
-                Freezer::V1(dir) => write(dir, "freezer.state", "THAWED"),
-                Freezer::V2(dir) => write(dir, "cgroup.freeze", "0"),
+        let attempt = || {
+            let Some(group) = self.open()? else { return Ok(Ending::Gone) };
+            let group = group.as_fd();
+            let (set, file, thawed): (fn(BorrowedFd<'_>, bool) -> Result<Ending>, _, _) = match self {
+                Freezer::V1(_) => (set_v1, "freezer.state", "THAWED"),
+                Freezer::V2(_) => (set_v2, "cgroup.freeze", "0"),
             };
-            // The first error is the one to report.
-            return ending.and_then(|ending| let_go.map(|_| ending));
-        }
-        ending
+            let ending = set(group, frozen);
+            if frozen && !matches!(ending, Ok(Ending::Done)) {
+                // The first error is the one to report.
+                let let_go = write(group, file, thawed);
+                return ending.and_then(|ending| let_go.map(|_| ending));
+            }
+            ending
+        };
+        attempt().with_context(|| self.dir().display().to_string())
+    }
+
+    /// Whether its processes are stopped.
+    fn is_frozen(&self) -> Result<bool> {
+        let look = || {
+            let Some(group) = self.open()? else { return Ok(false) };
+            Ok(match self {
+                Freezer::V1(_) => read(group.as_fd(), "freezer.state")?.starts_with("FROZEN"),
+                Freezer::V2(_) => read(group.as_fd(), "cgroup.events")?.contains("frozen 1"),
+            })
+        };
+        let look: Result<bool> = look();
+        look.with_context(|| self.dir().display().to_string())
+    }
+
+    fn open(&self) -> Result<Option<OwnedFd>> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        absent(openat(AT_FDCWD, self.dir(), flags, Mode::empty())).context("open")
     }
 }
 
 fn thaw_below(dir: &Path) -> Result<()> {
-    if set_v1(dir, false)? == Ending::Late {
-        bail!("{} did not thaw in {} s: is a cgroup above it frozen?", dir.display(), PATIENCE.as_secs());
-    }
-    children(dir)?.iter().try_for_each(|child| thaw_below(child))
+    tree::each(dir, &mut |group| match set_v1(group, false)? {
+        Ending::Late => {
+            bail!("{} did not thaw in {} s: is a cgroup above it frozen?", dir.display(), PATIENCE.as_secs())
+        }
+        Ending::Done | Ending::Gone => Ok(()),
+    })
 }
 
 /// v1 stays in FREEZING while a process forks or is caught at a bad moment, until it is asked again
 /// (cgroup-v1/freezer-subsystem.rst).
-fn set_v1(dir: &Path, frozen: bool) -> Result<Ending> {
+fn set_v1(group: BorrowedFd<'_>, frozen: bool) -> Result<Ending> {
     let wanted = if frozen { "FROZEN" } else { "THAWED" };
     let end = Instant::now() + PATIENCE;
     for attempt in 0u32.. {
-        if !write(dir, "freezer.state", wanted)? {
+        if !write(group, "freezer.state", wanted)? {
             return Ok(Ending::Gone);
         }
-        if read(dir, "freezer.state")?.trim_end() == wanted {
+        if read(group, "freezer.state")?.trim_end() == wanted {
             return Ok(Ending::Done);
         }
         if Instant::now() > end {
@@ -162,7 +182,7 @@ fn set_v1(dir: &Path, frozen: bool) -> Result<Ending> {
         }
         // A process in vfork waits for its child, which may be the frozen one: let them run for a moment.
         if frozen && attempt % 25 == 24 {
-            write(dir, "freezer.state", "THAWED")?;
+            write(group, "freezer.state", "THAWED")?;
         }
         interrupt::sleep(Duration::from_micros(u64::from(attempt.min(100)) * 50))
             .context("wait for the freezer")?;
@@ -170,20 +190,21 @@ fn set_v1(dir: &Path, frozen: bool) -> Result<Ending> {
     Ok(Ending::Late)
 }
 
-fn set_v2(dir: &Path, frozen: bool) -> Result<Ending> {
-    let events = dir.join("cgroup.events");
-    let file = absent(fs::File::open(&events)).with_context(|| format!("open {}", events.display()))?;
-    let Some(file) = file else { return Ok(Ending::Gone) };
-    if !write(dir, "cgroup.freeze", if frozen { "1" } else { "0" })? {
+fn set_v2(group: BorrowedFd<'_>, frozen: bool) -> Result<Ending> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let events =
+        absent(openat(group, "cgroup.events", flags, Mode::empty())).context("open cgroup.events")?;
+    let Some(events) = events else { return Ok(Ending::Gone) };
+    if !write(group, "cgroup.freeze", if frozen { "1" } else { "0" })? {
         return Ok(Ending::Gone);
     }
     let end = Instant::now() + PATIENCE;
     loop {
         // Read first: it also tells the kernel which changes are news to us.
         let mut text = [0; 256];
-        let len = match pread(&file, &mut text, 0) {
+        let len = match pread(&events, &mut text, 0) {
             Err(Errno::ENODEV) => return Ok(Ending::Gone),
-            other => other.map_err(|e| anyhow!("read {}: {e}", events.display()))?,
+            other => other.context("read cgroup.events")?,
         };
         let is = String::from_utf8_lossy(&text[..len]).contains("frozen 1");
         if is == frozen {
@@ -192,24 +213,23 @@ fn set_v2(dir: &Path, frozen: bool) -> Result<Ending> {
         if Instant::now() > end {
             return Ok(Ending::Late);
         }
-        let news = PollFd::new(file.as_fd(), PollFlags::POLLPRI);
+        let news = PollFd::new(events.as_fd(), PollFlags::POLLPRI);
         interrupt::poll(&mut [news], Some(Duration::from_millis(50))).context("wait for the freezer")?;
     }
 }
 
-fn read(dir: &Path, file: &str) -> Result<String> {
-    let path = dir.join(file);
-    match kernfs::read(&path) {
+/// Empty: the group is gone.
+fn read(group: BorrowedFd<'_>, file: &str) -> Result<String> {
+    match kernfs::read_at(group, Path::new(file)) {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(String::new()),
-        other => other.map_err(|e| anyhow!("read {}: {e}", path.display())),
+        other => other.with_context(|| format!("read {file}")),
     }
 }
 
 /// False: the group is gone.
-fn write(dir: &Path, file: &str, value: &str) -> Result<bool> {
-    let path = dir.join(file);
-    match kernfs::write(&path, value) {
+fn write(group: BorrowedFd<'_>, file: &str, value: &str) -> Result<bool> {
+    match kernfs::open_at(group, Path::new(file)).and_then(|file| kernfs::put(file, value)) {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(false),
-        other => other.map(|()| true).map_err(|e| anyhow!("write {value} to {}: {e}", path.display())),
+        other => other.map(|()| true).with_context(|| format!("write {value} to {file}")),
     }
 }
