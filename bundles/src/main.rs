@@ -79,10 +79,20 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ampoule-bundle: {verb} {error:#}");
+            eprintln!("ampoule-bundle: {verb} {}", one_line(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The text without control characters: an image's names are in it, and they must neither break the line nor speak to a
+/// terminal.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
 }
 
 fn unpack(args: &Unpack) -> Result<()> {

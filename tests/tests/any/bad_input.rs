@@ -332,3 +332,11 @@ fn what_no_seccomp_profile_can_hold_is_refused() {
         ),
     ]);
 }
+
+#[test]
+fn a_name_with_a_newline_or_an_escape_does_not_break_the_line() {
+    check(vec![
+        case("/linux/namespaces/0/type", json!("p\nid"), &["linux.namespaces[0].type", "`p\\nid`"]),
+        case("/root/path", json!("no\n\u{1b}[2Jwhere"), &["root.path", "no\\n\\u{1b}[2Jwhere"]),
+    ]);
+}

@@ -40,6 +40,12 @@ fn a_name_with_dots_leads_nowhere() {
 }
 
 #[test]
+fn a_name_with_a_newline_or_an_escape_does_not_break_the_line() {
+    let image = HandMade::new().layer(&[Entry::Link("hard", "no\n\x1b[2Jwhere")]);
+    refused(image.write(), &[], &["link to /no\\n\\u{1b}[2Jwhere: ENOENT"]);
+}
+
+#[test]
 fn links_lead_nowhere_outside() {
     let scratch = Scratch::new();
     let outside = scratch.path().to_str().unwrap();
