@@ -149,6 +149,8 @@ fn a_value_that_means_nothing_is_refused() {
         ),
         case("/process/env/1", json!("NO_EQUALS_SIGN"), &["process.env[1]", "NO_EQUALS_SIGN", "NAME=value"]),
         strict("/process/args/0", json!("a\u{0}b"), &["process.args[0]", "NUL"]),
+        strict("/hostname", json!("a\u{0}b"), &["hostname", "NUL"]),
+        strict("/linux/resources/cpu", json!({ "cpus": "0\u{0}-3" }), &["linux.resources.cpu.cpus", "NUL"]),
         case("/linux/namespaces/1/type", json!("quantum"), &["linux.namespaces[1].type", "quantum"]),
         case("/linux/namespaces/1/type", json!("pid"), &["linux.namespaces[1].type", "pid", "twice"]),
         strict(
