@@ -209,7 +209,7 @@ fn is_delegated(tree: &Hierarchy) -> bool {
 
 /// Root of a user namespace is an ordinary user to systemd. Who is not below their own manager (a login is beside it)
 /// finds it at its usual place (systemd's pam_systemd(8), user@.service(5)).
-fn manager(euid: u32, uid_map: &str, own: &str) -> Manager {
+pub(crate) fn manager(euid: u32, uid_map: &str, own: &str) -> Manager {
     let uid = outside(euid, uid_map);
     if uid == 0 {
         return Manager::default();
@@ -276,7 +276,7 @@ fn controllers_of(mount: &Path) -> Vec<String> {
 }
 
 /// The layout that `/proc/self/mountinfo` and `/proc/self/cgroup` tell (proc(5), cgroups(7)).
-fn parse(mountinfo: &str, own: &str, v2_controllers: impl Fn(&Path) -> Vec<String>) -> Layout {
+pub(crate) fn parse(mountinfo: &str, own: &str, v2_controllers: impl Fn(&Path) -> Vec<String>) -> Layout {
     let mut hierarchies: Vec<Hierarchy> = Vec::new();
     for (line, end) in mountinfo.lines().filter_map(|l| l.split_once(" - cgroup")) {
         let mut fields = line.split(' ').skip(3);
