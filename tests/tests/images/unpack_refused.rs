@@ -182,6 +182,28 @@ fn a_bomb_ends_at_the_limits() {
     refused(image.write(), &["--max-size", "1"], &[&digest(&image), "more bytes than allowed"]);
 }
 
+/// An archive of one entry of that kind.
+fn archive(kind: tar::EntryType, owner: u32, content: &[u8]) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.as_old_mut().name[..4].copy_from_slice(b"file");
+    header.set_mode(0o4755);
+    header.set_uid(owner.into());
+    header.set_gid(0);
+    header.set_mtime(1);
+    header.set_size(content.len() as u64);
+    header.set_cksum();
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append(&header, content).unwrap();
+    tar.into_inner().unwrap()
+}
+
+#[test]
+fn an_owner_of_minus_one_is_refused() {
+    let image = HandMade::new().layer_of(&archive(tar::EntryType::Regular, u32::MAX, b""), TAR);
+    refused(image.write(), &[], &[&digest(&image), "entry \"file\": its owner is larger than any"]);
+}
+
 #[test]
 fn documents_that_lie_are_refused() {
     let image = HandMade::new().layer(&[Entry::File("file", "")]);
