@@ -98,8 +98,7 @@ impl<'t> Target<'t> {
         if kind.is_pax_global_extensions() {
             return Ok(());
         }
-        self.left.entries =
-            self.left.entries.checked_sub(1).context("the image has more entries than allowed")?;
+        tree::spend(&mut self.left.entries)?;
         let path = Inner::new(&entry.path_bytes())?;
         let Some((parent, name)) = path.split() else {
             ensure!(kind.is_dir(), "the root must be a directory");
@@ -133,7 +132,7 @@ impl<'t> Target<'t> {
         if layer.parent.as_ref().is_some_and(|(last, _)| last == parent) {
             return Ok(());
         }
-        let dir = self.tree.directory(parent)?;
+        let dir = self.tree.directory(parent, &mut self.left.entries)?;
         if !layer.touched.contains_key(parent) {
             layer.touched.insert(parent.clone(), times(&fstat(&dir)?));
         }

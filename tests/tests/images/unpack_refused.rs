@@ -174,6 +174,11 @@ fn a_bomb_ends_at_the_limits() {
     refused(image.write(), &["--max-entries", "99"], &[&digest(&image), "more entries than allowed"]);
     let (outcome, _made) = unpack(image.write(), &["--max-entries", "100"]);
     outcome.ok();
+    // Directories that nothing but a path speaks of are some, too.
+    let image = HandMade::new().layer(&[Entry::File("a/b/c/file", "")]);
+    refused(image.write(), &["--max-entries", "3"], &[&digest(&image), "more entries than allowed"]);
+    let (outcome, _made) = unpack(image.write(), &["--max-entries", "4"]);
+    outcome.ok();
     let zeros = vec![0; 2 << 20];
     let scratch = Scratch::new();
     fs::write(scratch.path().join("zeros"), zeros).unwrap();
