@@ -3,6 +3,7 @@
 //! Directories get their owner, mode and times when all else is done: what is made in them would change the times, and
 //! an ordinary user could no longer write to one that is read-only.
 
+mod bound;
 mod meta;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use nix::unistd::{fchown, fchownat, linkat, symlinkat};
 use tar::{Entry, EntryType};
 
 use crate::tree::{self, Inner, Tree};
+use bound::Bound;
 use meta::Meta;
 
 /// What marks a name as removed (layer.md#whiteouts).
@@ -85,10 +87,15 @@ impl<'t> Target<'t> {
     /// The entry, and what is wrong with it.
     pub fn apply(&mut self, archive: &mut dyn Read) -> Result<()> {
         let mut layer = Layer::default();
-        for entry in tar::Archive::new(archive).entries()? {
+        let bound = Bound::default();
+        let mut archive = tar::Archive::new(bound.on(archive));
+        let mut entries = archive.entries()?;
+        while let Some(entry) = entries.next() {
             let mut entry = entry.context("read the archive")?;
+            bound.lift();
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             self.entry(&mut layer, &mut entry).with_context(|| format!("entry {name:?}"))?;
+            bound.set(&entry);
         }
         self.finish(layer)
     }

@@ -209,6 +209,15 @@ fn an_owner_of_minus_one_is_refused() {
     refused(image.write(), &[], &[&digest(&image), "entry \"file\": its owner is larger than any"]);
 }
 
+/// Long names and extended headers are read whole, and no limit of files or bytes is about them.
+#[test]
+fn a_header_has_no_more_room_than_paths_and_attributes_take() {
+    for kind in [tar::EntryType::GNULongName, tar::EntryType::GNULongLink, tar::EntryType::XHeader] {
+        let image = HandMade::new().layer_of(&archive(kind, 0, &vec![b'a'; 2 << 20]), TAR);
+        refused(image.write(), &[], &[&digest(&image), "a header is longer than 1024 KiB"]);
+    }
+}
+
 #[test]
 fn documents_that_lie_are_refused() {
     let image = HandMade::new().layer(&[Entry::File("file", "")]);
