@@ -219,6 +219,14 @@ fn a_header_has_no_more_room_than_paths_and_attributes_take() {
 }
 
 #[test]
+fn indexes_that_name_each_other_many_times_come_to_an_end() {
+    let image = HandMade::new().layer(&[Entry::File("file", "")]);
+    let dir = image.write();
+    (0..3).for_each(|_| image.nest(30));
+    refused(dir, &[], &["it has more than 10000 manifests"]);
+}
+
+#[test]
 fn documents_that_lie_are_refused() {
     let image = HandMade::new().layer(&[Entry::File("file", "")]);
     let dir = image.write();
