@@ -156,6 +156,11 @@ fn has_no_id_of_minus_one(value: &Value) {
     match value {
         Value::Object(all) => all.iter().for_each(|(key, value)| match (key.as_str(), value) {
             ("uid" | "gid", id) => assert_ne!(id, u32::MAX, "{key}"),
+            ("inside" | "outside", first) => {
+                let size = all.get("size").and_then(Value::as_u64);
+                let end = first.as_u64().zip(size).map(|(first, size)| first + size);
+                assert!(end.is_none_or(|end| end <= u32::MAX.into()), "{all:?}");
+            }
             ("groups", Value::Array(ids)) => assert!(!ids.contains(&u32::MAX.into()), "{ids:?}"),
             _ => has_no_id_of_minus_one(value),
         }),
