@@ -89,8 +89,7 @@ impl<'t> Target<'t> {
         let mut layer = Layer::default();
         let bound = Bound::default();
         let mut archive = tar::Archive::new(bound.on(archive));
-        let mut entries = archive.entries()?;
-        while let Some(entry) = entries.next() {
+        for entry in archive.entries()? {
             let mut entry = entry.context("read the archive")?;
             bound.lift();
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
