@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ampoule_bundle::report::one_line;
 use ampoule_bundle::{apply, inspect, store, unpack};
 use anyhow::Result;
 use clap::{Args, Parser};
@@ -83,16 +84,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The text without control characters: an image's names are in it, and they must neither break the line nor speak to a
-/// terminal.
-fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
-    }
-    line
 }
 
 fn unpack(args: &Unpack) -> Result<()> {

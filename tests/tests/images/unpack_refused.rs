@@ -46,6 +46,19 @@ fn a_name_with_a_newline_or_an_escape_does_not_break_the_line() {
 }
 
 #[test]
+fn what_an_image_says_of_itself_is_a_line_each() {
+    let mut image = HandMade::new();
+    image.config =
+        serde_json::json!({ "Cmd": ["x\u{1b}[2J"], "User": "a\n  layer forged", "Labels": { "b\n": "c" } });
+    let outcome = Outcome::of(Command::new(bundle_tool()).arg("inspect").arg(image.write())).ok();
+    assert!(
+        outcome.stdout.contains("x\\u{1b}[2J") && outcome.stdout.contains("a\\n  layer forged"),
+        "{outcome}"
+    );
+    assert!(!outcome.stdout.lines().any(|line| line.starts_with("  layer")), "{outcome}");
+}
+
+#[test]
 fn links_lead_nowhere_outside() {
     let scratch = Scratch::new();
     let outside = scratch.path().to_str().unwrap();
