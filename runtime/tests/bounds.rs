@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ampoule::facts::{Facts, Layout};
+use ampoule::plan::step::Outside;
 use ampoule::plan::{Options, Plan, Request, create};
 use ampoule::spec;
 use anyhow::Result;
@@ -55,6 +56,18 @@ fn many_network_devices_are_planned_in_time() {
     in_time(|c| c["linux"]["netDevices"] = devices.into()).unwrap();
     let twice = plan(|c| c["linux"]["netDevices"] = json!({ "a": { "name": "x" }, "x": {} })).unwrap_err();
     assert_eq!(twice.to_string(), "linux.netDevices.x.name: \"x\" is there twice");
+}
+
+#[test]
+fn many_mounts_with_maps_of_their_own_are_planned_in_time_and_equal_maps_are_made_once() {
+    let map = |n: usize| json!([{ "containerID": n / 2, "hostID": 1, "size": 1 }]);
+    let mount = |n| {
+        let (uids, gids) = (map(n), map(n));
+        json!({ "destination": "/m", "source": "/a", "options": ["bind"], "uidMappings": uids, "gidMappings": gids })
+    };
+    let plan = in_time(|c| c["mounts"] = many(60_000, mount)).unwrap();
+    let made = plan.before.iter().filter(|step| matches!(step, Outside::MakeIdMap { .. }));
+    assert_eq!(made.count(), 30_000);
 }
 
 #[test]
