@@ -3,6 +3,7 @@
 //! Directories get their owner, mode and times when all else is done: what is made in them would change the times, and
 //! an ordinary user could no longer write to one that is read-only.
 
+mod bound;
 mod meta;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use nix::unistd::{fchown, fchownat, linkat, symlinkat};
 use tar::{Entry, EntryType};
 
 use crate::tree::{self, Inner, Tree};
+use bound::Bound;
 use meta::Meta;
 
 /// What marks a name as removed (layer.md#whiteouts).
@@ -85,10 +87,14 @@ impl<'t> Target<'t> {
     /// The entry, and what is wrong with it.
     pub fn apply(&mut self, archive: &mut dyn Read) -> Result<()> {
         let mut layer = Layer::default();
-        for entry in tar::Archive::new(archive).entries()? {
+        let bound = Bound::default();
+        let mut archive = tar::Archive::new(bound.on(archive));
+        for entry in archive.entries()? {
             let mut entry = entry.context("read the archive")?;
+            bound.lift();
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             self.entry(&mut layer, &mut entry).with_context(|| format!("entry {name:?}"))?;
+            bound.set(&entry);
         }
         self.finish(layer)
     }
@@ -98,8 +104,7 @@ impl<'t> Target<'t> {
         if kind.is_pax_global_extensions() {
             return Ok(());
         }
-        self.left.entries =
-            self.left.entries.checked_sub(1).context("the image has more entries than allowed")?;
+        tree::spend(&mut self.left.entries)?;
         let path = Inner::new(&entry.path_bytes())?;
         let Some((parent, name)) = path.split() else {
             ensure!(kind.is_dir(), "the root must be a directory");
@@ -133,7 +138,7 @@ impl<'t> Target<'t> {
         if layer.parent.as_ref().is_some_and(|(last, _)| last == parent) {
             return Ok(());
         }
-        let dir = self.tree.directory(parent)?;
+        let dir = self.tree.directory(parent, &mut self.left.entries)?;
         if !layer.touched.contains_key(parent) {
             layer.touched.insert(parent.clone(), times(&fstat(&dir)?));
         }
