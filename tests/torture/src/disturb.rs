@@ -79,7 +79,7 @@ fn forms(which: &Which, amount: Amount, tally: &Tally) -> Vec<Form> {
     }
     let forms = Mutex::new(Vec::new());
     // All of them, however little time there is.
-    let whole = Amount { cases: None, end: None, ..amount };
+    let whole = Amount { cases: None, time: None, ..amount };
     sample::work(&all, whole, |(verb, side, kind)| match record(*verb, *side, *kind) {
         Ok((calls, report)) => {
             forms.lock().expect("the forms").push(Form {

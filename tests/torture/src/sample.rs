@@ -1,15 +1,15 @@
 //! Which of many cases are tried when there is no time for all: an even sample, begun anywhere.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How much is tried.
 #[derive(Debug, Clone, Copy)]
 pub struct Amount {
     /// At the most so many cases of a part.
     pub cases: Option<usize>,
-    /// Until then.
-    pub end: Option<Instant>,
+    /// For so long, from when all is prepared.
+    pub time: Option<Duration>,
     /// By how many threads.
     pub jobs: usize,
     /// Where a sample begins.
@@ -20,11 +20,12 @@ pub struct Amount {
 pub fn work<T: Sync>(all: &[T], amount: Amount, work: impl Fn(&T) + Sync) {
     let order = order(all.len(), amount.seed);
     let count = amount.cases.map_or(all.len(), |cases| cases.min(all.len()));
+    let end = amount.time.map(|time| Instant::now() + time);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..amount.jobs {
             scope.spawn(|| {
-                while amount.end.is_none_or(|end| Instant::now() < end) {
+                while end.is_none_or(|end| Instant::now() < end) {
                     let step = next.fetch_add(1, Ordering::Relaxed);
                     if step >= count {
                         break;
