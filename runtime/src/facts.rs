@@ -2,12 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, FsType, statfs};
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::statfs::{FsType, statfs};
 
+use crate::sys::absent::absent;
 use crate::sys::kernfs;
+
+pub(crate) mod cgroups;
+
+pub use cgroups::{cgroup2_of, cgroups_of, container_cgroups};
+use cgroups::{layout, own_path};
 
 /// Where the kernel has a place for the resctrl filesystem.
 pub const RESCTRL: &str = "/sys/fs/resctrl";
+
+/// A kernel without cgroups has no such file.
+const OWN: &str = "/proc/self/cgroup";
 
 /// linux/magic.h
 const RESCTRL_MAGIC: FsType = FsType(0x0765_5821);
@@ -59,9 +70,12 @@ impl Default for Manager {
 
 impl Manager {
     /// The one that is ours to ask.
-    pub fn find() -> Self {
+    ///
+    /// # Errors
+    /// It can't be told.
+    pub fn find() -> Result<Self> {
         let euid = nix::unistd::geteuid().as_raw();
-        manager(euid, &read("/proc/self/uid_map"), &read("/proc/self/cgroup"))
+        Ok(manager(euid, &text("/proc/self/uid_map")?, &text(OWN)?))
     }
 }
 
@@ -73,10 +87,12 @@ impl Facts {
     }
 
     /// With the systemd that is ours to ask. It hands out cgroups that we could not make ourselves.
-    #[must_use]
-    pub fn with_manager(self) -> Self {
+    ///
+    /// # Errors
+    /// It can't be told which that is.
+    pub fn with_manager(self) -> Result<Self> {
         let (cgroups, foreign) = (self.host_cgroups(), Layout::default());
-        Facts { cgroups, foreign, manager: Manager::find(), ..self }
+        Ok(Facts { cgroups, foreign, manager: Manager::find()?, ..self })
     }
 }
 
@@ -158,53 +174,75 @@ impl Facts {
     }
 }
 
-/// Looks at the host. What can't be read counts as absent: the planner then names what a wish lacks.
+/// Looks at the host. What is absent the planner names as what a wish lacks; what can't be read is an error here, or a
+/// container would have less around it than was asked for.
 ///
 /// `rootless` is the user's word; without one, who may not mount on the host is rootless.
-pub fn gather(rootless: Option<bool>) -> Facts {
-    let mut facts = ourselves(rootless);
-    facts.cgroups = layout(&read("/proc/self/cgroup"));
-    if facts.rootless {
-        (facts.cgroups.hierarchies, facts.foreign.hierarchies) =
-            facts.cgroups.hierarchies.into_iter().partition(is_delegated);
+///
+/// # Errors
+/// What can't be read.
+pub fn gather(rootless: Option<bool>) -> Result<Facts> {
+    let mut facts = ourselves(rootless)?;
+    let all = layout(&text(OWN)?)?;
+    if !facts.rootless {
+        facts.cgroups = all;
+        return Ok(facts);
     }
-    facts
+    for tree in all.hierarchies {
+        let ours = is_delegated(&tree)?;
+        let list = if ours { &mut facts.cgroups } else { &mut facts.foreign };
+        list.hierarchies.push(tree);
+    }
+    Ok(facts)
 }
 
 /// The facts about this process, without those about cgroups.
-pub fn ourselves(rootless: Option<bool>) -> Facts {
-    let held = caps::read(None, caps::CapSet::Permitted).unwrap_or_default();
+///
+/// # Errors
+/// As those of [`gather`].
+pub fn ourselves(rootless: Option<bool>) -> Result<Facts> {
+    let held = caps::read(None, caps::CapSet::Permitted).context("read our capabilities")?;
     let may_mount = held.contains(&caps::Capability::CAP_SYS_ADMIN);
-    let in_user_namespace = in_user_namespace();
+    let in_user_namespace = in_user_namespace()?;
     let mut facts = Facts {
         capabilities: held.iter().fold(0, |mask, cap| mask | cap.bitmask()),
         euid: nix::unistd::geteuid().as_raw(),
         egid: nix::unistd::getegid().as_raw(),
-        resctrl: statfs(RESCTRL).is_ok_and(|s| s.filesystem_type() == RESCTRL_MAGIC),
-        apparmor: read("/sys/module/apparmor/parameters/enabled").starts_with('Y'),
-        selinux: statfs("/sys/fs/selinux").is_ok_and(|s| s.filesystem_type() == SELINUX_MAGIC),
+        resctrl: holds(Path::new(RESCTRL), RESCTRL_MAGIC)?,
+        apparmor: text("/sys/module/apparmor/parameters/enabled")?.starts_with('Y'),
+        selinux: holds(Path::new("/sys/fs/selinux"), SELINUX_MAGIC)?,
         rootless: rootless.unwrap_or(!may_mount || in_user_namespace),
         in_user_namespace,
         ..Facts::default()
     };
     if facts.rootless {
-        facts.oom_score_adj = read("/proc/self/oom_score_adj").trim_end().parse().unwrap_or_default();
+        let own = text("/proc/self/oom_score_adj")?;
+        facts.oom_score_adj = own.trim_end().parse().with_context(|| format!("oom_score_adj: {own:?}"))?;
     }
-    facts
+    Ok(facts)
 }
 
 /// The host's has a number of its own (PROC_USER_INIT_INO of linux/proc_ns.h).
-pub fn in_user_namespace() -> bool {
-    std::fs::read_link("/proc/self/ns/user").is_ok_and(|name| name != Path::new("user:[4026531837]"))
+///
+/// # Errors
+/// The link can't be read. A kernel without user namespaces has none.
+pub fn in_user_namespace() -> Result<bool> {
+    let link = absent(std::fs::read_link("/proc/self/ns/user")).context("read /proc/self/ns/user")?;
+    Ok(link.is_some_and(|name| name != Path::new("user:[4026531837]")))
 }
 
 /// Whether this process may make a group where its container's would be, and move a process there: that takes the
 /// right to write to both groups and to the one above them (cgroup-v2.rst, "Delegation Containment").
-fn is_delegated(tree: &Hierarchy) -> bool {
+fn is_delegated(tree: &Hierarchy) -> Result<bool> {
     let own = tree.mount.join(tree.own.trim_start_matches('/'));
     let above = if tree.version == Version::V2 && tree.own != "/" { own.parent() } else { Some(&*own) };
-    let writable = |path: &Path| nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
-    above.is_some_and(|above| writable(above) && writable(&above.join("cgroup.procs")))
+    let writable = |path: &Path| match nix::unistd::access(path, nix::unistd::AccessFlags::W_OK) {
+        Ok(()) => Ok(true),
+        Err(Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ENOENT) => Ok(false),
+        Err(e) => Err(e).with_context(|| format!("access {}", path.display())),
+    };
+    let Some(above) = above else { return Ok(false) };
+    Ok(writable(above)? && writable(&above.join("cgroup.procs"))?)
 }
 
 /// Root of a user namespace is an ordinary user to systemd. Who is not below their own manager (a login is beside it)
@@ -233,127 +271,16 @@ fn outside(id: u32, map: &str) -> u32 {
     found.map_or(id, |(inside, outside, _)| outside + (id - inside))
 }
 
-/// The directories of a process's cgroups, but only those of that name: any other is not the container's alone.
-pub fn cgroups_of(pid: i32, name: &str) -> Vec<PathBuf> {
-    let found = layout(&read(format!("/proc/{pid}/cgroup")));
-    let dirs = found.hierarchies.iter().map(|h| h.mount.join(h.own.trim_start_matches('/')));
-    let scope = format!("ampoule-{name}.scope");
-    dirs.filter(|dir| dir.file_name().is_some_and(|last| last == name || last == &*scope)).collect()
-}
-
-/// The directories of the cgroups of a container that any runtime made, by its init. One at the top of its hierarchy is
-/// the host's, not the container's.
-pub fn container_cgroups(pid: i32) -> Vec<PathBuf> {
-    let found = layout(&read(format!("/proc/{pid}/cgroup")));
-    let own = found.hierarchies.iter().filter(|h| h.own != "/");
-    own.map(|h| h.mount.join(h.own.trim_start_matches('/'))).filter(|dir| dir.exists()).collect()
-}
-
-/// The directory of a process's v2 cgroup.
-pub fn cgroup2_of(pid: i32) -> Option<PathBuf> {
-    let found = layout(&read(format!("/proc/{pid}/cgroup")));
-    let tree = found.hierarchies.into_iter().find(|h| h.version == Version::V2)?;
-    Some(tree.mount.join(tree.own.trim_start_matches('/')))
-}
-
-/// The layout as seen from the process whose `/proc/PID/cgroup` reads `own`.
-fn layout(own: &str) -> Layout {
-    let top = Path::new("/sys/fs/cgroup");
-    if statfs(top).is_ok_and(|s| s.filesystem_type() == CGROUP2_SUPER_MAGIC) {
-        let path = own_path(own, &[]).unwrap_or("/");
-        // Only a mount that shows part of the tree needs mountinfo to translate, and there the path leads nowhere.
-        if path == "/" || top.join(&path[1..]).exists() {
-            let controllers = controllers_of(top);
-            let tree = Hierarchy { version: Version::V2, mount: top.into(), controllers, own: path.into() };
-            return Layout { hierarchies: vec![tree] };
-        }
-    }
-    parse(&read("/proc/self/mountinfo"), own, controllers_of)
-}
-
-fn controllers_of(mount: &Path) -> Vec<String> {
-    read(mount.join("cgroup.controllers")).split_whitespace().map(str::to_owned).collect()
-}
-
-/// The layout that `/proc/self/mountinfo` and `/proc/self/cgroup` tell (proc(5), cgroups(7)).
-fn parse(mountinfo: &str, own: &str, v2_controllers: impl Fn(&Path) -> Vec<String>) -> Layout {
-    let mut hierarchies: Vec<Hierarchy> = Vec::new();
-    for (line, end) in mountinfo.lines().filter_map(|l| l.split_once(" - cgroup")) {
-        let mut fields = line.split(' ').skip(3);
-        let (Some(root), Some(mount)) = (fields.next(), fields.next()) else { continue };
-        let mount = PathBuf::from(unescape(mount));
-        let (version, controllers) = if end.starts_with("2 ") {
-            (Version::V2, v2_controllers(&mount))
-        } else {
-            let options: Vec<&str> = end.rsplit(' ').next().unwrap_or_default().split(',').collect();
-            (Version::V1, v1_controllers(own, &options))
-        };
-        let known = |h: &Hierarchy| h.version == version && h.controllers == controllers;
-        let unusable = version == Version::V1 && controllers.is_empty();
-        if unusable || hierarchies.iter().any(known) {
-            continue; // a second mount of the same tree
-        }
-        let root = unescape(root);
-        let inside = own_path(own, &controllers_or_v2(version, &controllers)).unwrap_or("/");
-        let inside = match inside.strip_prefix(root.trim_end_matches('/')) {
-            Some(rest) if rest.starts_with('/') => rest,
-            _ => "/",
-        };
-        hierarchies.push(Hierarchy { version, mount, own: inside.to_owned(), controllers });
-    }
-    Layout { hierarchies }
-}
-
-/// `/proc/self/cgroup` writes v2's line with an empty list.
-fn controllers_or_v2(version: Version, controllers: &[String]) -> Vec<&str> {
-    match version {
-        Version::V1 => controllers.iter().map(String::as_str).collect(),
-        Version::V2 => Vec::new(),
-    }
-}
-
-/// The `(controllers, path)` of each line `ID:CONTROLLERS:PATH`.
-fn own_lines(own: &str) -> impl Iterator<Item = (&str, &str)> {
-    own.lines().filter_map(|l| l.split_once(':')?.1.split_once(':'))
-}
-
-fn own_path<'o>(own: &'o str, controllers: &[&str]) -> Option<&'o str> {
-    own_lines(own)
-        .find(|(list, _)| list.split(',').filter(|c| !c.is_empty()).eq(controllers.iter().copied()))
-        .map(|l| l.1)
-}
-
-/// A v1 mount's options name its controllers among others (`rw,cpu,cpuacct,xattr`); the process's own list tells which.
-fn v1_controllers(own: &str, options: &[&str]) -> Vec<String> {
-    own_lines(own)
-        .map(|(list, _)| list)
-        .find(|list| !list.is_empty() && list.split(',').all(|c| options.contains(&c)))
-        .map(|list| list.split(',').map(str::to_owned).collect())
-        .unwrap_or_default()
-}
-
-/// mountinfo writes space, tab, newline and backslash as `\` and three octal digits.
-fn unescape(field: &str) -> String {
-    let mut parts = field.split('\\');
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        match part.get(..3).and_then(|o| u8::from_str_radix(o, 8).ok()) {
-            Some(byte) => {
-                out.push(byte as char);
-                out.push_str(&part[3..]);
-            }
-            None => {
-                out.push('\\');
-                out.push_str(part);
-            }
-        }
-    }
-    out
-}
-
 /// The text of a kernel file, empty when there is none.
-fn read(path: impl AsRef<Path>) -> String {
-    kernfs::read(path.as_ref()).unwrap_or_default()
+fn text(path: &str) -> Result<String> {
+    let text = absent(kernfs::read(Path::new(path))).with_context(|| format!("read {path}"))?;
+    Ok(text.unwrap_or_default())
+}
+
+/// Whether a directory is the top of such a file system, or lies in one.
+fn holds(dir: &Path, kind: FsType) -> Result<bool> {
+    let found = absent(statfs(dir)).with_context(|| format!("statfs {}", dir.display()))?;
+    Ok(found.is_some_and(|found| found.filesystem_type() == kind))
 }
 
 #[cfg(test)]

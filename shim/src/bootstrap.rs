@@ -64,6 +64,7 @@ impl Told {
         flags: &Flags,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Told> {
+        // Or it is the older protocol's.
         let params = BootstrapParams::parse_from_bytes(bytes).ok();
         let is_ours =
             |params: &BootstrapParams| params.instance_id == flags.id && params.namespace == flags.namespace;

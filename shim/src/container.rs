@@ -113,13 +113,17 @@ impl Container {
         }
     }
 
-    /// It has an init: learns its cgroups, and watches for news of its memory.
+    /// It has an init: learns its cgroups, and watches for news of its memory. Without either it runs as well.
     pub fn has_init(&self, pid: i32, events: &Arc<Events>) {
-        let cgroups = ampoule::facts::container_cgroups(pid);
+        let cgroups = match ampoule::facts::container_cgroups(pid) {
+            Ok(cgroups) => cgroups,
+            Err(e) => return log::warning(format_args!("look for the cgroups of {}: {e:#}", self.id)),
+        };
         match Oom::watch(&self.id, &cgroups, events) {
             Ok(oom) => *locked(&self.oom) = oom,
             Err(e) => log::warning(format_args!("watch the memory of {}: {e:#}", self.id)),
         }
+        // A restored container has an init once only, too.
         let _ = self.cgroups.set(cgroups);
     }
 

@@ -136,6 +136,7 @@ impl Shim {
         }
         for exec in container.execs() {
             if let Some(pid) = exec.process.living_pid() {
+                // The call may have done that.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
         }

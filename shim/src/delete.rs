@@ -1,10 +1,10 @@
 //! `delete`: what a shim that died, or never came to life, has left behind.
 
 use std::fs;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use ampoule::sys::absent::absent;
 use anyhow::{Context, Result};
 use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::{Message, MessageField};
@@ -15,6 +15,7 @@ use crate::events::timestamp;
 use crate::flags::Flags;
 use crate::reaper::KILLED;
 use crate::rootfs;
+use crate::socket::listens;
 
 pub fn delete(flags: &Flags) -> Result<()> {
     let bundle = bundle(flags)?;
@@ -41,23 +42,32 @@ fn bundle(flags: &Flags) -> Result<PathBuf> {
 }
 
 fn remove(bundle: &Path, id: &str) -> Result<()> {
-    // Without its note, nothing was created.
-    let deleted = Engine::load(bundle).map_or(Ok(()), |engine| {
+    let deleted = Engine::load(bundle).and_then(|engine| {
+        // Without its note, nothing was created.
+        let Some(engine) = engine else { return Ok(()) };
         let mut call = engine.call(bundle, "delete");
         call.command.args(["--force", id]);
         call.run_alone()
     });
     let unmounted = rootfs::detach(&bundle.join("rootfs"));
-    let address = fs::read_to_string(bundle.join("address")).unwrap_or_default();
-    if let Some(socket) = address.trim().strip_prefix("unix://")
-        && UnixStream::connect(socket).is_err()
-    {
-        let _ = fs::remove_file(socket);
-    }
-    deleted.and(unmounted)
+    let forgotten = forget_socket(&bundle.join("address"));
+    deleted.and(unmounted).and(forgotten)
 }
 
+/// The pod's socket, when no other container of it has a shim there any more.
+fn forget_socket(address: &Path) -> Result<()> {
+    let text = absent(fs::read_to_string(address)).with_context(|| format!("read {}", address.display()))?;
+    let text = text.unwrap_or_default();
+    let Some(socket) = text.trim().strip_prefix("unix://").map(Path::new) else { return Ok(()) };
+    if !listens(socket)? {
+        absent(fs::remove_file(socket)).with_context(|| format!("remove {}", socket.display()))?;
+    }
+    Ok(())
+}
+
+/// 0, as for a container without an init, where it can't be told: the answer is the same but for this.
 fn pid(bundle: &Path) -> u32 {
+    // As said above.
     let text = fs::read_to_string(bundle.join("init.pid")).unwrap_or_default();
     text.trim().parse().unwrap_or(0)
 }

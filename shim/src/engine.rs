@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use ampoule::sys::absent::{absent, exists};
+use ampoule::sys::process::die_with_us;
 use anyhow::{Context, Result, anyhow, bail};
 use containerd_shim_protos::shim::oci;
 use serde::{Deserialize, Serialize};
@@ -49,21 +51,24 @@ pub struct Made<'a> {
 
 impl Engine {
     /// The runtime that the options name, with its state for one namespace of containerd's.
-    pub fn new(options: &oci::Options, namespace: &str) -> Engine {
+    ///
+    /// # Errors
+    /// Our own can't be looked for.
+    pub fn new(options: &oci::Options, namespace: &str) -> Result<Engine> {
         let program = match options.binary_name.as_str() {
-            "" => ours(),
+            "" => ours()?,
             name => name.into(),
         };
         let name = program.file_name().unwrap_or_default();
         let root = if options.root.is_empty() { Path::new(ROOTS).join(name) } else { (&options.root).into() };
-        Engine {
+        Ok(Engine {
             root: root.join(namespace),
             program,
             systemd_cgroup: options.systemd_cgroup,
             no_pivot: options.no_pivot_root,
             no_new_keyring: options.no_new_keyring,
             criu_work: (&options.criu_work_path).into(),
-        }
+        })
     }
 
     /// Leaves a note of itself.
@@ -75,14 +80,15 @@ impl Engine {
         fs::write(&path, serde_json::to_vec(self)?).with_context(|| format!("write {}", path.display()))
     }
 
-    /// Reads the note.
+    /// Reads the note. None: there is none, so nothing was created.
     ///
     /// # Errors
-    /// There is none: nothing was created.
-    pub fn load(notes: &Path) -> Result<Engine> {
+    /// It can't be read.
+    pub fn load(notes: &Path) -> Result<Option<Engine>> {
         let path = notes.join(FILE);
-        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))
+        let bytes = absent(fs::read(&path)).with_context(|| format!("read {}", path.display()))?;
+        let engine = bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose();
+        engine.with_context(|| format!("read {}", path.display()))
     }
 
     /// A call, with an error log of its own: many may be under way at once.
@@ -138,6 +144,7 @@ impl Engine {
         let mut call = self.call(made.notes, "exec");
         call.command.args(["--detach", "--process"]).arg(&file);
         let child = self.make(reaper, call, made, &name).await;
+        // The next exec of that name writes it anew, and the bundle goes as a whole.
         let _ = fs::remove_file(&file);
         child
     }
@@ -161,16 +168,22 @@ impl Engine {
     }
 
     /// Its features document; None for a runtime that has none to tell.
-    pub fn features(&self) -> Option<Vec<u8>> {
-        let answer = Command::new(&self.program).arg("features").stdin(Stdio::null()).output().ok()?;
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn features(&self) -> Result<Option<Vec<u8>>> {
+        let mut command = Command::new(&self.program);
+        let answer = command.arg("features").stdin(Stdio::null()).output();
+        let answer = answer.with_context(|| format!("start {}", self.program.display()))?;
         let is_document = serde_json::from_slice::<serde::de::IgnoredAny>(&answer.stdout).is_ok();
-        (answer.status.success() && is_document).then_some(answer.stdout)
+        Ok((answer.status.success() && is_document).then_some(answer.stdout))
     }
 
     /// Where CRIU may write: a directory that is there, unless it can't be made, which CRIU will tell.
     pub fn criu_work(&self, notes: &Path) -> PathBuf {
         let work =
             if self.criu_work.as_os_str().is_empty() { notes.join("work") } else { self.criu_work.clone() };
+        // As said above.
         let _ = fs::create_dir_all(&work);
         work
     }
@@ -179,6 +192,7 @@ impl Engine {
 fn adopt(reaper: &Reaper, pid_file: &Path, expecting: &Expecting) -> Result<Child> {
     let text = fs::read_to_string(pid_file).with_context(|| format!("read {}", pid_file.display()))?;
     if !pid_file.ends_with("init.pid") {
+        // As the exec's own file.
         let _ = fs::remove_file(pid_file);
     }
     let pid = text.trim().parse().with_context(|| format!("{}: {text:?} is no pid", pid_file.display()))?;
@@ -186,9 +200,10 @@ fn adopt(reaper: &Reaper, pid_file: &Path, expecting: &Expecting) -> Result<Chil
 }
 
 /// Our runtime: beside the shim's own program, else on PATH.
-fn ours() -> PathBuf {
-    let beside = std::env::current_exe().ok().map(|exe| exe.with_file_name("ampoule"));
-    beside.filter(|path| path.exists()).unwrap_or_else(|| "ampoule".into())
+fn ours() -> Result<PathBuf> {
+    let beside = std::env::current_exe().context("find the shim's program")?.with_file_name("ampoule");
+    let is_there = exists(&beside).with_context(|| format!("stat {}", beside.display()))?;
+    Ok(if is_there { beside } else { "ampoule".into() })
 }
 
 /// One call of a runtime.
@@ -217,6 +232,8 @@ impl Call {
     /// # Errors
     /// The last error that the runtime logged, or that it can't be started.
     pub async fn run(mut self, reaper: &Reaper) -> Result<()> {
+        // Or it would go on after the shim's `delete`, which is there to remove what it makes.
+        die_with_us(&mut self.command);
         let child = reaper.spawn(&mut self.command).with_context(|| self.failed_start())?;
         // The container's own descriptors must not stay open here.
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -239,6 +256,7 @@ impl Call {
 
     fn outcome(self, status: u32) -> Result<()> {
         let said = last_error(&self.log);
+        // The bundle goes as a whole.
         let _ = fs::remove_file(&self.log);
         if status == 0 {
             return Ok(());
@@ -251,7 +269,7 @@ impl Call {
     }
 }
 
-/// The message of the last line that is an error.
+/// For an error, and so without one of its own: the message of the last line that is one.
 fn last_error(log: &Path) -> Option<String> {
     #[derive(Deserialize)]
     struct Line {
@@ -260,6 +278,7 @@ fn last_error(log: &Path) -> Option<String> {
         msg: String,
     }
     let mut text = String::new();
+    // Then it has said nothing.
     File::open(log).ok()?.take(MAX_LOG).read_to_string(&mut text).ok()?;
     let mut lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Line>(line).ok());
     lines.find(|line| matches!(line.level.as_str(), "error" | "fatal" | "panic")).map(|line| line.msg)

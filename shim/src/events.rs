@@ -86,6 +86,7 @@ impl Events {
                 sent.await;
             }
         };
+        // Then containerd will ask.
         let _ = tokio::time::timeout(patience, all).await;
     }
 
@@ -137,6 +138,7 @@ async fn send(client: &mut Option<EventsClient>, address: &str, event: Envelope)
 
 /// A message with its type. (Its descriptor knows the package, too, but is 300 kB in memory once it is asked.)
 pub fn packed<M: Message>(package: &str, message: &M) -> Any {
+    // Fails for 2 GiB only.
     let value = message.write_to_bytes().unwrap_or_default();
     Any { type_url: format!("{package}.{}", M::NAME), value, ..Default::default() }
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use ampoule::sys::absent::absent;
+use anyhow::{Context, Result};
 use containerd_shim_protos::api::{CreateTaskRequest, ExecProcessRequest};
 use containerd_shim_protos::events::task::{
     TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskIO, TaskStart,
@@ -33,7 +34,7 @@ pub async fn create(shim: &Arc<Shim>, request: CreateTaskRequest) -> Answer<i32>
     let claim = shim.claim(&request.id)?;
     let bundle = Path::new(&request.bundle);
     let options = options::read(request.options.as_ref())?;
-    let engine = Engine::new(&options, &shim.namespace);
+    let engine = Engine::new(&options, &shim.namespace)?;
     let config = Config::read(bundle)?;
     let notes = shim.notes.as_deref().unwrap_or(bundle);
     engine.save(notes)?;
@@ -148,6 +149,7 @@ impl<'a> Make<'a> {
     /// The runtime has done its part, and nobody will ask for what it made.
     async fn undo(&self, child: Child, is_exec: bool) {
         if is_exec {
+            // It may have ended, and is waited for in any case.
             let _ = crate::sys::kill(child.pid, libc::SIGKILL);
         } else {
             let mut call = self.engine.call(self.notes, "delete");
@@ -273,7 +275,8 @@ pub async fn delete(shim: &Arc<Shim>, container: &Arc<Container>) -> Answer<(i32
     };
     container.close();
     rootfs::detach(&container.bundle.join("rootfs"))?;
-    let _ = fs::remove_file(container.notes.join("init.pid"));
+    let file = container.notes.join("init.pid");
+    absent(fs::remove_file(&file)).with_context(|| format!("remove {}", file.display()))?;
     shim.remove(&container.id);
     let pid = init.pid();
     shim.events.tell(

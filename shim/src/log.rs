@@ -30,5 +30,6 @@ pub fn debug(text: Arguments<'_>) {
 fn line(level: &str, text: Arguments<'_>) {
     let text = text.to_string();
     let line = format!("time={:?} level={level} msg={text:?}\n", rfc3339(SystemTime::now()));
+    // Nobody is left to tell.
     let _ = std::io::stderr().write_all(line.as_bytes());
 }

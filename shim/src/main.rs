@@ -22,6 +22,7 @@ mod reaper;
 mod delete;
 mod engine;
 mod options;
+mod socket;
 
 mod rootfs;
 

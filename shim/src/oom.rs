@@ -12,7 +12,7 @@ use tokio::io::Interest;
 use tokio::task::AbortHandle;
 
 use crate::events::Events;
-use crate::sys;
+use crate::{log, sys};
 
 /// A watch on one container, which ends with it.
 pub struct Oom {
@@ -41,10 +41,10 @@ impl Oom {
         let task = tokio::spawn(async move {
             while let Ok(mut ready) = fd.ready(interest).await {
                 ready.clear_ready();
-                let news = look(&source).news();
-                tell(&name, &sink, news.unwrap_or(0));
-                if news.is_none() {
-                    return;
+                match look(&source).news() {
+                    Ok(Some(kills)) => tell(&name, &sink, kills),
+                    Ok(None) => return,
+                    Err(e) => return log::warning(format_args!("watch the memory of {name}: {e:#}")),
                 }
             }
         });
@@ -55,10 +55,13 @@ impl Oom {
     pub fn tell_now(&self, killed: bool) {
         let mut watch = look(&self.watch);
         let kills = match watch.news() {
-            None if killed => watch.unread(),
-            news => news.unwrap_or(0),
+            Ok(None) if killed => watch.unread(),
+            news => news.map(|news| news.unwrap_or(0)),
         };
-        tell(&self.id, &self.events, kills);
+        match kills {
+            Ok(kills) => tell(&self.id, &self.events, kills),
+            Err(e) => log::warning(format_args!("watch the memory of {}: {e:#}", self.id)),
+        }
     }
 }
 

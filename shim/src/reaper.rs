@@ -9,11 +9,14 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use ampoule::sys::wait::{self, Ended};
 use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::sys;
+use crate::log;
 
 /// The status of a process that was killed: 128 and SIGKILL.
 pub const KILLED: u32 = 137;
@@ -24,6 +27,12 @@ pub struct Exit {
     /// The exit code, or 128 and the signal.
     pub status: u32,
     pub at: SystemTime,
+}
+
+impl Exit {
+    fn now(ended: Ended) -> Exit {
+        Exit { status: ended.status.into(), at: SystemTime::now() }
+    }
 }
 
 /// A child that is waited for.
@@ -90,13 +99,19 @@ impl Reaper {
 
     /// One signal may tell of many.
     fn sweep(&self) {
-        while let Ok(Some(ended)) = sys::reap(None) {
-            let exit = Exit { status: ended.status, at: SystemTime::now() };
+        loop {
+            let ended = match wait::reap(None) {
+                Ok(Some(ended)) => ended,
+                Ok(None) | Err(Errno::ECHILD) => return,
+                Err(e) => return log::warning(format_args!("wait for children: {e}")),
+            };
+            let (pid, exit) = (ended.pid.as_raw(), Exit::now(ended));
             let mut table = self.table();
-            if let Some(waiting) = table.waiting.remove(&ended.pid) {
+            if let Some(waiting) = table.waiting.remove(&pid) {
+                // Whoever waited may have given up.
                 let _ = waiting.send(exit);
             } else if table.expecting > 0 {
-                table.early.insert(ended.pid, exit);
+                table.early.insert(pid, exit);
             }
         }
     }
@@ -119,14 +134,15 @@ impl Reaper {
     /// It is no child of ours, and none that ended during the call.
     pub fn adopt(&self, pid: i32, _: &Expecting) -> Result<Child> {
         // Its pid could have been an orphan's before; then a living child has it now.
-        match sys::reap(Some(pid)) {
+        match wait::reap(Some(Pid::from_raw(pid))) {
             Ok(None) => Ok(self.watch(pid)),
-            Ok(Some(ended)) => Ok(over(pid, Exit { status: ended.status, at: SystemTime::now() })),
-            Err(_) => {
+            Ok(Some(ended)) => Ok(over(pid, Exit::now(ended))),
+            Err(Errno::ECHILD) => {
                 let early = self.table().early.remove(&pid);
                 let exit = early.with_context(|| format!("process {pid} is no child of the shim"))?;
                 Ok(over(pid, exit))
             }
+            Err(e) => Err(e).with_context(|| format!("wait for process {pid}")),
         }
     }
 
@@ -139,6 +155,7 @@ impl Reaper {
 
 fn over(pid: i32, exit: Exit) -> Child {
     let (sender, end) = oneshot::channel();
+    // The receiver is at hand.
     let _ = sender.send(exit);
     Child { pid, end }
 }

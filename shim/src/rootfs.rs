@@ -8,6 +8,7 @@ use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use ampoule::sys::absent::{absent, metadata};
 use anyhow::{Context, Result, bail};
 use containerd_shim_protos::types::mount::Mount;
 use nix::errno::Errno;
@@ -49,6 +50,7 @@ pub async fn attach(mounts: &[Mount], rootfs: &Path, reaper: &Reaper) -> Result<
     fs::create_dir_all(rootfs).with_context(|| format!("make {}", rootfs.display()))?;
     for wanted in mounts {
         if let Err(e) = attach_one(wanted, rootfs, reaper).await {
+            // The first error is the one to report.
             let _ = detach(rootfs);
             return Err(e).with_context(|| {
                 format!("mount {} {} on {}", wanted.type_, wanted.source, rootfs.display())
@@ -128,7 +130,10 @@ fn on_devices(wanted: &Mount, options: &mut Options) -> Result<(PathBuf, Vec<Fil
     let (source, first) = device(&source)?;
     let mut devices = vec![first];
     for option in &mut options.data {
-        if let Some(image) = option.strip_prefix("device=").map(Path::new).filter(|image| image.is_file()) {
+        let Some(image) = option.strip_prefix("device=").map(Path::new) else { continue };
+        let kind = metadata(image).with_context(|| format!("stat {}", image.display()))?;
+        // What is not there mount(2) will tell.
+        if kind.is_some_and(|kind| kind.is_file()) {
             let (path, next) = device(image)?;
             devices.push(next);
             *option = format!("device={}", path.display());
@@ -172,10 +177,9 @@ fn target(wanted: &Mount, rootfs: &Path) -> Result<PathBuf> {
 /// # Errors
 /// The kernel refuses. That nothing is mounted there is none.
 pub fn detach(rootfs: &Path) -> Result<()> {
-    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else { return Ok(()) };
-    let Some(rootfs) = fs::canonicalize(rootfs).ok().and_then(|path| path.to_str().map(str::to_owned)) else {
-        return Ok(());
-    };
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+    let found = absent(fs::canonicalize(rootfs)).with_context(|| format!("find {}", rootfs.display()))?;
+    let Some(rootfs) = found else { return Ok(()) };
     let below: Vec<String> = mounts
         .lines()
         .filter_map(|line| line.split(' ').nth(4).map(unescape))

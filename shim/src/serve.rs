@@ -1,5 +1,6 @@
 //! The server: one thread, until it has nothing left to look after and containerd says so.
 
+use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener as StdListener;
@@ -7,9 +8,10 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
+use ampoule::sys::absent::absent;
 use anyhow::{Context, Result};
 use containerd_shim_protos::ttrpc::r#async::Server;
 use containerd_shim_protos::ttrpc::r#async::transport::Listener;
@@ -49,7 +51,7 @@ pub fn serve(flags: &Flags) -> Result<()> {
 /// Answers calls at the socket, which is our stdin, until there is nothing left to do.
 pub async fn attend(shim: &Arc<Shim>, socket: &Path) -> Result<()> {
     let visits = Arc::new(Visits::default());
-    let listener = Listener::new(Ours { listener: listener()?, visits: visits.clone() });
+    let listener = Listener::new(Ours { listener: listener()?, visits: visits.clone(), pause: None });
     let mut server = Server::new().add_listener(listener).register_service(task::services(shim));
     server.start().await?;
     tokio::select! {
@@ -57,7 +59,9 @@ pub async fn attend(shim: &Arc<Shim>, socket: &Path) -> Result<()> {
         () = visits.until_forgotten(shim) => log::warning(format_args!("ending: containerd has forgotten this shim")),
     }
     // First, so that nobody finds a shim that is about to end.
-    let _ = std::fs::remove_file(socket);
+    if let Err(e) = absent(std::fs::remove_file(socket)) {
+        log::warning(format_args!("remove {}: {e}", socket.display()));
+    }
     tokio::time::sleep(FAREWELL).await;
     server.shutdown().await?;
     shim.events.flush(LAST_WORDS).await;
@@ -163,16 +167,31 @@ impl AsyncWrite for Visit {
 struct Ours {
     listener: UnixListener,
     visits: Arc<Visits>,
+    /// Until when nobody is let in.
+    pause: Option<Pin<Box<tokio::time::Sleep>>>,
 }
+
+/// How long a shim that can't take a connection, for want of descriptors say, leaves it waiting before it tries again. All
+/// else that the shim does goes on.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl futures_core::Stream for Ours {
     type Item = io::Result<Visit>;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let Poll::Ready(accepted) = self.listener.poll_accept(context) else { return Poll::Pending };
-            // Out of descriptors, say: whoever asked is gone, and the next may have better luck.
-            let Ok((stream, _)) = accepted else { continue };
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(context));
+                self.pause = None;
+            }
+            let stream = match ready!(self.listener.poll_accept(context)) {
+                Ok((stream, _)) => stream,
+                Err(e) => {
+                    log::warning(format_args!("take a connection: {e}"));
+                    self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+                    continue;
+                }
+            };
             match stream.peer_cred() {
                 Ok(peer) if peer.uid() == geteuid().as_raw() || peer.uid() == 0 => {
                     self.visits.count.fetch_add(1, Ordering::Relaxed);

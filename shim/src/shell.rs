@@ -75,6 +75,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(e) => {
+            // Nobody is left to tell.
             let _ = writeln!(std::io::stderr(), "{NAME}: {e:#}");
             ExitCode::FAILURE
         }
@@ -95,9 +96,16 @@ fn wait(id: &str) -> Result<u8> {
 
 fn list() -> Result<u8> {
     let mut text = format!("{:<24} {:<14} BUNDLE\n", "ID", "STATUS");
+    let mut code = 0;
     for home in Home::all()? {
+        // Whoever made it was killed at once.
         let bundle = home.about().map_or_else(|_| "?".into(), |about| about.bundle.display().to_string());
-        text += &format!("{:<24} {:<14} {bundle}\n", home.id, home.status().to_string());
+        let status = home.status().map(|status| status.to_string()).unwrap_or_else(|e| {
+            code = 1;
+            eprintln!("{NAME}: list {}: {e:#}", home.id);
+            "unreadable".to_owned()
+        });
+        text += &format!("{:<24} {status:<14} {bundle}\n", home.id);
     }
-    print(&text)
+    print(&text).map(|_| code)
 }

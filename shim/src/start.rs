@@ -4,11 +4,12 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use ampoule::sys::absent::{absent, exists};
 use anyhow::{Context, Result, bail};
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{Message, MessageField};
@@ -20,6 +21,7 @@ use crate::bootstrap::{self, Told};
 use crate::container::Config;
 use crate::engine::Engine;
 use crate::flags::Flags;
+use crate::socket::listens;
 use crate::{options, sys};
 
 /// Where shims listen, below containerd's usual state directory whatever its own is.
@@ -35,6 +37,7 @@ pub fn start(flags: &Flags) -> Result<()> {
     if flags.id.is_empty() || flags.namespace.is_empty() {
         bail!("start needs -id and -namespace");
     }
+    // What is no UTF-8 is not containerd's.
     let told = Told::understand(&bootstrap::stdin()?, flags, |name| std::env::var(name).ok())?;
     let options = options::read(told.options.as_ref())?;
     let config = Config::read(Path::new("."))?;
@@ -52,8 +55,9 @@ pub fn start(flags: &Flags) -> Result<()> {
     let _turn = Flock::lock(turn, FlockArg::LockExclusive)
         .map_err(|(_, e)| e)
         .with_context(|| format!("lock {}", dir.display()))?;
-    if UnixStream::connect(&path).is_err() {
+    if !listens(&path)? {
         launch(flags, &told, &options, &path)
+            // The first error is the one to report.
             .inspect_err(|_| drop(fs::remove_file(&path)))
             .context("start the shim's server")?;
     }
@@ -73,7 +77,7 @@ fn socket_path(dir: &Path, words: &[&str]) -> PathBuf {
 
 /// Starts the server, which listens on its stdin: no descriptor but the standard three needs to be passed.
 fn launch(flags: &Flags, told: &Told, options: &oci::Options, path: &Path) -> Result<()> {
-    let _ = fs::remove_file(path);
+    absent(fs::remove_file(path)).with_context(|| format!("remove {}", path.display()))?;
     let listener = UnixListener::bind(path).with_context(|| format!("listen at {}", path.display()))?;
     // Nobody else may connect (CVE-2020-15257 was a socket that had no mode). Nobody can be before anybody accepts.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).context("chmod the socket")?;
@@ -84,10 +88,11 @@ fn launch(flags: &Flags, told: &Told, options: &oci::Options, path: &Path) -> Re
         server.arg("-debug");
     }
     server.env("TTRPC_ADDRESS", told.ttrpc_address.as_deref().unwrap_or_default());
-    server.stdin(OwnedFd::from(listener)).stdout(Stdio::null()).stderr(log()).process_group(0);
+    server.stdin(OwnedFd::from(listener)).stdout(Stdio::null()).stderr(log()?).process_group(0);
     let mut server = server.spawn()?;
     let settled = settle(server.id(), options);
     if settled.is_err() {
+        // The first error is the one to report.
         let _ = server.kill();
         let _ = server.wait();
     }
@@ -95,11 +100,11 @@ fn launch(flags: &Flags, told: &Told, options: &oci::Options, path: &Path) -> Re
 }
 
 /// containerd's log reads the bundle's fifo `log`. Opened at both ends, it neither blocks nor breaks when containerd
-/// goes away.
-fn log() -> Stdio {
+/// goes away. A caller without one hears nothing.
+fn log() -> Result<Stdio> {
     let how = OFlag::O_NONBLOCK.bits();
-    let fifo = OpenOptions::new().read(true).write(true).custom_flags(how).open("log");
-    fifo.map_or_else(|_| Stdio::null(), Stdio::from)
+    let fifo = absent(OpenOptions::new().read(true).write(true).custom_flags(how).open("log"));
+    Ok(fifo.context("open the bundle's fifo log")?.map_or_else(Stdio::null, Stdio::from))
 }
 
 /// What the server can't do to itself before containerd knows it.
@@ -124,7 +129,7 @@ fn join(cgroup: &str, pid: u32) -> Result<()> {
     let mut joined = false;
     for top in tops {
         let procs = Path::new(top).join(cgroup.trim_start_matches('/')).join("cgroup.procs");
-        if procs.exists() {
+        if exists(&procs).with_context(|| format!("stat {}", procs.display()))? {
             let mut file = OpenOptions::new().write(true).open(&procs)?;
             file.write_all(pid.to_string().as_bytes())
                 .with_context(|| format!("write {}", procs.display()))?;
@@ -148,10 +153,10 @@ pub fn info() -> Result<()> {
     } else {
         Some(Any::parse_from_bytes(&bytes).context("stdin holds no options")?)
     };
-    let engine = Engine::new(&options::read(any.as_ref())?, "");
+    let engine = Engine::new(&options::read(any.as_ref())?, "")?;
     // A runtime without `features` has none to tell.
     let features =
-        engine.features().map(|value| Any { type_url: FEATURES.to_owned(), value, ..Default::default() });
+        engine.features()?.map(|value| Any { type_url: FEATURES.to_owned(), value, ..Default::default() });
     let version = RuntimeVersion { version: env!("CARGO_PKG_VERSION").to_owned(), ..Default::default() };
     let info = RuntimeInfo {
         name: "containerd-shim-ampoule-v2".to_owned(),

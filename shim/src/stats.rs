@@ -5,6 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use ampoule::container::stats::{self, Amount, Blkio, BlkioEntry, Psi, Stats};
+use ampoule::sys::absent::{absent, exists};
+use anyhow::{Context, Result};
 use containerd_shim_protos::cgroups::metrics as v1;
 use containerd_shim_protos::cgroups_v2::metrics as v2;
 use containerd_shim_protos::protobuf::MessageField;
@@ -13,15 +15,24 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use crate::events::packed;
 
 /// Reads the files of a container's cgroups.
-pub fn read(cgroups: &[PathBuf]) -> Any {
-    let stats = stats::read(cgroups);
+///
+/// # Errors
+/// One that is there can't be read.
+pub fn read(cgroups: &[PathBuf]) -> Result<Any> {
+    let stats = stats::read(cgroups)?;
     // A hybrid host's v2 hierarchy counts nothing that matters.
-    if cgroups.iter().all(|dir| dir.join("cgroup.controllers").exists()) {
-        let events = cgroups.iter().find_map(|dir| fs::read_to_string(dir.join("memory.events")).ok());
-        packed("io.containerd.cgroups.v2", &as_v2(stats, &events.unwrap_or_default()))
-    } else {
-        packed("io.containerd.cgroups.v1", &as_v1(stats))
+    for dir in cgroups {
+        let file = dir.join("cgroup.controllers");
+        if !exists(&file).with_context(|| format!("stat {}", file.display()))? {
+            return Ok(packed("io.containerd.cgroups.v1", &as_v1(stats)));
+        }
     }
+    let mut events = String::new();
+    for file in cgroups.iter().map(|dir| dir.join("memory.events")) {
+        let text = absent(fs::read_to_string(&file)).with_context(|| format!("read {}", file.display()))?;
+        events += &text.unwrap_or_default();
+    }
+    Ok(packed("io.containerd.cgroups.v2", &as_v2(stats, &events)))
 }
 
 /// Sets fields from memory.stat's words: `field` where both have one name, `field = word` else.
@@ -234,7 +245,7 @@ mod tests {
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("memory.stat"), "cache 4096\ntotal_pgfault 7\nfile 4096\nanon 12\n").unwrap();
         fs::write(dir.join("memory.usage_in_bytes"), "8192\n").unwrap();
-        let v1 = read(std::slice::from_ref(&dir));
+        let v1 = read(std::slice::from_ref(&dir)).unwrap();
         assert_eq!(v1.type_url, "io.containerd.cgroups.v1.Metrics");
         let memory = v1::Metrics::parse_from_bytes(&v1.value).unwrap().memory.unwrap();
         assert_eq!((memory.cache, memory.total_pg_fault, memory.usage.usage), (4096, 7, 8192));
@@ -249,7 +260,7 @@ mod tests {
         ] {
             fs::write(dir.join(file), text).unwrap();
         }
-        let v2 = read(std::slice::from_ref(&dir));
+        let v2 = read(std::slice::from_ref(&dir)).unwrap();
         assert_eq!(v2.type_url, "io.containerd.cgroups.v2.Metrics");
         let metrics = v2::Metrics::parse_from_bytes(&v2.value).unwrap();
         let memory = metrics.memory.unwrap();

@@ -4,7 +4,6 @@
 pub mod mounts;
 
 use std::io;
-use std::mem;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -13,46 +12,6 @@ use nix::cmsg_space;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-
-/// How a child ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    pub pid: i32,
-    /// Its exit code, or 128 and the signal that killed it.
-    pub status: u32,
-}
-
-/// Waits for a child that has ended, without waiting: any child, or one. None: none has.
-///
-/// nix's waitid fails on a death by a real-time signal, after it has reaped the child.
-///
-/// # Errors
-/// ECHILD: there is no such child.
-pub fn reap(pid: Option<i32>) -> io::Result<Option<Ended>> {
-    let (kind, id) = match pid {
-        Some(pid) => (libc::P_PID, pid as libc::id_t),
-        None => (libc::P_ALL, 0),
-    };
-    loop {
-        // SAFETY: siginfo_t is plain data, for which zero is a value.
-        let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
-        // SAFETY: waitid(2) writes to `info` only, which outlives the call.
-        let answer = unsafe { libc::waitid(kind, id, &mut info, libc::WEXITED | libc::WNOHANG) };
-        if answer != 0 {
-            match io::Error::last_os_error() {
-                e if e.kind() == io::ErrorKind::Interrupted => continue,
-                e => return Err(e),
-            }
-        }
-        // SAFETY: waitid(2) fills these fields, or leaves the zeros when no child has ended.
-        let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-        if pid == 0 {
-            return Ok(None);
-        }
-        let status = if info.si_code == libc::CLD_EXITED { status } else { 128 + status };
-        return Ok(Some(Ended { pid, status: status as u32 }));
-    }
-}
 
 /// A descriptor that can be waited for.
 ///

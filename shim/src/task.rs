@@ -185,11 +185,13 @@ impl Task for Tasks {
 
     async fn stats(&self, _: &TtrpcContext, wanted: StatsRequest) -> Result<StatsResponse> {
         let container = self.0.container(&wanted.id)?;
-        let stats = MessageField::some(stats::read(container.cgroups()?));
+        let stats = stats::read(container.cgroups()?).map_err(Fault::from)?;
+        let stats = MessageField::some(stats);
         Ok(StatsResponse { stats, ..Default::default() })
     }
 
     async fn connect(&self, _: &TtrpcContext, wanted: ConnectRequest) -> Result<ConnectResponse> {
+        // Asked about none, or one that isn't there yet, a shim tells its own pid.
         let container = if wanted.id.is_empty() { self.0.any() } else { self.0.container(&wanted.id).ok() };
         Ok(ConnectResponse {
             shim_pid: std::process::id(),
@@ -277,6 +279,7 @@ async fn update(shim: &Shim, container: &Container, wanted: UpdateTaskRequest) -
     fs::write(&file, &resources.value).with_context(|| format!("write {}", file.display()))?;
     call.command.arg("--resources").arg(&file).arg(&container.id);
     let done = call.run(&shim.reaper).await;
+    // The bundle goes as a whole.
     let _ = fs::remove_file(&file);
     done?;
     Ok(Empty::new())

@@ -51,5 +51,5 @@ pub use proc::{Mount, descendants_of, field, mountinfo, pids_mentioning};
 pub use scratch::Scratch;
 pub use shim::{Ear, News, Shim, shim_program, soon};
 pub use snapshot::snapshot;
-pub use sys::{deny_call, exchange, queue_signal};
+pub use sys::{deny_call, exchange, ignore, queue_signal};
 pub use wait::{patience, repeats, wait_for};

@@ -38,6 +38,18 @@ pub(crate) fn answer_call(listener: impl AsFd, mut answer: libc::seccomp_notif_r
     Errno::result(done).map(drop)
 }
 
+/// Has the program that the command starts ignore a signal, as nohup(1) does.
+pub fn ignore(command: &mut std::process::Command, signal: nix::sys::signal::Signal) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec the closure makes one system call, with integers.
+    unsafe {
+        command.pre_exec(move || {
+            libc::signal(signal as i32, libc::SIG_IGN);
+            Ok(())
+        })
+    };
+}
+
 /// Has a system call fail in the program that the command starts: every such call, or those whose first argument is this.
 pub fn deny_call(
     command: &mut std::process::Command,

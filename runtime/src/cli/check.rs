@@ -7,10 +7,11 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::Context;
+use crate::sys::absent::{absent, exists};
 
 mod cgroups;
 mod kernel;
@@ -77,15 +78,15 @@ pub(super) struct Check {
 }
 
 pub(super) fn run(_: &Context, args: Check) -> Result<ExitCode> {
-    let facts = crate::facts::gather(None);
-    let kernel = text("/proc/sys/kernel/osrelease");
+    let facts = crate::facts::gather(None)?;
+    let kernel = text("/proc/sys/kernel/osrelease")?;
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         architecture: std::env::consts::ARCH,
         sections: vec![
-            Section { about: "cgroups", findings: cgroups::findings(&facts.host_cgroups()) },
-            Section { about: "kernel", findings: kernel::findings() },
-            Section { about: "users and confinement", findings: users::findings() },
+            Section { about: "cgroups", findings: cgroups::findings(&facts.host_cgroups())? },
+            Section { about: "kernel", findings: kernel::findings()? },
+            Section { about: "users and confinement", findings: users::findings()? },
         ],
         kernel,
     };
@@ -120,8 +121,22 @@ impl Report {
 }
 
 /// A kernel file's text without the end of its line; empty when there is none.
-fn text(path: impl AsRef<Path>) -> String {
-    fs::read_to_string(path).map(|t| t.trim_end().to_owned()).unwrap_or_default()
+fn text(path: impl AsRef<Path>) -> Result<String> {
+    let path = path.as_ref();
+    let text = absent(fs::read_to_string(path)).with_context(|| format!("read {}", path.display()))?;
+    Ok(text.unwrap_or_default().trim_end().to_owned())
+}
+
+/// Whether a path of the kernel's or the system's is there.
+fn is_there(path: impl AsRef<Path>) -> Result<bool> {
+    let path = path.as_ref();
+    exists(path).with_context(|| format!("stat {}", path.display()))
+}
+
+/// Whether this kernel has a kind of namespaces, by its name in /proc/self/ns.
+pub(super) fn has_namespace(name: &str) -> Result<bool> {
+    let path = format!("/proc/self/ns/{name}");
+    Ok(absent(fs::symlink_metadata(&path)).with_context(|| format!("stat {path}"))?.is_some())
 }
 
 #[cfg(test)]
@@ -152,9 +167,8 @@ mod tests {
             crate::facts::Layout::pure_v2(),
             crate::facts::Layout::hybrid(),
         ];
-        let findings =
-            layouts.iter().flat_map(cgroups::findings).chain(kernel::findings()).chain(users::findings());
-        for f in findings {
+        let cgroups = layouts.iter().map(cgroups::findings);
+        for f in cgroups.chain([kernel::findings(), users::findings()]).flat_map(Result::unwrap) {
             assert_eq!(f.turn_on.is_some(), f.state != State::Ok, "{f:?}");
             assert!(!f.detail.is_empty(), "{f:?}");
         }

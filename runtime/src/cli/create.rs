@@ -1,16 +1,18 @@
 //! `ampoule create`
 
+use std::env::VarError;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 use super::Context;
 use crate::container::id::Id;
 use crate::launch::Gate;
 use crate::lifecycle::{self, HandOut};
 use crate::plan::{Console, Driver, Options};
+use crate::sys::absent::absent;
+use crate::sys::interrupt;
 
 /// What create and run have in common.
 #[derive(clap::Args)]
@@ -56,22 +58,26 @@ impl Create {
 
 /// Checks that the first `count` descriptors after stderr are there to be passed.
 pub(super) fn preserved(count: u32) -> Result<u32> {
-    match (3..3u32.saturating_add(count)).find(|fd| !is_open(*fd)) {
-        Some(fd) => bail!("--preserve-fds: descriptor {fd} is not open"),
-        None => Ok(count),
+    for fd in 3..3u32.saturating_add(count) {
+        if !is_open(fd)? {
+            bail!("--preserve-fds: descriptor {fd} is not open");
+        }
     }
+    Ok(count)
 }
 
 /// sd_listen_fds(3): as runc, LISTEN_PID is not compared, since the caller may be a shell of the addressee.
 fn listen_fds() -> Result<u32> {
     match std::env::var("LISTEN_FDS") {
         Ok(text) => text.parse().with_context(|| format!("LISTEN_FDS={text}: expected a number")),
-        Err(_) => Ok(0),
+        Err(VarError::NotPresent) => Ok(0),
+        Err(e) => Err(e).context("LISTEN_FDS"),
     }
 }
 
-fn is_open(fd: u32) -> bool {
-    std::fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_ok()
+fn is_open(fd: u32) -> Result<bool> {
+    let path = format!("/proc/self/fd/{fd}");
+    Ok(absent(std::fs::symlink_metadata(&path)).with_context(|| format!("stat {path}"))?.is_some())
 }
 
 pub(super) fn run(context: &Context, args: Create) -> Result<ExitCode> {
@@ -80,8 +86,7 @@ pub(super) fn run(context: &Context, args: Create) -> Result<ExitCode> {
 
 fn create(context: &Context, args: &Create) -> Result<ExitCode> {
     let id = Id::new(&args.id)?;
-    let mut signals = SigSet::empty();
-    sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut signals)).context("sigprocmask")?;
+    let signals = interrupt::arm().context("catch the signals that end a wait")?;
     let wanted = lifecycle::Wanted {
         id: &id,
         bundle: &args.bundle,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 
 use super::Context;
+use crate::container::id::Id;
 use crate::lifecycle;
 use crate::sys::regex::Regex;
 
@@ -34,8 +35,8 @@ fn matching(context: &Context, args: &Delete) -> Result<ExitCode> {
         bail!("delete --regex: {:?} is no extended regular expression, see regex(7)", args.id);
     };
     let mut code = ExitCode::SUCCESS;
-    for container in context.store.all()?.iter().filter(|c| expression.matches(c.id.as_str())) {
-        if let Err(e) = delete(context, container.id.as_str(), args.force) {
+    for id in context.store.ids()?.iter().filter(|id| expression.matches(id.as_str())) {
+        if let Err(e) = delete(context, id.as_str(), args.force) {
             context.log.failure(&format!("{e:#}"));
             code = ExitCode::FAILURE;
         }
@@ -44,12 +45,11 @@ fn matching(context: &Context, args: &Delete) -> Result<ExitCode> {
 }
 
 fn delete(context: &Context, id: &str, force: bool) -> Result<()> {
-    let opened = context.open(id).and_then(|container| container.lock());
-    let done = match opened {
+    let delete = || match context.store.take(&Id::new(id)?)? {
+        Some(locked) => lifecycle::delete(locked, force, &context.log),
         // runc does so, and scripts rely on it.
-        Err(e) if force && format!("{e}").contains("does not exist") => Ok(()),
-        Err(e) => Err(e),
-        Ok(locked) => lifecycle::delete(locked, force, &context.log),
+        None if force => Ok(()),
+        None => bail!("container does not exist"),
     };
-    done.with_context(|| format!("delete {id}"))
+    delete().with_context(|| format!("delete {id}"))
 }

@@ -76,8 +76,8 @@ impl Teller<'_> {
             let (ended, read) = self.wait(init, watch.as_ref(), next)?;
             // The init may have been the one that was killed.
             if let Some(mut oom) = watch.take() {
-                let news = oom.news();
-                for _ in 0..news.unwrap_or_else(|| oom.unread()) {
+                let news = oom.news()?;
+                for _ in 0..news.map_or_else(|| oom.unread(), Ok)? {
                     self.tell("oom", None)?;
                 }
                 watch = news.map(|_| oom);
@@ -111,7 +111,7 @@ impl Teller<'_> {
     }
 
     fn stats(&mut self) -> Result<bool> {
-        self.tell("stats", Some(stats::read(self.groups)))
+        self.tell("stats", Some(stats::read(self.groups)?))
     }
 
     /// Whether somebody still reads.

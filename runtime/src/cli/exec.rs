@@ -111,7 +111,7 @@ fn exec(context: &Context, args: &Exec) -> Result<ExitCode> {
     if args.detach {
         return Ok(ExitCode::SUCCESS);
     }
-    Ok(ExitCode::from(foreground::attend(launched, &signals)? as u8))
+    Ok(ExitCode::from(foreground::attend(launched, &signals)?.finish()?))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -3,14 +3,16 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::Context;
+use super::check::has_namespace;
 use crate::container::criu::find;
 use crate::container::record::OCI_VERSION;
 use crate::facts::{self, Layout, Version};
 use crate::plan::{CAPABILITIES, known};
+use crate::sys::absent::exists;
 use crate::sys::{probe, scheduling, seccomp};
 
 #[derive(clap::Args)]
@@ -31,7 +33,7 @@ const NAMESPACES: [(&str, &str); 8] = [
 ];
 
 pub(super) fn run(context: &Context, _: Features) -> Result<ExitCode> {
-    let facts = facts::gather(context.rootless);
+    let facts = facts::gather(context.rootless)?;
     let cgroups = facts.host_cgroups();
     let document = json!({
         "ociVersionMin": "1.0.0",
@@ -39,9 +41,9 @@ pub(super) fn run(context: &Context, _: Features) -> Result<ExitCode> {
         "hooks": HOOKS,
         "mountOptions": known::mount_options(),
         "linux": {
-            "namespaces": namespaces(),
-            "capabilities": capabilities(),
-            "cgroup": cgroup(&cgroups),
+            "namespaces": namespaces()?,
+            "capabilities": capabilities()?,
+            "cgroup": cgroup(&cgroups)?,
             "seccomp": seccomp(),
             "apparmor": { "enabled": facts.apparmor },
             "selinux": { "enabled": facts.selinux },
@@ -60,30 +62,36 @@ pub(super) fn run(context: &Context, _: Features) -> Result<ExitCode> {
     super::print(&format!("{document:#}\n"))
 }
 
-fn namespaces() -> Vec<&'static str> {
-    let there = |name: &str| std::fs::symlink_metadata(format!("/proc/self/ns/{name}")).is_ok();
-    NAMESPACES.iter().filter(|(_, name)| there(name)).map(|(kind, _)| *kind).collect()
+fn namespaces() -> Result<Vec<&'static str>> {
+    let mut there = Vec::new();
+    for (kind, name) in NAMESPACES {
+        there.extend(has_namespace(name)?.then_some(kind));
+    }
+    Ok(there)
 }
 
 /// Those that this kernel knows.
-fn capabilities() -> Vec<String> {
-    let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap_or_default();
-    let count = last.trim_end().parse().map_or(CAPABILITIES.len(), |last: usize| last + 1);
-    CAPABILITIES.iter().take(count).map(|name| format!("CAP_{name}")).collect()
+fn capabilities() -> Result<Vec<String>> {
+    const LAST: &str = "/proc/sys/kernel/cap_last_cap";
+    let last = std::fs::read_to_string(LAST).with_context(|| format!("read {LAST}"))?;
+    let last: usize = last.trim_end().parse().with_context(|| format!("{LAST}: {last:?}"))?;
+    Ok(CAPABILITIES.iter().take(last + 1).map(|name| format!("CAP_{name}")).collect())
 }
 
-fn cgroup(layout: &Layout) -> Value {
+fn cgroup(layout: &Layout) -> Result<Value> {
     let has = |version| layout.hierarchies.iter().any(|tree| tree.version == version);
     let rdma = layout.hierarchies.iter().any(|tree| tree.controllers.iter().any(|c| c == "rdma"));
     // sd_booted(3); whether it also answers is for check to say, which may take its time.
-    let systemd = Path::new("/run/systemd/system").is_dir() && has(Version::V2) && !has(Version::V1);
-    json!({
+    const BOOTED: &str = "/run/systemd/system";
+    let booted = exists(Path::new(BOOTED)).with_context(|| format!("stat {BOOTED}"))?;
+    let systemd = booted && has(Version::V2) && !has(Version::V1);
+    Ok(json!({
         "v1": has(Version::V1),
         "v2": has(Version::V2),
         "systemd": systemd,
         "systemdUser": systemd,
         "rdma": rdma,
-    })
+    }))
 }
 
 fn seccomp() -> Value {

@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 
 use super::Context;
 use crate::lifecycle;
+use crate::sys::interrupt;
 
 #[derive(clap::Args)]
 pub(super) struct Kill {
@@ -48,6 +49,8 @@ fn signal(text: &str) -> Result<i32> {
 }
 
 pub(super) fn run(context: &Context, args: Kill) -> Result<ExitCode> {
+    // Nobody may be left frozen.
+    interrupt::arm().context("catch the signals that end a wait")?;
     let kill = || lifecycle::kill(&context.open(&args.id)?, signal(&args.signal)?, args.all);
     kill().with_context(|| format!("kill {}", args.id))?;
     Ok(ExitCode::SUCCESS)

@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
-use serde_json::Value;
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
 
 use super::{Context, state};
+use crate::container::id::Id;
 use crate::container::record::owner_name;
+use crate::container::status::observe;
 
 #[derive(clap::Args)]
 pub(super) struct List {
@@ -28,24 +30,49 @@ const COLUMNS: [(&str, &str); 6] = [
 ];
 
 pub(super) fn run(context: &Context, args: List) -> Result<ExitCode> {
-    let all = context.store.all()?;
+    let ids = context.store.ids()?;
     if args.quiet {
-        return super::print(&all.iter().map(|c| format!("{}\n", c.id)).collect::<String>());
+        return super::print(&ids.iter().map(|id| format!("{id}\n")).collect::<String>());
     }
-    // One that vanishes meanwhile, or that was never finished, has nothing to show.
-    let states: Vec<Value> = all
-        .iter()
-        .filter_map(|container| {
-            let (_, mut document) = state::document(container).ok()?;
-            document["owner"] = owner_name(container.record().ok()?.owner).into();
-            Some(document)
-        })
-        .collect();
+    let mut code = ExitCode::SUCCESS;
+    let mut states = Vec::new();
+    for id in &ids {
+        match entry(context, id).with_context(|| format!("list {id}")) {
+            Ok(state) => states.extend(state),
+            Err(e) => {
+                // Whoever reads the list must not take the container for gone.
+                states.push(
+                    json!({ "id": id.as_str(), "pid": 0, "status": "unreadable", "bundle": "", "owner": "" }),
+                );
+                context.log.failure(&format!("{e:#}"));
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
     match args.format.as_str() {
         // What runc prints for none.
         "json" if states.is_empty() => super::print("null\n"),
         "json" => super::print(&format!("{}\n", Value::Array(states))),
         _ => super::print(&table(&states)),
+    }?;
+    Ok(code)
+}
+
+/// What there is to show of a container. One that vanishes meanwhile, or is only just being made, has nothing.
+fn entry(context: &Context, id: &Id) -> Result<Option<Value>> {
+    let Some(container) = context.store.find(id)? else { return Ok(None) };
+    let look = || {
+        let seen = observe(&container)?;
+        if let Some(record) = container.read_record()? {
+            let mut document = record.state(seen.status.name(), seen.pid());
+            document["owner"] = owner_name(record.owner).into();
+            return Ok(Some(document));
+        }
+        if container.is_locked()? { Ok(None) } else { bail!(state::CUT_SHORT) }
+    };
+    match look() {
+        Err(_) if !container.has_files()? => Ok(None),
+        other => other,
     }
 }
 
@@ -53,7 +80,8 @@ fn table(states: &[Value]) -> String {
     let mut rows = vec![COLUMNS.map(|(title, _)| title.to_owned())];
     rows.extend(states.iter().map(|state| {
         COLUMNS.map(|(_, key)| match &state[key] {
-            Value::String(text) => text.clone(),
+            Value::String(text) if !text.is_empty() => text.clone(),
+            Value::String(_) | Value::Null => "-".to_owned(),
             other => other.to_string(),
         })
     }));

@@ -208,12 +208,17 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(log) => log,
         Err(e) => return fail(&e),
     };
-    let store = Store::new(global.root.unwrap_or_else(|| default_root(rootless)));
+    let root = match global.root.map_or_else(|| default_root(rootless), Ok) {
+        Ok(root) => root,
+        Err(e) => return fail(&e),
+    };
+    let store = Store::new(root);
     let context = Context { log, store, rootless, driver, criu: global.criu };
     match dispatch(&context, words) {
         Ok(code) => code,
         Err(e) => {
-            context.log.failure(&format!("{e:#}"));
+            let by = sys::interrupt::taken().map_or(String::new(), |signal| format!("ended by {signal}: "));
+            context.log.failure(&format!("{by}{e:#}"));
             // 1 could be the program's own.
             if words.first().is_some_and(|verb| verb == "exec") {
                 ExitCode::from(255)
@@ -254,6 +259,7 @@ fn print(text: &str) -> Result<ExitCode> {
 }
 
 fn usage(e: clap::Error) -> ExitCode {
+    // Nobody is left to tell.
     let _ = e.print();
     // podman leaves out a flag's value to learn whether there is such a flag, and looks for runc's words.
     if e.get(ContextKind::InvalidValue) == Some(&ContextValue::String(String::new())) {
@@ -279,6 +285,7 @@ fn version() -> ExitCode {
 
 fn help() -> ExitCode {
     let verbs = VERBS.iter().map(|verb| Command::new(verb.name).about(verb.about));
+    // As in usage().
     let _ = Global::command().subcommands(verbs).print_help();
     ExitCode::SUCCESS
 }

@@ -34,17 +34,17 @@ pub(super) struct Plan {
     id: String,
 }
 
-fn facts(context: &Context, host: Option<&str>) -> Facts {
+fn facts(context: &Context, host: Option<&str>) -> Result<Facts> {
     let cgroups = match host {
         None if context.driver == Driver::Systemd => {
-            return facts::gather(context.rootless).with_manager();
+            return facts::gather(context.rootless)?.with_manager();
         }
         None => return facts::gather(context.rootless),
         Some("v1") => Layout::pure_v1(),
         Some("v2") => Layout::pure_v2(),
         Some(_) => Layout::hybrid(),
     };
-    roots(cgroups)
+    Ok(roots(cgroups))
 }
 
 /// A root whom nothing is held back from.
@@ -60,7 +60,7 @@ fn plan(context: &Context, args: &Plan) -> Result<ExitCode> {
     let id = Id::new(&args.id)?;
     let bundle = Bundle::open(&args.bundle)?;
     let spec = bundle.spec()?;
-    let mut facts = facts(context, args.host.as_deref());
+    let mut facts = facts(context, args.host.as_deref())?;
     // What needs root can still be looked at without: then the plan is root's.
     let for_root =
         |spec: &Spec<'_>| !spec.linux.namespaces.iter().any(|n| n.kind == Some(NamespaceKind::User));

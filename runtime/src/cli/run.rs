@@ -76,14 +76,16 @@ pub(super) fn stay(
     signals: &Signals,
     keep: bool,
 ) -> Result<ExitCode> {
-    let code = foreground::attend(launched, signals);
-    if !keep || code.is_err() {
-        // Somebody else may have deleted it already.
-        if let Ok(container) = context.store.open(id)
-            && let Ok(locked) = container.lock()
-        {
-            lifecycle::delete(locked, true, &context.log)?;
-        }
+    let ended = foreground::attend(launched, signals);
+    let deleted = if keep && ended.is_ok() { Ok(()) } else { delete(context, id) };
+    let code = ended?.finish()?;
+    deleted.map(|()| ExitCode::from(code))
+}
+
+/// Somebody else may have done that already.
+fn delete(context: &Context, id: &Id) -> Result<()> {
+    match context.store.take(id)? {
+        Some(locked) => lifecycle::delete(locked, true, &context.log),
+        None => Ok(()),
     }
-    Ok(ExitCode::from(code? as u8))
 }

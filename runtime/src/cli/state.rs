@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 
 use super::Context;
-use crate::container::status::{Status, observe};
-use crate::container::store::Container;
+use crate::container::status::observe;
 
 #[derive(clap::Args)]
 pub(super) struct State {
@@ -14,15 +13,16 @@ pub(super) struct State {
     id: String,
 }
 
-/// The state document, and the status in it.
-pub(super) fn document(container: &Container) -> Result<(Status, serde_json::Value)> {
-    let seen = observe(container)?;
-    let record = container.record().context("its creation was cut short; remove it with delete --force")?;
-    Ok((seen.status, record.state(seen.status.name(), seen.pid())))
-}
+/// What is wrong with a container that has no record.
+pub(super) const CUT_SHORT: &str = "its creation was cut short; remove it with delete --force";
 
 pub(super) fn run(context: &Context, args: State) -> Result<ExitCode> {
-    let (_, document) =
-        context.open(&args.id).and_then(|c| document(&c)).with_context(|| format!("state {}", args.id))?;
-    super::print(&format!("{document:#}\n"))
+    let document = || {
+        let container = context.open(&args.id)?;
+        let seen = observe(&container)?;
+        let record = container.read_record()?.context(CUT_SHORT)?;
+        Ok(record.state(seen.status.name(), seen.pid()))
+    };
+    let document: Result<_> = document();
+    super::print(&format!("{:#}\n", document.with_context(|| format!("state {}", args.id))?))
 }

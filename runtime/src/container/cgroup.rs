@@ -2,7 +2,7 @@
 //! shows in the files that it has.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use crate::sys::absent::exists;
 use crate::sys::{kernfs, pidfd};
 
 mod freezer;
+mod tree;
 
 /// How long a removal or a kill waits for processes to be gone. Longer means one that sleeps in the kernel.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,8 +32,11 @@ impl Cgroup {
     }
 
     /// Whether there is anything of it.
-    pub fn exists(&self) -> bool {
-        self.leading_dir().is_some()
+    ///
+    /// # Errors
+    /// It can't be told.
+    pub fn exists(&self) -> Result<bool> {
+        Ok(self.leading_dir()?.is_some())
     }
 
     /// Every process in the cgroup and below it, in ascending order.
@@ -39,7 +44,8 @@ impl Cgroup {
     /// # Errors
     /// A directory or a list that can't be read, unless it is gone.
     pub fn processes(&self) -> Result<Vec<i32>> {
-        Ok(self.leading_dir().map(processes_below).transpose()?.unwrap_or_default().into_iter().collect())
+        let Some(dir) = self.leading_dir()? else { return Ok(Vec::new()) };
+        Ok(processes_below(dir)?.into_iter().collect())
     }
 
     /// Kills every process, without one slipping through by forking.
@@ -47,13 +53,13 @@ impl Cgroup {
     /// # Errors
     /// When processes are left after ten seconds, or the kernel refuses.
     pub fn kill(&self) -> Result<()> {
-        let Some(dir) = self.leading_dir() else { return Ok(()) };
+        let Some(dir) = self.leading_dir()? else { return Ok(()) };
         if kill_at_once(dir)? {
             // v2's freezer lets them die, v1's on a hybrid host doesn't.
             return self.thaw_v1();
         }
         // Frozen, nothing forks; a host without a freezer is left to the repetition below.
-        let frozen = self.is_frozen().unwrap_or(false) || self.freeze().is_ok();
+        let frozen = self.is_frozen()? || self.try_freeze()?;
         let sent = signal_all(dir, libc::SIGKILL, None);
         if frozen {
             self.thaw()?; // only then the killed go
@@ -63,15 +69,15 @@ impl Cgroup {
         if frozen { Ok(()) } else { self.kill_until_empty(dir) }
     }
 
-    /// Sends a signal to every process but `one`, that of a fork included.
+    /// Sends a signal to every process but `one`, that of a fork included. One that is gone has none.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn signal(&self, signal: i32, one: Pid) -> Result<()> {
-        let Some(dir) = self.leading_dir() else { return Ok(()) };
+    pub fn signal(&self, signal: i32, one: Option<Pid>) -> Result<()> {
+        let Some(dir) = self.leading_dir()? else { return Ok(()) };
         // What was frozen before gets it with the resume that is to come.
-        let frozen = !self.is_frozen().unwrap_or(false) && self.freeze().is_ok();
-        let sent = signal_all(dir, signal, Some(one.as_raw()));
+        let frozen = !self.is_frozen()? && self.try_freeze()?;
+        let sent = signal_all(dir, signal, one.map(Pid::as_raw));
         if frozen {
             self.thaw()?;
         }
@@ -105,7 +111,7 @@ impl Cgroup {
     /// # Errors
     /// When a directory is still busy after ten seconds, naming who is in it.
     pub fn remove(&self) -> Result<()> {
-        // After the last process is gone, which is the usual case, this is all.
+        // After the last process is gone, which is the usual case, this is all. Whatever kept one is met again below.
         let busy: Vec<&PathBuf> = self.dirs.iter().filter(|dir| rmdir(dir).is_err()).collect();
         if busy.is_empty() {
             return Ok(());
@@ -118,10 +124,8 @@ impl Cgroup {
         loop {
             let mut left = Vec::new();
             for dir in &busy {
-                match remove_below(dir) {
-                    Ok(()) => {}
-                    Err(Errno::EBUSY) => left.push(*dir),
-                    Err(e) => bail!("rmdir {}: {e}", dir.display()),
+                if !remove_below(dir, pause.end)? {
+                    left.push(*dir);
                 }
             }
             let Some(first) = left.first() else { return Ok(()) };
@@ -142,26 +146,52 @@ impl Cgroup {
     /// # Errors
     /// No hierarchy of the container's tells.
     pub fn memory_in_use(&self) -> Result<i64> {
-        let used = self.number("memory.current").or_else(|| self.number("memory.usage_in_bytes"));
-        used.context("no cgroup of the container tells its use of memory")
+        match self.number("memory.current")? {
+            Some(used) => Ok(used),
+            None => self
+                .number("memory.usage_in_bytes")?
+                .context("no cgroup of the container tells its use of memory"),
+        }
     }
 
     /// The limit of memory and swap together, where v1 counts that.
-    pub fn memory_and_swap_limit(&self) -> Option<i64> {
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn memory_and_swap_limit(&self) -> Result<Option<i64>> {
         self.number("memory.memsw.limit_in_bytes")
     }
 
-    fn number(&self, file: &str) -> Option<i64> {
-        self.dirs.iter().find_map(|dir| kernfs::read(&dir.join(file)).ok()?.trim_end().parse().ok())
+    fn number(&self, file: &str) -> Result<Option<i64>> {
+        let Some(dir) = self.dir_with(file)? else { return Ok(None) };
+        let path = dir.join(file);
+        let text = kernfs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let number = text.trim_end().parse().with_context(|| format!("{}: {text:?}", path.display()))?;
+        Ok(Some(number))
     }
 
     /// The directory whose list of processes counts: v2's, whose kernel interface is the best; else the freezer's.
-    fn leading_dir(&self) -> Option<&Path> {
-        let has = |file: &'static str| self.dirs.iter().find(move |d| d.join(file).exists());
-        has("cgroup.events")
-            .or_else(|| has("freezer.state"))
-            .or_else(|| has("cgroup.procs"))
-            .map(PathBuf::as_path)
+    fn leading_dir(&self) -> Result<Option<&Path>> {
+        for file in ["cgroup.events", "freezer.state", "cgroup.procs"] {
+            if let Some(dir) = self.dir_with(file)? {
+                return Ok(Some(dir));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first directory that has such a file.
+    fn dir_with(&self, file: &str) -> Result<Option<&Path>> {
+        for dir in &self.dirs {
+            let path = dir.join(file);
+            match exists(&path) {
+                Ok(true) => return Ok(Some(dir)),
+                Ok(false) => {}
+                Err(e) if e.kind() == ErrorKind::NotADirectory => {}
+                Err(e) => return Err(e).with_context(|| format!("stat {}", path.display())),
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -184,9 +214,10 @@ impl Pause {
     }
 }
 
+/// A file, ENOTDIR, is another group's, and no group: a create that was killed may have put one on record.
 fn rmdir(dir: &Path) -> nix::Result<()> {
     match nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, dir, nix::unistd::UnlinkatFlags::RemoveDir) {
-        Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
         other => other,
     }
 }
@@ -202,23 +233,16 @@ fn check_is_cgroup(dir: &Path) -> Result<()> {
     }
 }
 
-/// Removes the groups inside, deepest first, and then `dir`.
-fn remove_below(dir: &Path) -> nix::Result<()> {
-    match rmdir(dir) {
-        Err(Errno::EBUSY) => {
-            for child in children(dir) {
-                remove_below(&child)?;
-            }
-            rmdir(dir)
-        }
-        other => other,
-    }
+/// Removes the groups inside, and then `dir`. False: there are processes in it.
+fn remove_below(dir: &Path, end: Instant) -> Result<bool> {
+    Ok(rmdir_if_free(dir)? || (tree::remove_inside(dir, end)? && rmdir_if_free(dir)?))
 }
 
-/// The groups inside. Directory entries are what they say they are: a cgroup filesystem has no symbolic links.
-fn children(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+fn rmdir_if_free(dir: &Path) -> Result<bool> {
+    match rmdir(dir) {
+        Err(Errno::EBUSY) => Ok(false),
+        other => other.map(|()| true).map_err(|e| anyhow!("rmdir {}: {e}", dir.display())),
+    }
 }
 
 /// v2 since Linux 5.14: the kernel kills the whole tree, frozen or not, and catches what forks meanwhile.
@@ -247,23 +271,20 @@ fn signal_all(dir: &Path, signal: i32, but: Option<i32>) -> Result<usize> {
 
 fn processes_below(dir: &Path) -> Result<BTreeSet<i32>> {
     let mut pids = BTreeSet::new();
-    collect(dir, &mut pids)?;
+    tree::each(dir, &mut |group| {
+        match kernfs::read_at(group, Path::new("cgroup.procs")) {
+            // 0 is a process that our own pid namespace can't see.
+            Ok(text) => pids.extend(text.lines().filter_map(|l| l.parse().ok()).filter(|pid: &i32| *pid > 0)),
+            // Gone meanwhile; or a threaded group, whose processes its domain lists.
+            Err(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => {}
+            Err(e) => bail!("read cgroup.procs: {e}"),
+        }
+        Ok(())
+    })?;
     Ok(pids)
 }
 
-fn collect(dir: &Path, pids: &mut BTreeSet<i32>) -> Result<()> {
-    let file = dir.join("cgroup.procs");
-    match kernfs::read(&file) {
-        // 0 is a process that our own pid namespace can't see.
-        Ok(text) => pids.extend(text.lines().filter_map(|l| l.parse().ok()).filter(|pid: &i32| *pid > 0)),
-        // Gone meanwhile; or a threaded group, whose processes its domain lists.
-        Err(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => {}
-        Err(e) => bail!("read {}: {e}", file.display()),
-    }
-    children(dir).iter().try_for_each(|child| collect(child, pids))
-}
-
-/// For an error: the processes with their names.
+/// For an error, and so without one of its own: the processes with their names.
 fn who_is_left(dir: &Path) -> String {
     let pids = processes_below(dir).unwrap_or_default();
     let name = |pid: &i32| match kernfs::read(Path::new(&format!("/proc/{pid}/comm"))) {
@@ -282,6 +303,7 @@ mod tests {
 
     #[test]
     fn a_stale_record_never_empties_an_ordinary_directory() {
+        use std::fs;
         let dir = std::env::temp_dir().join(format!("ampoule-cgroup-{}", std::process::id()));
         fs::create_dir_all(dir.join("kept")).unwrap();
         let error = Cgroup::new(vec![dir.clone()]).remove().unwrap_err().to_string();

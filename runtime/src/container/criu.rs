@@ -74,7 +74,8 @@ pub struct Session(OwnedFd);
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    dirs.map(|dir| dir.join(name)).find(|file| file.is_file())
+    // As execvp(3) does it: what can't be looked at can't be run, and the next may be.
+    dirs.map(|dir| dir.join(name)).find(|file| std::fs::metadata(file).is_ok_and(|kind| kind.is_file()))
 }
 
 /// The program, empty where there is none. `given` is the caller's own.
@@ -284,9 +285,10 @@ pub fn dotted(version: [u64; 3]) -> String {
     if sublevel == 0 { format!("{major}.{minor}") } else { format!("{major}.{minor}.{sublevel}") }
 }
 
-/// For an error: what CRIU's log in that directory says about it, and where that is.
+/// For an error, and so without one of its own: what CRIU's log in that directory says about it, and where that is.
 pub fn complaint(dir: &Path, log: &str) -> String {
     let path = dir.join(log);
+    // What can't be read the path tells.
     let first = File::open(&path).ok().and_then(|mut file| {
         let length = file.metadata().ok()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(MAX_LOG))).ok()?;

@@ -20,6 +20,8 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr};
 
+use crate::sys::interrupt;
+
 /// The socket's name while the container is being made.
 pub const UNREADY: &str = "gate.new";
 /// The socket's name once it is created.
@@ -36,13 +38,14 @@ fn address(dir: BorrowedFd<'_>, name: &str) -> Result<UnixAddr> {
         .context("address of the start gate")
 }
 
-fn socket() -> Result<OwnedFd> {
-    socket::socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).context("socket")
+fn socket(flags: SockFlag) -> Result<OwnedFd> {
+    let flags = flags | SockFlag::SOCK_CLOEXEC;
+    socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).context("socket")
 }
 
 /// Makes the gate, still under its first name.
 pub fn build(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let listener = socket()?;
+    let listener = socket(SockFlag::empty())?;
     socket::bind(listener.as_raw_fd(), &address(dir, UNREADY)?).context("bind the start gate")?;
     socket::listen(&listener, Backlog::new(16)?).context("listen at the start gate")?;
     Ok(listener)
@@ -84,6 +87,7 @@ pub fn about_to_exec(stream: impl AsFd) -> Result<(), Errno> {
 /// Inside: exec did not happen, or something before it failed. Nobody listening is no error: the process ends anyway.
 pub fn failed(stream: impl AsFd, reason: &str) {
     let cut = reason.len().min(MAX_REASON);
+    // As said above.
     let _ = nix::unistd::write(stream, &reason.as_bytes()[..cut]);
 }
 
@@ -92,10 +96,24 @@ pub fn failed(stream: impl AsFd, reason: &str) {
 /// # Errors
 /// Those of connect(2), but for the ones that say so.
 pub fn connect(dir: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
-    let stream = socket()?;
+    let stream = socket(SockFlag::empty())?;
     match socket::connect(stream.as_raw_fd(), &address(dir, READY)?) {
         Ok(()) => Ok(Some(stream)),
         Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(None),
+        Err(e) => Err(e).context("connect to the start gate"),
+    }
+}
+
+/// On the host: whether somebody is parked there.
+///
+/// # Errors
+/// As those of [`connect`].
+pub fn is_attended(dir: BorrowedFd<'_>) -> Result<bool> {
+    let stream = socket(SockFlag::SOCK_NONBLOCK)?;
+    match socket::connect(stream.as_raw_fd(), &address(dir, READY)?) {
+        // EAGAIN: a frozen init leaves everybody waiting who has looked before.
+        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
+        Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(false),
         Err(e) => Err(e).context("connect to the start gate"),
     }
 }
@@ -117,6 +135,7 @@ pub fn passed(stream: impl AsFd) -> Result<()> {
     let mut about = false;
     let mut buffer = [0u8; MAX_REASON];
     loop {
+        interrupt::readable(stream.as_fd()).context("listen for the start")?;
         match socket::recv(stream.as_fd().as_raw_fd(), &mut buffer, MsgFlags::empty()) {
             // A reset is reported once, before what is still in the queue (see launch's channel).
             Err(Errno::EINTR | Errno::ECONNRESET) => {}

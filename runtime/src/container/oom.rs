@@ -5,8 +5,11 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
+use nix::sys::uio::pread;
 
+use crate::sys::absent::{absent, exists};
 use crate::sys::event_control::{self, Notices};
 
 /// Tells when processes of one container are killed.
@@ -24,19 +27,26 @@ pub struct Counter {
 }
 
 impl Counter {
-    fn open(dir: &Path) -> Option<Counter> {
-        let mut counter = Counter { events: File::open(dir.join("memory.events")).ok()?, seen: 0 };
-        counter.news()?;
-        Some(counter)
+    /// None: there is no such file, or it is gone already.
+    fn open(dir: &Path) -> Result<Option<Counter>> {
+        let path = dir.join("memory.events");
+        let events = absent(File::open(&path)).with_context(|| format!("open {}", path.display()))?;
+        let Some(events) = events else { return Ok(None) };
+        let mut counter = Counter { events, seen: 0 };
+        Ok(counter.news()?.map(|_| counter))
     }
 
     /// How many were killed since the last time. None: the group is gone. Reading also tells the kernel which
     /// changes are news to us.
-    fn news(&mut self) -> Option<u64> {
+    fn news(&mut self) -> Result<Option<u64>> {
         let mut text = [0; 512];
-        let len = nix::sys::uio::pread(&self.events, &mut text, 0).ok()?;
-        let now = kills(std::str::from_utf8(&text[..len]).ok()?)?;
-        Some(now.saturating_sub(std::mem::replace(&mut self.seen, now)))
+        let len = match pread(&self.events, &mut text, 0) {
+            Err(Errno::ENODEV) => return Ok(None),
+            other => other.context("read memory.events")?,
+        };
+        let text = String::from_utf8_lossy(&text[..len]);
+        let now = kills(&text).with_context(|| format!("memory.events: {text:?} counts no kills"))?;
+        Ok(Some(now.saturating_sub(std::mem::replace(&mut self.seen, now))))
     }
 }
 
@@ -47,10 +57,12 @@ impl OomWatch {
     /// The kernel refuses.
     pub fn on(dirs: &[PathBuf]) -> Result<Option<OomWatch>> {
         for dir in dirs {
-            if let Some(own) = Counter::open(dir) {
-                return Ok(Some(OomWatch::V2(own, dir.parent().and_then(Counter::open))));
+            if let Some(own) = Counter::open(dir)? {
+                let above = dir.parent().map_or(Ok(None), Counter::open)?;
+                return Ok(Some(OomWatch::V2(own, above)));
             }
-            if dir.join("memory.oom_control").exists() {
+            let control = dir.join("memory.oom_control");
+            if exists(&control).with_context(|| format!("stat {}", control.display()))? {
                 let notices = event_control::listen(dir, "memory.oom_control")
                     .with_context(|| format!("listen at {}/memory.oom_control", dir.display()))?;
                 return Ok(Some(OomWatch::V1(dir.clone(), notices)));
@@ -68,17 +80,21 @@ impl OomWatch {
     }
 
     /// How many were killed since the last time. None: the cgroup is gone, and there will be no more news.
-    pub fn news(&mut self) -> Option<u64> {
+    ///
+    /// # Errors
+    /// It can't be told.
+    pub fn news(&mut self) -> Result<Option<u64>> {
         match self {
             OomWatch::V1(dir, notices) => {
-                let count = event_control::count(notices);
+                let count = event_control::count(notices).context("read an eventfd")?;
                 // Its removal is told like a kill.
-                dir.exists().then_some(count)
+                let is_there = exists(dir).with_context(|| format!("stat {}", dir.display()))?;
+                Ok(is_there.then_some(count))
             }
             OomWatch::V2(own, above) => {
-                let news = own.news()?;
-                above.as_mut().and_then(Counter::news);
-                Some(news)
+                let Some(news) = own.news()? else { return Ok(None) };
+                above.as_mut().map_or(Ok(None), Counter::news)?;
+                Ok(Some(news))
             }
         }
     }
@@ -88,10 +104,14 @@ impl OomWatch {
     /// systemd removes a scope's cgroup as soon as the last process has died, often before anyone has read of what
     /// it died (conmon#426, systemd#40102). The group above has counted that kill, too, and stays. It has also counted
     /// its other groups' kills since then: ask only of a container that was killed. v1's counts are of one group.
-    pub fn unread(&mut self) -> u64 {
+    ///
+    /// # Errors
+    /// It can't be told.
+    pub fn unread(&mut self) -> Result<u64> {
         match self {
-            OomWatch::V1(..) => 0,
-            OomWatch::V2(_, above) => above.as_mut().and_then(Counter::news).unwrap_or(0),
+            OomWatch::V1(..) | OomWatch::V2(_, None) => Ok(0),
+            // None: the group above is gone, too.
+            OomWatch::V2(_, Some(above)) => Ok(above.news()?.unwrap_or(0)),
         }
     }
 }
@@ -118,9 +138,9 @@ mod tests {
         let write = |kills| std::fs::write(dir.join("memory.events"), format!("oom 9\noom_kill {kills}\n"));
         write(2).unwrap();
         let mut watch = OomWatch::on(std::slice::from_ref(&dir)).unwrap().unwrap();
-        assert_eq!(watch.news(), Some(0));
+        assert_eq!(watch.news().unwrap(), Some(0));
         write(5).unwrap();
-        assert_eq!((watch.news(), watch.news()), (Some(3), Some(0)));
+        assert_eq!([watch.news().unwrap(), watch.news().unwrap()], [Some(3), Some(0)]);
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(OomWatch::on(&[dir]).unwrap().is_none());
     }

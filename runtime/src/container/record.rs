@@ -81,7 +81,7 @@ impl Record {
             annotations: &self.annotations,
             owner: None,
         };
-        serde_json::to_vec(&state).unwrap_or_default()
+        serde_json::to_vec(&state).expect("it was saved as JSON before")
     }
 
     /// What a seccomp agent gets along with the listener of `pid` (config-linux.md#containerprocessstate). `init` is the
@@ -95,7 +95,7 @@ impl Record {
             "ociVersion": self.oci_version,
             "fds": ["seccompFd"],
             "pid": pid,
-            "state": serde_json::from_slice::<serde_json::Value>(&state).unwrap_or_default(),
+            "state": serde_json::from_slice::<serde_json::Value>(&state).expect("it was written just now"),
         });
         if !metadata.is_empty() {
             message["metadata"] = metadata.into();
@@ -116,12 +116,13 @@ impl Record {
             annotations: &self.annotations,
             owner: Some(""),
         };
-        serde_json::to_value(state).unwrap_or_default()
+        serde_json::to_value(state).expect("it was saved as JSON before")
     }
 }
 
 /// The user's name, as `list` shows it. Read from the file rather than asked of NSS, which a static program can't.
 pub fn owner_name(uid: u32) -> String {
+    // A name is only for show, and the number is one, too.
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let entry = users.lines().map(|l| l.split(':')).find_map(|mut fields| {
         let name = fields.next()?;

@@ -1,11 +1,15 @@
 //! What a container uses, as `events` tells it: one shape for both generations of cgroups, that of runc's
 //! types/events.go (1.5), where zero mostly means left out.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result, anyhow};
+use nix::errno::Errno;
 use serde::Serialize;
 
+use crate::sys::absent::{entries, exists};
 use crate::sys::kernfs;
 
 mod v1;
@@ -198,25 +202,53 @@ fn is_zero(number: &u64) -> bool {
 type Files<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Reads the files of a container's directories, one in every hierarchy.
-pub fn read(dirs: &[PathBuf]) -> Stats {
-    let page_sizes = page_sizes();
+///
+/// # Errors
+/// One that is there can't be read.
+pub fn read(dirs: &[PathBuf]) -> Result<Stats> {
+    let page_sizes = page_sizes()?;
     let mut stats = Stats::default();
     // v2 counts CPU time even where it has no controller to give: what v1 has there counts more, and comes later.
-    let (newer, older): (Vec<_>, Vec<_>) =
-        dirs.iter().partition(|dir| dir.join("cgroup.controllers").exists());
-    for dir in newer {
-        v2::read(&|file| kernfs::read(&dir.join(file)).ok(), &page_sizes, &mut stats);
+    let (mut newer, mut older) = (Vec::new(), Vec::new());
+    for dir in dirs {
+        let file = dir.join("cgroup.controllers");
+        let is_new = exists(&file).with_context(|| format!("stat {}", file.display()))?;
+        if is_new { newer.push(dir) } else { older.push(dir) }
     }
-    for dir in older {
-        v1::read(&|file| kernfs::read(&dir.join(file)).ok(), &page_sizes, &mut stats);
+    for (dirs, read) in [(newer, v2::read as Reader), (older, v1::read)] {
+        for dir in dirs {
+            read_one(dir, read, &page_sizes, &mut stats)?;
+        }
     }
-    stats
+    Ok(stats)
+}
+
+type Reader = fn(Files<'_>, &[String], &mut Stats);
+
+/// One error is told, of those that make what is read worthless.
+fn read_one(dir: &Path, read: Reader, page_sizes: &[String], stats: &mut Stats) -> Result<()> {
+    let failed = Cell::new(None);
+    let file = |name: &str| {
+        let path = dir.join(name);
+        match kernfs::read(&path) {
+            Ok(text) => Some(text),
+            // EOPNOTSUPP: what a threaded group can't tell, or a kernel that was told not to count it.
+            Err(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => None,
+            Err(e) => {
+                failed.set(Some(anyhow!("read {}: {e}", path.display())));
+                None
+            }
+        }
+    };
+    read(&file, page_sizes, stats);
+    failed.into_inner().map_or(Ok(()), Err)
 }
 
 /// The sizes of huge pages that this host has, as cgroup files spell them.
-fn page_sizes() -> Vec<String> {
-    let entries = std::fs::read_dir(Path::new("/sys/kernel/mm/hugepages")).into_iter().flatten().flatten();
-    entries.filter_map(|e| page_size(e.file_name().to_str()?)).collect()
+fn page_sizes() -> Result<Vec<String>> {
+    const DIR: &str = "/sys/kernel/mm/hugepages";
+    let entries = entries(Path::new(DIR)).with_context(|| format!("read {DIR}"))?;
+    Ok(entries.iter().filter_map(|e| page_size(e.file_name().to_str()?)).collect())
 }
 
 /// `hugepages-2048kB` → `2MB` (mm/hugetlb_cgroup.c: mem_fmt).

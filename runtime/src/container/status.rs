@@ -4,12 +4,12 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::cgroup::Cgroup;
-use super::store::Container;
+use super::store::{Container, Locked};
 use crate::sys::{kernfs, pidfd};
 
 /// runtime.md#state, and runc's `paused`.
@@ -20,6 +20,8 @@ pub enum Status {
     Created,
     Running,
     Paused,
+    /// Paused while it was created: `paused` outside, and `created` again once it is resumed.
+    Held,
     Stopped,
 }
 
@@ -30,7 +32,7 @@ impl Status {
             Status::Creating => "creating",
             Status::Created => "created",
             Status::Running => "running",
-            Status::Paused => "paused",
+            Status::Paused | Status::Held => "paused",
             Status::Stopped => "stopped",
         }
     }
@@ -54,24 +56,30 @@ pub enum Verb {
     Events,
     Checkpoint,
     Kill,
+    KillAll,
     Delete,
 }
 
-/// THE table: which verb is allowed in which status.
+/// THE table: which verb is allowed in which status. Two things show as a status of their own:
+///
+/// - a container in a cgroup that is frozen somewhere above is paused, and a resume of it fails;
+/// - one whose init has ended is stopped, whatever of it still runs in its cgroup; and so is a half-made one, whose maker is
+///   gone before there was an init.
 pub fn allowed(verb: Verb, status: Status) -> bool {
-    use Status::{Created, Paused, Running, Stopped};
+    use Status::{Created, Creating, Held, Paused, Running, Stopped};
     match verb {
+        // A paused one would not do it. For exec the caller may insist.
         Verb::Start => status == Created,
-        // A paused one would not run it; the caller may insist.
         Verb::Exec => matches!(status, Created | Running),
         Verb::Pause => matches!(status, Created | Running),
+        Verb::Resume => matches!(status, Paused | Held),
         // A created one has nothing to save but our own program.
         Verb::Checkpoint => matches!(status, Running | Paused),
-        Verb::Resume => status == Paused,
-        Verb::Update | Verb::Events => matches!(status, Created | Running | Paused),
-        Verb::Kill => matches!(status, Created | Running | Paused),
+        Verb::Update | Verb::Events | Verb::Kill => matches!(status, Created | Running | Paused | Held),
+        // What an init has left behind can be reached in no other way (runc does the same).
+        Verb::KillAll => status != Creating,
         // A created container never ran its program, so nothing is lost (runc does the same).
-        Verb::Delete => matches!(status, Stopped | Created),
+        Verb::Delete => matches!(status, Stopped | Created | Held),
     }
 }
 
@@ -87,34 +95,45 @@ pub struct Init {
 impl Init {
     /// Reads the birth time of a live process.
     pub fn of(pid: Pid) -> Result<Init> {
-        let stat = stat(pid).with_context(|| format!("read /proc/{pid}/stat"))?;
+        let stat = stat(pid)?.with_context(|| format!("process {pid} has ended"))?;
         Ok(Init { pid, birth: stat.1 })
     }
 
     /// A handle on the process if it still runs: not ended, not a zombie, not a stranger of the same number.
+    ///
+    /// # Errors
+    /// It can't be told.
     pub fn alive(self) -> Result<Option<OwnedFd>> {
         let fd = match pidfd::open(self.pid) {
             Ok(fd) => fd,
-            Err(Errno::ESRCH | Errno::EINVAL) => return Ok(None),
+            // The number of a thread, which is not the init's any more: EINVAL, and since Linux 6.16 ENOENT.
+            Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => return Ok(None),
             Err(e) => return Err(e).with_context(|| format!("pidfd_open {}", self.pid)),
         };
         // The descriptor came first, so what is read now is about the process that it refers to, or about nobody.
-        Ok(match stat(self.pid) {
-            Ok((state, birth)) if birth == self.birth && !matches!(state, b'Z' | b'X') => Some(fd),
-            _ => None,
-        })
+        match stat(self.pid)? {
+            Some((state, birth)) => Ok((birth == self.birth && !matches!(state, b'Z' | b'X')).then_some(fd)),
+            None if pidfd::has_ended(&fd).context("poll a pidfd")? => Ok(None),
+            None => bail!("process {} is not in /proc: is that mounted?", self.pid),
+        }
     }
 }
 
-/// State letter and birth time: fields 3 and 22 of proc_pid_stat(5).
-fn stat(pid: Pid) -> Result<(u8, u64)> {
-    let text = kernfs::read(Path::new(&format!("/proc/{pid}/stat")))?;
-    // The name, field 2, may hold anything, parentheses and spaces too, but nothing after it does.
-    let (_, rest) = text.rsplit_once(") ").context("no name")?;
-    let mut fields = rest.split(' ');
-    let state = fields.next().and_then(|f| f.bytes().next()).context("no state")?;
-    let birth = fields.nth(18).and_then(|f| f.parse().ok()).context("no birth time")?;
-    Ok((state, birth))
+/// State letter and birth time: fields 3 and 22 of proc_pid_stat(5). None: there is no such process.
+fn stat(pid: Pid) -> Result<Option<(u8, u64)>> {
+    let path = format!("/proc/{pid}/stat");
+    let text = match kernfs::read(Path::new(&path)) {
+        Ok(text) => text,
+        // It was reaped before the file was opened, or before it was read.
+        Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
+        Err(e) => return Err(e).with_context(|| format!("read {path}")),
+    };
+    let parse = || {
+        // The name, field 2, may hold anything, parentheses and spaces too, but nothing after it does.
+        let mut fields = text.rsplit_once(") ")?.1.split(' ');
+        Some((fields.next()?.bytes().next()?, fields.nth(18)?.parse().ok()?))
+    };
+    parse().map(Some).with_context(|| format!("{path}: {text:?} tells no state"))
 }
 
 /// A status and, unless it is stopped or being made, the process that it was seen from.
@@ -137,23 +156,41 @@ impl Observed {
 /// # Errors
 /// Its files can't be read.
 pub fn observe(container: &Container) -> Result<Observed> {
+    look(container, || container.is_locked())
+}
+
+/// The same while we are changing it, so that nobody else makes it any more.
+///
+/// # Errors
+/// As those of [`observe`].
+pub fn observe_locked(locked: &Locked) -> Result<Observed> {
+    look(&locked.container, || Ok(false))
+}
+
+fn look(container: &Container, is_being_made: impl Fn() -> Result<bool>) -> Result<Observed> {
     let gone = |status| Ok(Observed { status, init: None });
     let Some(init) = container.init()? else {
         // Whoever makes a container holds its lock: without one, the maker is gone.
-        return gone(if container.is_locked()? { Status::Creating } else { Status::Stopped });
+        return gone(if is_being_made()? { Status::Creating } else { Status::Stopped });
     };
     let Some(fd) = init.alive()? else { return gone(Status::Stopped) };
-    let status = if container.has_unready_gate() {
+    let status = if container.has_unready_gate()? {
         // Unlocked, its maker is gone: the child is about to notice, or was let through just before.
-        if container.is_locked()? { Status::Creating } else { Status::Running }
-    } else if container.gate_is_shut()? {
-        Status::Created
-    } else if container.record().is_ok_and(|r| Cgroup::new(r.cgroups).is_frozen().unwrap_or(false)) {
-        Status::Paused
+        if is_being_made()? { Status::Creating } else { Status::Running }
     } else {
-        Status::Running
+        match (container.gate_is_shut()?, is_frozen(container)?) {
+            (true, false) => Status::Created,
+            (true, true) => Status::Held,
+            (false, true) => Status::Paused,
+            (false, false) => Status::Running,
+        }
     };
     Ok(Observed { status, init: Some((init.pid, fd)) })
+}
+
+/// Without a record nobody has paused it: its maker didn't get to start it.
+fn is_frozen(container: &Container) -> Result<bool> {
+    container.read_record()?.map_or(Ok(false), |record| Cgroup::new(record.cgroups).is_frozen())
 }
 
 #[cfg(test)]
@@ -166,5 +203,11 @@ mod tests {
         assert!(init.birth > 0);
         assert!(init.alive().unwrap().is_some());
         assert!(Init { birth: init.birth + 1, ..init }.alive().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_thread_that_has_got_the_number_is_not_the_init() {
+        let number = || Init { pid: nix::unistd::gettid(), birth: 1 }.alive().unwrap().is_none();
+        assert!(std::thread::spawn(number).join().unwrap());
     }
 }

@@ -16,18 +16,22 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use anyhow::{Context, Result, bail};
 use nix::unistd::Pid;
 
 use super::gate;
 use super::id::Id;
 use super::record::Record;
 use super::status::Init;
+use crate::facts;
+use crate::sys::absent::{absent, entries, exists};
+use crate::sys::{interrupt, lock};
 
 /// Longer than any step of another verb should take; then the user hears who is in the way.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// runc's words, which engines look for.
+const MISSING: &str = "container does not exist";
 
 /// The directory of all containers.
 pub struct Store {
@@ -47,7 +51,16 @@ pub struct Locked {
     /// The container.
     pub container: Container,
     /// Held until this is dropped.
-    _lock: Flock<File>,
+    _lock: Lock,
+}
+
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // At the latest it ends with this process, and nobody can do anything about it sooner.
+        let _ = lock::unlock(&self.0);
+    }
 }
 
 impl Store {
@@ -59,30 +72,31 @@ impl Store {
     /// Takes the id for a new container.
     ///
     /// # Errors
-    /// `container with given ID already exists`; a state directory that can't be written.
+    /// `container with given ID already exists`; a state directory that can't be made or locked, of which nothing stays.
     pub fn claim(&self, id: &Id) -> Result<Locked> {
         let path = self.root.join(id.as_str());
-        let mut maker = DirBuilder::new();
-        maker.mode(0o700);
+        let root = &self.root;
         loop {
-            match maker.create(&path) {
-                Ok(()) => {}
+            match DirBuilder::new().mode(0o700).create(&path) {
                 Err(e) if e.kind() == ErrorKind::NotFound => {
-                    maker
-                        .recursive(true)
-                        .create(&self.root)
-                        .with_context(|| format!("make {}", self.root.display()))?;
-                    maker.recursive(false);
+                    let made = DirBuilder::new().mode(0o700).recursive(true).create(root);
+                    made.with_context(|| format!("make {}", root.display()))?;
                     continue;
                 }
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
                     bail!("container with given ID already exists")
                 }
-                Err(e) => return Err(e).with_context(|| format!("make {}", path.display())),
+                other => other.with_context(|| format!("make {}", path.display()))?,
             }
-            // A `delete --force` may come in between; then the lock is on a directory that is no more.
-            if let Ok(locked) = self.open(id).and_then(Container::lock) {
-                return Ok(locked);
+            match self.take(id) {
+                Ok(Some(locked)) => return Ok(locked),
+                // A `delete --force` came in between: the lock is on a directory that is no more.
+                Ok(None) => {}
+                Err(reason) => {
+                    // The first error is the one to report.
+                    let _ = fs::remove_dir(&path);
+                    return Err(reason);
+                }
             }
         }
     }
@@ -92,25 +106,44 @@ impl Store {
     /// # Errors
     /// `container does not exist`.
     pub fn open(&self, id: &Id) -> Result<Container> {
-        let path = self.root.join(id.as_str());
-        match File::open(&path) {
-            Ok(dir) => Ok(Container { id: id.clone(), path, dir }),
-            Err(e) if e.kind() == ErrorKind::NotFound => Err(anyhow!("container does not exist")),
-            Err(e) => Err(e).with_context(|| format!("open {}", path.display())),
-        }
+        self.find(id)?.context(MISSING)
     }
 
-    /// Every container, sorted by id.
-    pub fn all(&self) -> Result<Vec<Container>> {
-        let entries = match fs::read_dir(&self.root) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(e).with_context(|| format!("read {}", self.root.display())),
-        };
-        let mut ids: Vec<Id> =
-            entries.flatten().filter_map(|e| Id::new(e.file_name().to_str()?).ok()).collect();
+    /// Opens a container, if there is one.
+    ///
+    /// # Errors
+    /// It can't be told, or it can't be opened.
+    pub fn find(&self, id: &Id) -> Result<Option<Container>> {
+        let path = self.root.join(id.as_str());
+        let dir = absent(File::open(&path)).with_context(|| format!("open {}", path.display()))?;
+        Ok(dir.map(|dir| Container { id: id.clone(), path, dir }))
+    }
+
+    /// Opens and locks a container, if there is one, and still is one when its lock is free.
+    ///
+    /// # Errors
+    /// As those of [`Store::find`] and [`Container::lock`].
+    pub fn take(&self, id: &Id) -> Result<Option<Locked>> {
+        self.find(id)?.map_or(Ok(None), Container::hold)
+    }
+
+    /// The name of every container, sorted. A directory that has none is somebody else's.
+    ///
+    /// # Errors
+    /// The directory can't be read.
+    pub fn ids(&self) -> Result<Vec<Id>> {
+        let read = || format!("read {}", self.root.display());
+        let mut ids = Vec::new();
+        for entry in entries(&self.root).with_context(read)? {
+            let kind = entry.file_type().with_context(read)?;
+            if let Some(Ok(id)) = entry.file_name().to_str().map(Id::new)
+                && kind.is_dir()
+            {
+                ids.push(id);
+            }
+        }
         ids.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-        Ok(ids.iter().filter_map(|id| self.open(id).ok()).collect())
+        Ok(ids)
     }
 }
 
@@ -120,41 +153,47 @@ impl Container {
     /// # Errors
     /// `container does not exist` when it was deleted meanwhile; a time-out after 10 s.
     pub fn lock(self) -> Result<Locked> {
-        let file = File::open(&self.path);
-        let mut file = match file {
-            Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => bail!("container does not exist"),
-            Err(e) => return Err(e).with_context(|| format!("open {}", self.path.display())),
-        };
+        self.hold()?.context(MISSING)
+    }
+
+    fn hold(self) -> Result<Option<Locked>> {
+        let file = absent(File::open(&self.path)).with_context(|| format!("open {}", self.path.display()))?;
+        let Some(file) = file else { return Ok(None) };
         let start = Instant::now();
-        let lock = loop {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => break lock,
-                Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if start.elapsed() < LOCK_TIMEOUT => {
-                    file = back
-                }
-                Err((_, Errno::EWOULDBLOCK)) => {
-                    bail!("another process has been changing this container for 10 s")
-                }
-                Err((_, e)) => return Err(e).with_context(|| format!("flock {}", self.path.display())),
+        while !lock::try_lock(&file, true).with_context(|| format!("flock {}", self.path.display()))? {
+            if start.elapsed() > LOCK_TIMEOUT {
+                bail!("another process has been changing this container for 10 s");
             }
-            std::thread::sleep(Duration::from_millis(2));
-        };
-        if lock.metadata()?.nlink() == 0 {
-            bail!("container does not exist");
+            interrupt::sleep(Duration::from_millis(2)).context("wait for the container's lock")?;
         }
-        Ok(Locked { container: self, _lock: lock })
+        let lock = Lock(file);
+        let links = lock.0.metadata().with_context(|| format!("stat {}", self.path.display()))?.nlink();
+        Ok((links > 0).then_some(Locked { container: self, _lock: lock }))
     }
 
     /// Whether somebody is changing the container now.
     pub fn is_locked(&self) -> Result<bool> {
         let file = File::open(&self.path).with_context(|| format!("open {}", self.path.display()))?;
-        Ok(matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK))))
+        let free = lock::try_lock(&file, false).with_context(|| format!("flock {}", self.path.display()))?;
+        Ok(!free)
+    }
+
+    /// Whether it is still there, and more than a name.
+    ///
+    /// # Errors
+    /// It can't be told.
+    pub fn has_files(&self) -> Result<bool> {
+        Ok(!entries(&self.path).with_context(|| format!("read {}", self.path.display()))?.is_empty())
     }
 
     /// Its directory's path, without symlinks.
     pub fn real_path(&self) -> Result<PathBuf> {
         self.path.canonicalize().with_context(|| format!("find {}", self.path.display()))
+    }
+
+    /// Its directory's path.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The directory, for the gate.
@@ -167,9 +206,22 @@ impl Container {
     /// # Errors
     /// The file is missing or cut short: its maker was killed before it had done anything else.
     pub fn record(&self) -> Result<Record> {
-        let path = self.path.join("state.json");
-        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))
+        self.read_record()?
+            .with_context(|| format!("{} is missing or cut short", self.record_path().display()))
+    }
+
+    /// The same, or None where there is none that can be understood: the file is missing, or its text is no record.
+    ///
+    /// # Errors
+    /// The file can't be read, which says nothing of what there is.
+    pub fn read_record(&self) -> Result<Option<Record>> {
+        let path = self.record_path();
+        let bytes = absent(fs::read(&path)).with_context(|| format!("read {}", path.display()))?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    fn record_path(&self) -> PathBuf {
+        self.path.join("state.json")
     }
 
     /// The bytes of the document that the container was created from.
@@ -185,11 +237,8 @@ impl Container {
     /// The init, if it was ever started. A file cut short counts as none: the child of a killed maker ends itself.
     pub fn init(&self) -> Result<Option<Init>> {
         let path = self.path.join("init");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e).with_context(|| format!("read {}", path.display())),
-        };
+        let text = absent(fs::read_to_string(&path)).with_context(|| format!("read {}", path.display()))?;
+        let Some(text) = text else { return Ok(None) };
         let parse = || {
             let (pid, birth) = text.strip_suffix('\n')?.split_once(' ')?;
             Some(Init { pid: Pid::from_raw(pid.parse().ok()?), birth: birth.parse().ok()? })
@@ -198,13 +247,17 @@ impl Container {
     }
 
     /// Whether creation has not finished yet.
-    pub fn has_unready_gate(&self) -> bool {
-        self.path.join(gate::UNREADY).exists()
+    pub fn has_unready_gate(&self) -> Result<bool> {
+        let path = self.path.join(gate::UNREADY);
+        exists(&path).with_context(|| format!("stat {}", path.display()))
     }
 
     /// Whether the init waits for start: somebody listens at the gate.
     pub fn gate_is_shut(&self) -> Result<bool> {
-        Ok(self.path.join(gate::READY).exists() && gate::connect(self.dir())?.is_some())
+        let path = self.path.join(gate::READY);
+        // Sooner told than by a socket, and mostly there is none.
+        let is_there = exists(&path).with_context(|| format!("stat {}", path.display()))?;
+        Ok(is_there && gate::is_attended(self.dir())?)
     }
 }
 
@@ -257,31 +310,29 @@ impl Locked {
     pub fn remove(self) -> Result<()> {
         let path = &self.container.path;
         for name in ["init", gate::UNREADY, gate::READY, "config.json", "state.json"] {
-            match fs::remove_file(path.join(name)) {
-                Err(e) if e.kind() != ErrorKind::NotFound => {
-                    return Err(e).with_context(|| format!("remove {}/{name}", path.display()));
-                }
-                _ => {}
-            }
+            absent(fs::remove_file(path.join(name)))
+                .with_context(|| format!("remove {}/{name}", path.display()))?;
         }
         fs::remove_dir(path).with_context(|| format!("remove {}", path.display()))
     }
 }
 
 /// The default of `--root`. An ordinary user has a directory of his own below /run, if somebody made it.
-pub fn default_root(rootless: Option<bool>) -> PathBuf {
+///
+/// # Errors
+/// It can't be told whether the caller is rootless.
+pub fn default_root(rootless: Option<bool>) -> Result<PathBuf> {
     let uid = nix::unistd::geteuid();
     // root of a user namespace may be root of a whole machine in there, or an ordinary user's: USER tells (as in runc).
     let is_users = || std::env::var_os("USER").is_none_or(|user| user != "root");
-    let rootless = rootless.unwrap_or_else(|| {
-        !uid.is_root()
-            || (std::env::var_os("XDG_RUNTIME_DIR").is_some()
-                && crate::facts::in_user_namespace()
-                && is_users())
-    });
-    match std::env::var_os("XDG_RUNTIME_DIR") {
+    let rootless = match rootless {
+        Some(word) => word,
+        None if !uid.is_root() => true,
+        None => std::env::var_os("XDG_RUNTIME_DIR").is_some() && is_users() && facts::in_user_namespace()?,
+    };
+    Ok(match std::env::var_os("XDG_RUNTIME_DIR") {
         _ if !rootless => PathBuf::from("/run/ampoule"),
         Some(dir) => Path::new(&dir).join("ampoule"),
         None => PathBuf::from(format!("/run/user/{uid}/ampoule")),
-    }
+    })
 }

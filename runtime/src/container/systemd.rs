@@ -48,7 +48,7 @@ pub fn start(scope: &Scope, properties: &[Property], pid: i32) -> Result<()> {
             if reset {
                 bail!("a unit {} is active already: another container's?", scope.unit);
             }
-            // One that has failed is kept until somebody has seen it.
+            // One that has failed is kept until somebody has seen it. What systemd says against that, the next attempt tells.
             let _ = bus.call(about("ResetFailedUnit", &scope.unit))?;
             reset = true;
             continue;
@@ -58,6 +58,7 @@ pub fn start(scope: &Scope, properties: &[Property], pid: i32) -> Result<()> {
     match &*finished(&mut bus, &job)? {
         "done" => Ok(()),
         result => {
+            // Its failure is the error to report.
             let _ = bus.call(about("ResetFailedUnit", &scope.unit))?;
             bail!("systemd: its start ended as {result:?} (see journalctl -u {})", scope.unit)
         }
@@ -116,18 +117,22 @@ pub fn stop(scope: &Scope, made: bool) -> Result<()> {
         Err(refusal) if refusal.is("NoSuchUnit") => return Ok(()),
         Err(refusal) => return Err(refusal.into()),
     }
+    // Refused for one that hasn't failed.
     let _ = bus.call(about("ResetFailedUnit", &scope.unit))?;
     Ok(())
 }
 
-/// Where a unit that systemd knows lies.
+/// Where a unit that systemd knows lies. None: it knows no such unit, or it is no scope.
 fn slice_of(bus: &mut Bus, unit: &str) -> Result<Option<String>> {
-    let Ok(texts) = bus.call(about("GetUnit", unit))? else { return Ok(None) };
+    let texts = match bus.call(about("GetUnit", unit))? {
+        Err(refusal) if refusal.is("NoSuchUnit") => return Ok(None),
+        other => other?,
+    };
     let path = texts.first().map_or("", String::as_str);
-    Ok(bus
-        .call(property(path, "org.freedesktop.systemd1.Scope", "Slice"))?
-        .ok()
-        .and_then(|t| t.into_iter().next()))
+    match bus.call(property(path, "org.freedesktop.systemd1.Scope", "Slice"))? {
+        Err(refusal) if refusal.is("UnknownInterface") || refusal.is("UnknownProperty") => Ok(None),
+        other => Ok(other?.into_iter().next()),
+    }
 }
 
 fn property<'a>(path: &'a str, of: &str, name: &str) -> Call<'a> {

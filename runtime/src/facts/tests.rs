@@ -1,3 +1,4 @@
+use super::cgroups::parse;
 use super::*;
 
 const MOUNTINFO: &str = "\
@@ -13,7 +14,7 @@ const OWN: &str = "4:memory:/docker/x/y\n2:cpu,cpuacct:/a\n1:name=systemd:/user.
 
 #[test]
 fn each_controller_is_found_in_its_tree_with_our_own_place_in_it() {
-    let layout = parse(MOUNTINFO, OWN, |_| vec!["hugetlb".into()]);
+    let layout = parse(MOUNTINFO, OWN, |_| Ok(vec!["hugetlb".into()])).unwrap();
     let tree = |version, mount: &str, controllers: &[&str], own: &str| Hierarchy {
         own: own.into(),
         ..Hierarchy::new(version, mount, controllers)
@@ -45,14 +46,16 @@ fn a_users_manager_is_found_above_us_or_at_its_usual_place() {
 }
 
 #[test]
-fn what_cannot_be_read_counts_as_absent() {
-    assert_eq!(parse("", "", |_| Vec::new()), Layout::default());
-    assert_eq!(read("/nowhere/at/all"), "");
+fn what_is_absent_is_empty_and_what_cannot_be_read_is_an_error() {
+    assert_eq!(parse("", "", |_| Ok(Vec::new())).unwrap(), Layout::default());
+    assert_eq!(text("/no/such/file").unwrap(), "");
+    assert!(text("/proc/self/mem").unwrap_err().to_string().contains("/proc/self/mem"));
+    assert!(parse(MOUNTINFO, OWN, |_| anyhow::bail!("no")).is_err());
 }
 
 #[test]
 fn this_host_has_its_facts() {
-    let facts = gather(None);
+    let facts = gather(None).unwrap();
     assert_eq!(facts.euid, nix::unistd::geteuid().as_raw());
     for tree in &facts.cgroups.hierarchies {
         assert!(tree.own.starts_with('/'), "{tree:?}");

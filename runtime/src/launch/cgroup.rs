@@ -11,6 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Pid, Uid, chown, mkdir};
 
 use crate::plan::step::IfMissing;
+use crate::sys::absent::{absent, is_dir};
 use crate::sys::{bpf, kernfs};
 
 /// Makes a container's cgroup and those above it. One that is already there is taken over if it is unused.
@@ -37,14 +38,22 @@ fn make_with_parents(dir: &Path) -> nix::Result<()> {
 
 /// A process born into somebody else's cgroup would share its limits and its death.
 fn refuse_used(dir: &Path) -> Result<()> {
-    let text = |file| kernfs::read(&dir.join(file)).unwrap_or_default();
-    let events = text("cgroup.events");
+    // A group above that was only just made has files of its own.
+    if !is_dir(dir).with_context(|| format!("stat {}", dir.display()))? {
+        bail!("mkdir {}: {}: a file of the cgroup there has that name", dir.display(), Errno::EEXIST);
+    }
+    let text = |file| {
+        let path = dir.join(file);
+        let text = absent(kernfs::read(&path)).map_err(|e| anyhow!("read {}: {e}", path.display()))?;
+        Ok::<_, anyhow::Error>(text.unwrap_or_default())
+    };
+    let events = text("cgroup.events")?;
     let populated =
-        if events.is_empty() { !text("cgroup.procs").is_empty() } else { events.contains("populated 1") };
+        if events.is_empty() { !text("cgroup.procs")?.is_empty() } else { events.contains("populated 1") };
     if populated {
         bail!("{} is already there and has processes in it: another container's cgroup?", dir.display());
     }
-    if events.contains("frozen 1") || text("freezer.state").starts_with("FR") {
+    if events.contains("frozen 1") || text("freezer.state")?.starts_with("FR") {
         bail!("{} is already there and frozen: thaw or remove it first", dir.display());
     }
     Ok(())
@@ -56,23 +65,23 @@ fn refuse_used(dir: &Path) -> Result<()> {
 /// When one of `required` can't be had, with the kernel's answer and what it means.
 pub fn enable(dir: &Path, controllers: &[String], required: &[String]) -> Result<()> {
     let file = dir.join("cgroup.subtree_control");
-    let enabled = kernfs::read(&file).unwrap_or_default();
+    let enabled = kernfs::read(&file).map_err(|e| anyhow!("read {}: {e}", file.display()))?;
     let missing: Vec<&String> =
         controllers.iter().filter(|c| !enabled.split_whitespace().any(|e| e == **c)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let all: Vec<String> = missing.iter().map(|c| format!("+{c}")).collect();
+    // What it refuses is asked for one by one below.
     if kernfs::write(&file, &all.join(" ")).is_ok() {
         return Ok(());
     }
     // The write is all or nothing, so one that can't be had keeps out the others.
     for (name, one) in missing.iter().zip(&all) {
-        match kernfs::write(&file, one) {
-            Err(e) if required.contains(name) => {
-                bail!("write {one} to {}: {e}{}", file.display(), why_not_enabled(e))
-            }
-            _ => {}
+        if let Err(e) = kernfs::write(&file, one)
+            && (required.contains(name) || why_not_enabled(e).is_empty())
+        {
+            bail!("write {one} to {}: {e}{}", file.display(), why_not_enabled(e));
         }
     }
     Ok(())
@@ -161,8 +170,9 @@ pub fn own(dir: &Path, uid: u32, gid: u32) -> Result<()> {
     let give = |path: &Path| chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     give(dir).map_err(|e| anyhow!("chown {}: {e}", dir.display()))?;
     // The list is there since Linux 4.15.
-    let files = kernfs::read(Path::new("/sys/kernel/cgroup/delegate"))
-        .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned());
+    const LIST: &str = "/sys/kernel/cgroup/delegate";
+    let files = absent(kernfs::read(Path::new(LIST))).map_err(|e| anyhow!("read {LIST}: {e}"))?;
+    let files = files.unwrap_or_else(|| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned());
     for path in files.lines().map(|file| dir.join(file)) {
         match give(&path) {
             Ok(()) | Err(Errno::ENOENT) => {}
@@ -182,7 +192,22 @@ pub fn check_inside(dir: &Path, pid: Pid) -> Result<()> {
     if !list.lines().any(|line| line.parse() == Ok(pid.as_raw())) {
         bail!("systemd has not moved process {pid} into {}", dir.display());
     }
-    Ok(())
+    refuse_frozen(dir, "cgroup.events")
+}
+
+/// Whether what is in the group can run. `file` tells: v2's cgroup.events, v1's freezer.state.
+///
+/// # Errors
+/// It is frozen, by itself or from above; its file can't be read.
+pub fn refuse_frozen(dir: &Path, file: &str) -> Result<()> {
+    let path = dir.join(file);
+    match kernfs::read(&path) {
+        // A v2 group has its freezer since Linux 5.2.
+        Err(Errno::ENOENT) => Ok(()),
+        Ok(state) if state == "THAWED\n" || state.lines().any(|line| line == "frozen 0") => Ok(()),
+        Ok(_) => bail!("it is, or one above it: nothing would run there; thaw that first"),
+        Err(e) => bail!("read {}: {e}", path.display()),
+    }
 }
 
 /// A handle by which a process can move itself into a v1 cgroup.

@@ -4,6 +4,7 @@
 //!   runtime                                         init
 //!   ───────                                         ────
 //!   clone3 ────────────────────────────────────▶    plays `inside`
+//!   has it on record            OnRecord      ──▶    (heard before it may park)
 //!   maps ids                    IdsMapped     ──▶    (with a new user namespace)
 //!   moves network devices       DevicesMoved ──▶    (with linux.netDevices)
 //!   has systemd move it         Attached      ──▶    (with a scope)

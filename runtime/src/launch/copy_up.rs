@@ -9,6 +9,8 @@ use nix::sys::sendfile::sendfile;
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstatat, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};
 
+use super::root::open_regular;
+
 const HERE: AtFlags = AtFlags::AT_SYMLINK_NOFOLLOW;
 
 /// Copies everything below `from` to `to`: kinds, contents, modes and owners, and those of the directory itself.
@@ -43,7 +45,7 @@ fn one(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr, stat: &F
             return Ok(());
         }
         SFlag::S_IFREG => {
-            let source = openat(from, name, flags | OFlag::O_RDONLY, Mode::empty())?;
+            let source = open_regular(from, name, flags)?;
             let create = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
             let target = openat(to, name, flags | create, Mode::from_bits_truncate(0o600))?;
             while sendfile(&target, &source, None, 1 << 20)? > 0 {}

@@ -45,7 +45,10 @@ pub(super) fn change_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
 fn give_stdio(uid: Uid) -> Result<()> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     for fd in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
-        let Ok(stat) = fstat(fd) else { continue };
+        let stat = match fstat(fd) {
+            Err(Errno::EBADF) => continue, // the caller has closed it
+            stat => stat.context("fstat of stdin, stdout or stderr")?,
+        };
         if stat.st_rdev == libc::makedev(1, 3) || stat.st_uid == uid.as_raw() {
             continue;
         }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{Pid, getpid};
 
@@ -45,7 +46,7 @@ pub fn dump(mut dump: Dump<'_>) -> Result<()> {
     let mut request = Request {
         pid: Some(dump.pid.as_raw()),
         root: dump.record.rootfs.display().to_string(),
-        freezer: Cgroup::new(dump.record.cgroups.clone()).freezer_dir(),
+        freezer: Cgroup::new(dump.record.cgroups.clone()).freezer_dir()?,
         mounts: mounts(dump.outer, dump.pid)?,
         external: [external, namespaces(dump.outer, dump.pid)?].concat(),
         ..images.request(&opened, LOG, Request::default())
@@ -95,7 +96,10 @@ fn mounts(outer: &Outer, pid: Pid) -> Result<Vec<(String, String)>> {
         mounts.push((path.clone(), path));
     }
     for path in &outer.masks {
-        let Ok(found) = root.find(path) else { continue };
+        let found = match root.find(path) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
+            found => found.with_context(|| format!("open {path}"))?,
+        };
         let kind = fstat(&found).with_context(|| format!("fstat {path}"))?.st_mode & SFlag::S_IFMT.bits();
         if kind != SFlag::S_IFDIR.bits() {
             mounts.push((resolved(&root, path, Path::new("/"))?, NULL.to_owned()));

@@ -1,7 +1,6 @@
 //! `run` in the foreground: signals go in, the terminal's bytes go both ways, the exit code comes out.
 
-use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -10,11 +9,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::Launched;
-use crate::sys::{pidfd, tty};
+use super::output::Output;
+use crate::sys::{interrupt, pidfd, tty, wait};
 
 /// Signals as they arrive, none lost: blocked before there is a process, read from a descriptor.
 pub struct Signals {
@@ -24,8 +23,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Blocks every signal but those that a fault of this program raises.
+    /// Blocks every signal but those that a fault of this program raises. Those that are to end it still end a wait for a
+    /// container that is being made (sys/interrupt.rs); afterwards they are the container's.
     pub fn block() -> Result<Signals> {
+        let original = interrupt::arm().context("catch the signals that end a wait")?;
         let mut all = SigSet::all();
         for fault in [
             Signal::SIGSEGV,
@@ -37,8 +38,7 @@ impl Signals {
         ] {
             all.remove(fault);
         }
-        let mut original = SigSet::empty();
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), Some(&mut original)).context("sigprocmask")?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None).context("sigprocmask")?;
         let fd =
             SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("signalfd")?;
         Ok(Signals { fd, original })
@@ -46,7 +46,11 @@ impl Signals {
 }
 
 /// The caller's terminal in raw mode until dropped.
-struct Raw(Termios);
+struct Raw {
+    saved: Termios,
+    /// When it is to be as it was.
+    when: SetArg,
+}
 
 impl Raw {
     fn set() -> Result<Option<Raw>> {
@@ -59,14 +63,15 @@ impl Raw {
         let mut raw = saved.clone();
         cfmakeraw(&mut raw);
         tcsetattr(&stdin, SetArg::TCSANOW, &raw).context("tcsetattr")?;
-        Ok(Some(Raw(saved)))
+        // After the last output is out, so that it is not shown in the wrong mode.
+        Ok(Some(Raw { saved, when: SetArg::TCSADRAIN }))
     }
 }
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        // After the last output is out, so that it is not shown in the wrong mode. Nobody is left to tell of errors.
-        let _ = tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, &self.0);
+        // Nobody is left to tell of errors.
+        let _ = tcsetattr(std::io::stdin(), self.when, &self.saved);
     }
 }
 
@@ -76,30 +81,47 @@ pub fn has_terminal() -> bool {
     std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal()
 }
 
-/// Stays until the container's init has ended; returns its exit code, 128 + N for signal N.
-pub fn attend(launched: Launched, signals: &Signals) -> Result<i32> {
-    let Some(master) = &launched.master else {
+/// An init that has ended.
+pub struct Ended {
+    /// Its exit code, 128 + N for signal N.
+    pub code: u8,
+    terminal: Option<Between>,
+}
+
+impl Ended {
+    /// Shows what it had written before and nobody has read yet: nothing but that, or SIGTERM, SIGINT or SIGHUP, ends the
+    /// wait for a reader, and so what had to be done of the container is done by now.
+    ///
+    /// # Errors
+    /// Those of poll(2).
+    pub fn finish(self) -> Result<u8> {
+        self.terminal.map_or(Ok(()), Between::drain)?;
+        Ok(self.code)
+    }
+}
+
+/// Stays until the container's init has ended.
+pub fn attend(launched: Launched, signals: &Signals) -> Result<Ended> {
+    let Launched { pid, pidfd, master, .. } = launched;
+    let Some(master) = master else {
         loop {
             let mut events = [PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN)];
             wait_for(&mut events)?;
-            if let Some(code) = take_signals(&launched, signals, None)? {
-                return Ok(code);
+            if let Some(code) = take_signals((pid, &pidfd), signals, None)? {
+                return Ok(Ended { code, terminal: None });
             }
         }
     };
     let raw = Raw::set()?;
-    let flags = OFlag::from_bits_truncate(fcntl(master, FcntlArg::F_GETFL).context("fcntl")?);
-    fcntl(master, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).context("fcntl")?;
-    let mut copy = Copy { master: master.as_fd(), stdin_open: true, typed: Vec::new() };
-    let code = loop {
+    let flags = OFlag::from_bits_truncate(fcntl(&master, FcntlArg::F_GETFL).context("fcntl")?);
+    fcntl(&master, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).context("fcntl")?;
+    let mut copy = Between { master, stdin_open: true, typed: Vec::new(), output: Output::open()?, raw };
+    loop {
         copy.turn(signals)?;
-        if let Some(code) = take_signals(&launched, signals, Some(master))? {
-            break code;
+        if let Some(code) = take_signals((pid, &pidfd), signals, Some(&copy.master))? {
+            return Ok(Ended { code, terminal: Some(copy) });
         }
-    };
-    copy.drain();
-    drop(raw);
-    Ok(code)
+    }
 }
 
 fn wait_for(events: &mut [PollFd<'_>]) -> Result<()> {
@@ -110,11 +132,15 @@ fn wait_for(events: &mut [PollFd<'_>]) -> Result<()> {
 }
 
 /// Forwards what came; Some(exit code) when the init has ended.
-fn take_signals(launched: &Launched, signals: &Signals, master: Option<&OwnedFd>) -> Result<Option<i32>> {
+fn take_signals(
+    (init, pidfd): (Pid, &OwnedFd),
+    signals: &Signals,
+    master: Option<&OwnedFd>,
+) -> Result<Option<u8>> {
     while let Some(signal) = signals.fd.read_signal().context("read signalfd")? {
         match Signal::try_from(signal.ssi_signo as i32) {
             Ok(Signal::SIGCHLD) => {
-                if let Some(code) = reap(launched.pid)? {
+                if let Some(code) = reap(init)? {
                     return Ok(Some(code));
                 }
             }
@@ -122,22 +148,21 @@ fn take_signals(launched: &Launched, signals: &Signals, master: Option<&OwnedFd>
             // Ours, not the container's: a reader of our output went away.
             Ok(Signal::SIGPIPE) => {}
             // It may have ended meanwhile; SIGCHLD is then on its way.
-            _ => drop(pidfd::signal(&launched.pidfd, signal.ssi_signo as i32)),
+            _ => drop(pidfd::signal(pidfd, signal.ssi_signo as i32)),
         }
     }
     Ok(None)
 }
 
 /// Reaps all that ended, orphans of the container among them (run is their subreaper).
-fn reap(init: Pid) -> Result<Option<i32>> {
+fn reap(init: Pid) -> Result<Option<u8>> {
     let mut code = None;
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, exit)) if pid == init => code = Some(exit),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == init => code = Some(128 + signal as i32),
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(code),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(e) => return Err(e).context("waitpid"),
+        match wait::reap(None) {
+            Ok(Some(ended)) if ended.pid == init => code = Some(ended.status),
+            Ok(Some(_)) => {}
+            Ok(None) | Err(Errno::ECHILD) => return Ok(code),
+            Err(e) => return Err(e).context("waitid"),
         }
     }
 }
@@ -157,38 +182,67 @@ pub(super) fn follow_size(master: &OwnedFd) {
     }
 }
 
-struct Copy<'a> {
-    master: BorrowedFd<'a>,
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ready {
+    Signal,
+    Master,
+    Stdin,
+    Output,
+}
+
+struct Between {
+    master: OwnedFd,
     stdin_open: bool,
     /// Typed, but not taken yet: nothing more is read before it is.
     typed: Vec<u8>,
+    output: Output,
+    raw: Option<Raw>,
 }
 
-impl Copy<'_> {
+impl Between {
     /// Waits for something to do, and does it.
     fn turn(&mut self, signals: &Signals) -> Result<()> {
-        let stdin = std::io::stdin();
-        let out = if self.typed.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
-        let mut events = vec![
-            PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.master, PollFlags::POLLIN | out),
-        ];
-        if self.stdin_open && self.typed.is_empty() {
-            events.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+        let ready = self.wait(signals)?;
+        if ready.contains(&Ready::Output) {
+            self.output.show();
         }
-        wait_for(&mut events)?;
-        let ready: Vec<bool> = events.iter().map(|e| e.any().unwrap_or_default()).collect();
-        if ready[1] {
+        if ready.contains(&Ready::Master) {
             self.write_typed();
-            if !self.show() {
+            if !self.output.is_waiting() && !self.read_shown() {
                 // Nobody holds the other end just now: its hang-up would wake us again and again.
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
         }
-        if ready.get(2) == Some(&true) {
+        if ready.contains(&Ready::Stdin) {
             self.read_typed();
         }
         Ok(())
+    }
+
+    /// Waits for what something can be done about: a hang-up, which nothing can be, wakes whoever asks at all.
+    fn wait(&self, signals: &Signals) -> Result<Vec<Ready>> {
+        let stdin = std::io::stdin();
+        let mut wanted = PollFlags::empty();
+        wanted.set(PollFlags::POLLIN, !self.output.is_waiting());
+        wanted.set(PollFlags::POLLOUT, !self.typed.is_empty());
+        let mut asked = vec![Ready::Signal];
+        let mut events = vec![PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN)];
+        if !wanted.is_empty() {
+            asked.push(Ready::Master);
+            events.push(PollFd::new(self.master.as_fd(), wanted));
+        }
+        if self.stdin_open && self.typed.is_empty() {
+            asked.push(Ready::Stdin);
+            events.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+        }
+        if self.output.is_waiting() {
+            asked.push(Ready::Output);
+            events.push(self.output.poll_fd());
+        }
+        wait_for(&mut events)?;
+        // None: a flag that nix doesn't know, so there is something.
+        let ready = asked.into_iter().zip(events).filter(|(_, event)| event.any().unwrap_or(true));
+        Ok(ready.map(|(what, _)| what).collect())
     }
 
     fn read_typed(&mut self) {
@@ -206,7 +260,7 @@ impl Copy<'_> {
 
     fn write_typed(&mut self) {
         while !self.typed.is_empty() {
-            match nix::unistd::write(self.master, &self.typed) {
+            match nix::unistd::write(&self.master, &self.typed) {
                 Ok(n) => drop(self.typed.drain(..n)),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return,
@@ -216,14 +270,12 @@ impl Copy<'_> {
         }
     }
 
-    /// Shows what the container wrote; false when the other end is closed.
-    fn show(&self) -> bool {
+    /// Takes what the container wrote; false when there is no more, for the other end is closed.
+    fn read_shown(&mut self) -> bool {
         let mut bytes = [0u8; 16384];
-        match nix::unistd::read(self.master, &mut bytes) {
+        match nix::unistd::read(&self.master, &mut bytes) {
             Ok(n) if n > 0 => {
-                let mut stdout = std::io::stdout().lock();
-                // A reader of ours that went away must not keep the container from running on.
-                let _ = stdout.write_all(&bytes[..n]).and_then(|()| stdout.flush());
+                self.output.take(&bytes[..n]);
                 true
             }
             Err(Errno::EAGAIN | Errno::EINTR) => true,
@@ -232,12 +284,19 @@ impl Copy<'_> {
     }
 
     /// What was written before the end and not shown yet.
-    fn drain(&self) {
+    fn drain(mut self) -> Result<()> {
         loop {
-            let mut events = [PollFd::new(self.master, PollFlags::POLLIN)];
-            let more = poll(&mut events, PollTimeout::ZERO).is_ok_and(|n| n > 0);
-            if !more || !self.show() {
-                return;
+            if !self.output.flush()? {
+                // Not after the last output, for which nobody waits.
+                if let Some(raw) = &mut self.raw {
+                    raw.when = SetArg::TCSANOW;
+                }
+                return Ok(());
+            }
+            let mut events = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+            let more = poll(&mut events, PollTimeout::ZERO).context("poll")? > 0;
+            if !more || !self.read_shown() {
+                return Ok(());
             }
         }
     }

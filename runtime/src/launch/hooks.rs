@@ -5,14 +5,15 @@ use std::io::{Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Pid;
 
 use crate::plan::step::{Hook, HookKind};
-use crate::sys::{pidfd, process};
+use crate::sys::{interrupt, pidfd, process};
 
 /// Runs all hooks of one kind in order, each with `state` on its stdin.
 ///
@@ -41,6 +42,8 @@ fn one(hook: &Hook, state: &[u8]) -> Result<()> {
     command.stdout(output.try_clone()?).stderr(output.try_clone()?);
     // What the caller has left open, or passes on to the payload, is no hook's.
     process::close_at_exec(&mut command);
+    // A runtime that is killed is heard by nobody, and what its hook goes on to do neither.
+    process::die_with_us(&mut command);
     let mut child = command.spawn().context("exec")?;
     let status = wait(&mut child, hook.timeout)?;
     if !status.success() {
@@ -50,28 +53,21 @@ fn one(hook: &Hook, state: &[u8]) -> Result<()> {
 }
 
 fn wait(child: &mut Child, timeout: Option<u32>) -> Result<ExitStatus> {
-    if let Some(seconds) = timeout {
-        let fd = pidfd::open(Pid::from_raw(child.id() as i32)).context("pidfd_open")?;
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(seconds.into());
-        loop {
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
-            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], left) {
-                Ok(0) if left.is_none() || left == PollTimeout::ZERO => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    bail!("did not end within its timeout of {seconds} s");
-                }
-                Ok(0) | Err(nix::errno::Errno::EINTR) => {}
-                Ok(_) => break,
-                Err(e) => return Err(e).context("poll"),
-            }
-        }
+    let fd = pidfd::open(Pid::from_raw(child.id() as i32)).context("pidfd_open")?;
+    let patience = timeout.map(|seconds| Duration::from_secs(seconds.into()));
+    let ended = interrupt::poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], patience);
+    if !matches!(ended, Ok(1..)) {
+        // It is ours until it was waited for, so neither can fail but for a reason that is told now.
+        let _ = child.kill();
+        let _ = child.wait();
     }
-    child.wait().context("wait")
+    match (ended.context("wait for its end")?, timeout) {
+        (0, Some(seconds)) => bail!("did not end within its timeout of {seconds} s"),
+        _ => child.wait().context("wait"),
+    }
 }
 
-/// The hook's own words, the last of them if there are many, on one line.
+/// For an error, and so without one of its own: the hook's own words, the last of them if there are many, on one line.
 fn said(mut output: File) -> String {
     const MOST: u64 = 1024;
     let len = output.metadata().map_or(0, |m| m.len());

@@ -2,32 +2,29 @@
 //!
 //! It never logs. The first step that fails is told to the runtime, which knows the step's text, and the process ends.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, getpid, sethostname, setsid};
 
 use super::channel::{Channel, Message};
-use super::mounts::{self, Masks, Wanted};
 use super::namespaces::{self, flag};
 use super::procfs::Procfs;
+use super::restrictions::Masks;
 use super::root::{Parent, Root};
-use super::spawn::close_others;
-use super::{cgroup, credentials, hooks, nodes, program, terminal};
+use super::spawn::forget_the_host;
+use super::{cgroup, credentials, hooks, program};
 use crate::container::record::Record;
 use crate::container::{criu, gate};
+use crate::plan::Plan;
 use crate::plan::path::ContainerPath;
 use crate::plan::seccomp::Filter;
 use crate::plan::step::{HookKind, Inside, Mark, Scheduler, Slot};
-use crate::plan::{Attributes, Plan};
 use crate::sys;
 
 /// What the process has at hand.
@@ -42,14 +39,14 @@ pub(super) struct Init<'a> {
     pub(super) signals: SigSet,
 }
 
-/// What it finds out on its way.
+/// What it has at hand on its way, and what it finds out.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
+    /// What the runtime has opened for it, and the mounts that only this process could copy, by slot.
+    pub(super) handles: Vec<Option<OwnedFd>>,
     heard: u16,
     root: Option<Root>,
     parent: Parent,
-    /// Mounts that only this process could copy, by slot.
-    trees: BTreeMap<usize, OwnedFd>,
     procfs: Option<Procfs>,
     masks: Masks,
     home: Option<String>,
@@ -60,15 +57,18 @@ struct Found {
     stream: Option<OwnedFd>,
 }
 
+const NEVER_OPENED: &str = "its handle was never opened";
+const NO_ROOT: &str = "there is no root yet";
+
 /// Plays the plan's inside steps.
 pub(super) fn play(mut init: Init<'_>) -> ! {
-    if let Err(reason) = close_others(&init) {
+    if let Err(reason) = forget_the_host(&init) {
         init.channel.fail(0, &format!("{reason:#}"));
         sys::process::exit_now(1);
     }
     // Exactly the modes that are asked for, until the plan sets the payload's own mask.
     umask(Mode::empty());
-    let mut found = Found::default();
+    let mut found = Found { handles: std::mem::take(&mut init.handles), ..Found::default() };
     for (n, step) in init.plan.inside.iter().enumerate() {
         // Any other step may mount over it.
         if !matches!(step, Inside::MakeNode { .. } | Inside::Symlink { .. }) {
@@ -76,13 +76,11 @@ pub(super) fn play(mut init: Init<'_>) -> ! {
         }
         // What comes next may be a limit on open files, below the numbers of all that was open for the root's making.
         if matches!(step, Inside::Rlimit(_) | Inside::Tell { mark: Mark::LimitsDue }) {
-            init.handles.clear();
             found.forget_the_roots_making();
         }
         // From here on the kernel resolves paths that the container has made. A magic link of its (/proc/self/fd/N) leads
         // wherever we have something open, close-on-exec or not (CVE-2024-21626): nothing of the host's may be.
         if matches!(step, Inside::WorkingDirectory { .. }) {
-            init.handles.clear();
             found.forget_the_roots_making();
             found.procfs = None;
         }
@@ -113,15 +111,16 @@ impl Init<'_> {
         match step {
             Inside::Await { mark } => self.hear(found, *mark),
             Inside::Tell { mark } => self.channel.tell(*mark, None).context("the runtime is gone"),
-            Inside::EnterCgroup { slot, .. } => cgroup::enter(self.handle(*slot)?),
+            Inside::EnterCgroup { slot, .. } => cgroup::enter(found.handle(*slot)?),
             Inside::BecomeRoot => credentials::change_ids(0, 0, &[]),
-            Inside::Join { kind, slot } => setns(self.handle(*slot)?, flag(*kind)).context("setns"),
+            Inside::Join { kind, slot } => setns(found.handle(*slot)?, flag(*kind)).context("setns"),
             Inside::JoinAll { kinds, slot, .. } => {
                 let flags = kinds.iter().fold(CloneFlags::empty(), |flags, kind| flags | flag(*kind));
-                setns(self.handle(*slot)?, flags).context("setns")
+                setns(found.handle(*slot)?, flags).context("setns")
             }
             Inside::OffsetClocks { offsets } => namespaces::offset_clocks(offsets),
             Inside::NewCgroupNamespace => unshare(CloneFlags::CLONE_NEWCGROUP).context("unshare"),
+            Inside::ForbidTracing => nix::sys::prctl::set_dumpable(false).context("PR_SET_DUMPABLE"),
             Inside::NewSession => setsid().context("setsid").map(drop),
             Inside::LabelKeys { label } => found.procfs()?.write_own(&["attr/keycreate"], label),
             Inside::SessionKeyring { name } => session_keyring(name),
@@ -139,77 +138,17 @@ impl Init<'_> {
             Inside::Criu { program, socket, namespaces } => {
                 let mut inherited = Vec::new();
                 for slot in [socket].into_iter().chain(namespaces) {
-                    inherited.push(self.handle(*slot)?);
+                    inherited.push(found.handle(*slot)?);
                 }
-                found.program = program.display().to_string();
                 let (args, env) = criu::command(program, &inherited)?;
+                found.program = program.display().to_string();
                 self.exec(found, &args, &env)
             }
             step => self.build_root(found, step),
         }
     }
 
-    /// Steps about the tree of mounts, then those about the process itself.
-    fn build_root(&self, found: &mut Found, step: &Inside) -> Result<()> {
-        match step {
-            Inside::Isolate => isolate(),
-            Inside::CloneTree { source, recursive, attributes, slot, .. } => {
-                found.trees.insert(slot.0, mounts::clone_host(source, *recursive, attributes, None)?);
-                Ok(())
-            }
-            Inside::HoldRoot => found.hold(open_top()?),
-            Inside::UseRoot { slot } => found.hold(self.handle(*slot)?.try_clone_to_owned()?),
-            Inside::AttachRoot { slot, .. } => {
-                // Over "/", which can always be reached: a path may lead through what a user namespace can't see.
-                // Absolute paths still mean the host's tree, for they start below this mount.
-                let tree = self.tree(found, *slot)?;
-                sys::mount::attach(tree, open_top()?).context("move_mount")?;
-                let root = tree.try_clone()?;
-                found.hold(root)
-            }
-            Inside::Stage { slot, at } => {
-                let tree = self.tree(found, *slot)?;
-                sys::mount::attach(tree, open_path(at)?).context("move_mount")?;
-                let root = tree.try_clone()?;
-                found.hold(root)
-            }
-            Inside::ClearStage { at } => umount2(at, MntFlags::MNT_DETACH).context("umount2"),
-            Inside::Mount { kind, source, parameters, attributes, target, copy_up, .. } => {
-                let copy_up = *copy_up;
-                mounts::mount(
-                    found.root()?,
-                    &Wanted { kind, source, parameters, attributes, target, copy_up },
-                )
-            }
-            Inside::Bind { slot, target, .. } => {
-                mounts::bind(found.root()?, self.tree(found, *slot)?, target)
-            }
-            Inside::SetAttributes { target, attributes, .. } => {
-                mounts::remount(found.root()?, target, attributes)
-            }
-            Inside::MakeNode { path, node, .. } => nodes::make(found.parent(path)?, node),
-            Inside::BindNode { path, node, .. } => nodes::bind(found.root()?, path, node),
-            Inside::Symlink { path, to } => nodes::link(found.parent(path)?, path, to),
-            Inside::MakeDirectory { path, .. } => found.root()?.make_directory(path).map(drop),
-            Inside::ReadonlyPath { path } => mounts::readonly(found.root()?, path),
-            Inside::MaskPath { path, label } => {
-                let mut masks = std::mem::take(&mut found.masks);
-                let done = masks.hide(found.root()?, path, label.as_ref());
-                found.masks = masks;
-                done
-            }
-            Inside::Console { size, node } => {
-                let master = terminal::open_console(found.root()?, *size, *node)?;
-                self.channel.tell(Mark::Console, Some(master.as_fd())).context("send the terminal")
-            }
-            Inside::Enter { how } => found.root()?.enter(*how),
-            Inside::RootPropagation { attributes } => mounts::change(found.root()?.as_fd(), attributes),
-            Inside::ReadonlyRoot => mounts::change(found.root()?.as_fd(), &Attributes::readonly(false)),
-            step => self.become_payload(found, step),
-        }
-    }
-
-    fn become_payload(&self, found: &mut Found, step: &Inside) -> Result<()> {
+    pub(super) fn become_payload(&self, found: &mut Found, step: &Inside) -> Result<()> {
         match step {
             Inside::Rlimit(limit) => {
                 sys::process::set_limit(0, limit.resource, limit.soft, limit.hard).context("setrlimit")
@@ -253,19 +192,6 @@ impl Init<'_> {
             }
             _ => bail!("no such step inside"),
         }
-    }
-
-    fn handle(&self, slot: Slot) -> Result<BorrowedFd<'_>> {
-        Ok(self.owned(slot)?.as_fd())
-    }
-
-    fn owned(&self, slot: Slot) -> Result<&OwnedFd> {
-        self.handles.get(slot.0).and_then(Option::as_ref).context("its handle was never opened")
-    }
-
-    /// A copied mount, whoever copied it.
-    fn tree<'t>(&'t self, found: &'t Found, slot: Slot) -> Result<&'t OwnedFd> {
-        found.trees.get(&slot.0).map_or_else(|| self.owned(slot), Ok)
     }
 
     fn hear(&self, found: &mut Found, mark: Mark) -> Result<()> {
@@ -317,21 +243,38 @@ impl Init<'_> {
 impl Found {
     fn forget_the_roots_making(&mut self) {
         (self.root, self.masks) = (None, Masks::default());
-        self.trees.clear();
+        self.handles.clear();
     }
 
-    fn hold(&mut self, dir: OwnedFd) -> Result<()> {
+    fn handle(&self, slot: Slot) -> Result<BorrowedFd<'_>> {
+        self.handles.get(slot.0).and_then(Option::as_ref).map(AsFd::as_fd).context(NEVER_OPENED)
+    }
+
+    /// Hands it over for good.
+    pub(super) fn take(&mut self, slot: Slot) -> Result<OwnedFd> {
+        self.handles.get_mut(slot.0).and_then(Option::take).context(NEVER_OPENED)
+    }
+
+    pub(super) fn hold(&mut self, dir: OwnedFd) {
         self.root = Some(Root::new(dir));
-        Ok(())
     }
 
-    fn root(&self) -> Result<&Root> {
-        self.root.as_ref().context("there is no root yet")
+    pub(super) fn root(&mut self) -> Result<&mut Root> {
+        self.root.as_mut().context(NO_ROOT)
+    }
+
+    pub(super) fn root_and_masks(&mut self) -> Result<(&mut Root, &mut Masks)> {
+        Ok((self.root.as_mut().context(NO_ROOT)?, &mut self.masks))
+    }
+
+    pub(super) fn root_and_procfs(&mut self) -> Result<(&Root, &Procfs)> {
+        self.procfs()?;
+        Ok((self.root.as_ref().context(NO_ROOT)?, self.procfs.as_ref().context("there is no procfs")?))
     }
 
     /// Where a node or link belongs: the handle on the directory, and its name there.
-    fn parent<'p>(&mut self, path: &'p ContainerPath) -> Result<(BorrowedFd<'_>, &'p str)> {
-        self.parent.of(self.root.as_ref().context("there is no root yet")?, path)
+    pub(super) fn parent<'p>(&mut self, path: &'p ContainerPath) -> Result<(BorrowedFd<'_>, &'p str)> {
+        self.parent.of(self.root.as_ref().context(NO_ROOT)?, path)
     }
 
     fn procfs(&mut self) -> Result<&Procfs> {
@@ -374,20 +317,6 @@ fn schedule(wanted: &Scheduler) -> Result<()> {
         }
         other => other.context("sched_setattr"),
     }
-}
-
-/// The copy of the host's tree hears of the host's mounts and tells nothing back.
-fn isolate() -> Result<()> {
-    sys::mount::set_attributes(open_top()?, 0, 0, libc::MS_SLAVE, true).context("mount_setattr")
-}
-
-fn open_top() -> Result<OwnedFd> {
-    open_path(Path::new("/"))
-}
-
-fn open_path(path: &Path) -> Result<OwnedFd> {
-    let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
-    nix::fcntl::open(path, flags, Mode::empty()).with_context(|| format!("open {}", path.display()))
 }
 
 /// A working directory outside the root would be a way out (CVE-2024-21626).

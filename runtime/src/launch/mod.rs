@@ -17,13 +17,17 @@ mod mounts;
 mod namespaces;
 mod net_devices;
 mod nodes;
+mod old_root;
+mod output;
 mod outside;
 pub mod passing;
 mod procfs;
 mod program;
 mod resctrl;
 mod restore;
+mod restrictions;
 mod root;
+mod rootfs;
 mod spawn;
 mod terminal;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, open};
+use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::mount::MsFlags;
 use nix::sys::stat::{Mode, SFlag, fstat};
 
@@ -30,8 +30,8 @@ pub(super) struct Wanted<'a> {
     pub(super) copy_up: bool,
 }
 
-pub(super) fn mount(root: &Root, wanted: &Wanted<'_>) -> Result<()> {
-    let target = root.make_directory(wanted.target)?;
+pub(super) fn mount(root: &mut Root, wanted: &Wanted<'_>) -> Result<()> {
+    let target = root.make_mount_point(wanted.target)?;
     let long = |p: &Parameter| matches!(p, Parameter::Value(_, value) if value.len() > MAX_VALUE);
     if wanted.parameters.iter().any(long) {
         return mount_by_the_old_call(root, wanted, &target);
@@ -39,8 +39,9 @@ pub(super) fn mount(root: &Root, wanted: &Wanted<'_>) -> Result<()> {
     let mount = detached(wanted)?;
     // Attributes were the mount's from birth; what is left is said about the tree and to peers.
     if wanted.copy_up {
-        let readable = root.open(wanted.target, OFlag::O_RDONLY | OFlag::O_DIRECTORY);
-        let from = readable.with_context(|| format!("open {}", wanted.target))?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let from = openat(&target, ".", flags, Mode::empty());
+        let from = from.with_context(|| format!("open {}", wanted.target))?;
         copy_up::copy(from.as_fd(), mount.as_fd()).with_context(|| format!("copy up {}", wanted.target))?;
     }
     let later = Attributes {
@@ -48,7 +49,9 @@ pub(super) fn mount(root: &Root, wanted: &Wanted<'_>) -> Result<()> {
         ..wanted.attributes.clone()
     };
     change(mount.as_fd(), &later)?;
-    attach(&mount, &target).context("move_mount")
+    attach(&mount, &target).context("move_mount")?;
+    root.mounted(wanted.target, mount);
+    Ok(())
 }
 
 fn c(text: &str) -> Result<CString> {
@@ -63,7 +66,7 @@ fn because<T>(fs: &Filesystem, done: Result<T, Errno>, doing: impl FnOnce() -> S
     })
 }
 
-fn set(fs: &Filesystem, parameter: &Parameter) -> Result<()> {
+pub(super) fn set(fs: &Filesystem, parameter: &Parameter) -> Result<()> {
     let done = match parameter {
         Parameter::Flag(key) => fs.flag(&c(key)?),
         Parameter::Value(key, value) => fs.set(&c(key)?, &c(value)?),
@@ -90,8 +93,9 @@ fn detached(wanted: &Wanted<'_>) -> Result<OwnedFd> {
 }
 
 /// Options too long for fsconfig(2), as overlay's can be, go through mount(2), on a target that is the working
-/// directory: no path is resolved twice.
-fn mount_by_the_old_call(root: &Root, wanted: &Wanted<'_>, target: &OwnedFd) -> Result<()> {
+/// directory: no path is resolved twice. What protects the host is the mount's from birth here, too: who exchanges the target
+/// now has another mount found than this one.
+fn mount_by_the_old_call(root: &mut Root, wanted: &Wanted<'_>, target: &OwnedFd) -> Result<()> {
     let data = wanted.parameters.iter().map(|p| match p {
         // A label has commas of its own.
         Parameter::Value(key, value) if key.ends_with("context") => format!("{key}=\"{value}\""),
@@ -105,13 +109,27 @@ fn mount_by_the_old_call(root: &Root, wanted: &Wanted<'_>, target: &OwnedFd) -> 
         Some(wanted.source),
         ".",
         Some(wanted.kind),
-        MsFlags::empty(),
+        flags(wanted.attributes.own.set),
         Some(data.join(",").as_str()),
     );
     nix::unistd::fchdir(&here).context("fchdir back")?;
     mounted.context("mount")?;
     let mount = root.find(wanted.target).with_context(|| format!("open {}", wanted.target))?;
-    change(mount.as_fd(), wanted.attributes)
+    change(mount.as_fd(), wanted.attributes)?;
+    root.mounted(wanted.target, mount);
+    Ok(())
+}
+
+/// Attributes as mount(2) spells them.
+fn flags(attributes: u64) -> MsFlags {
+    let known = [
+        (libc::MOUNT_ATTR_RDONLY, MsFlags::MS_RDONLY),
+        (libc::MOUNT_ATTR_NOSUID, MsFlags::MS_NOSUID),
+        (libc::MOUNT_ATTR_NODEV, MsFlags::MS_NODEV),
+        (libc::MOUNT_ATTR_NOEXEC, MsFlags::MS_NOEXEC),
+        (libc::MOUNT_ATTR_NOSYMFOLLOW, MsFlags::from_bits_retain(libc::MS_NOSYMFOLLOW)),
+    ];
+    known.iter().filter(|(attribute, _)| attributes & attribute != 0).map(|(_, flag)| *flag).collect()
 }
 
 /// Applies all that a mount's options say about the mount.
@@ -129,16 +147,18 @@ pub(super) fn change(mount: BorrowedFd<'_>, attributes: &Attributes) -> Result<(
 }
 
 /// Attaches a tree that the parent cloned; the target becomes what the source is, a directory or a file.
-pub(super) fn bind(root: &Root, tree: &OwnedFd, target: &ContainerPath) -> Result<()> {
-    let directory = is_directory(tree).context("fstat")?;
-    let target = if directory { root.make_directory(target)? } else { root.make_file(target)? };
-    match attach(tree, &target) {
+pub(super) fn bind(root: &mut Root, tree: OwnedFd, path: &ContainerPath) -> Result<()> {
+    let directory = is_directory(&tree).context("fstat")?;
+    let target = if directory { root.make_mount_point(path)? } else { root.make_file(path)? };
+    match attach(&tree, &target) {
         // mount(2) says ENOTDIR for it, and docker gives its advice on "not a directory".
         Err(e @ Errno::EINVAL) if !directory && is_directory(&target) == Ok(true) => {
             bail!("move_mount: {e}: the source is not a directory, what is there is one")
         }
-        attached => attached.context("move_mount"),
+        attached => attached.context("move_mount")?,
     }
+    root.mounted(path, tree);
+    Ok(())
 }
 
 fn is_directory(file: &OwnedFd) -> Result<bool, Errno> {
@@ -151,78 +171,13 @@ pub(super) fn remount(root: &Root, target: &ContainerPath, attributes: &Attribut
     change(mount.as_fd(), attributes)
 }
 
-/// Binds the path on itself, read-only with all below. What the root does not have needs no protection.
-pub(super) fn readonly(root: &Root, path: &ContainerPath) -> Result<()> {
-    let target = match root.find(path) {
-        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
-        other => other.with_context(|| format!("open {path}"))?,
-    };
-    let tree = clone_tree(target.as_fd(), "", true).context("open_tree")?;
-    change(tree.as_fd(), &Attributes::readonly(true))?;
-    attach(&tree, &target).context("move_mount")
-}
-
-/// What hides masked paths. One empty read-only tmpfs serves all directories: each of its own would add up.
-#[derive(Default)]
-pub(super) struct Masks {
-    directory: Option<OwnedFd>,
-    file: Option<OwnedFd>,
-}
-
-impl Masks {
-    pub(super) fn hide(
-        &mut self,
-        root: &Root,
-        path: &ContainerPath,
-        label: Option<&Parameter>,
-    ) -> Result<()> {
-        let target = match root.find(path) {
-            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
-            other => other.with_context(|| format!("open {path}"))?,
-        };
-        let kind = fstat(&target).with_context(|| format!("fstat {path}"))?.st_mode & SFlag::S_IFMT.bits();
-        if kind != SFlag::S_IFDIR.bits() {
-            let null = match &self.file {
-                Some(null) => null,
-                None => self.file.insert(host_null()?),
-            };
-            let copy = clone_tree(null.as_fd(), "", false).context("open_tree /dev/null")?;
-            return attach(copy, &target).context("move_mount");
-        }
-        // Only a mount that is attached can be cloned before Linux 6.15, so the first one is the pattern.
-        match &self.directory {
-            Some(first) => {
-                let copy = clone_tree(first.as_fd(), "", false).context("open_tree")?;
-                attach(copy, &target).context("move_mount")
-            }
-            None => {
-                let fs = Filesystem::open(c"tmpfs").context("fsopen tmpfs")?;
-                fs.set(c"nr_blocks", c"1")
-                    .and_then(|()| fs.set(c"nr_inodes", c"1"))
-                    .context("fsconfig tmpfs")?;
-                if let Some(label) = label {
-                    set(&fs, label)?;
-                }
-                let guards = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-                let mount = fs.mount(guards | libc::MOUNT_ATTR_NOEXEC).context("fsmount tmpfs")?;
-                attach(&mount, &target).context("move_mount")?;
-                self.directory = Some(mount);
-                Ok(())
-            }
-        }
-    }
-}
-
-/// The host's /dev/null, once it is sure to be that (CVE-2025-31133).
-fn host_null() -> Result<OwnedFd> {
-    let null = open("/dev/null", OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
-    let null = null.context("open /dev/null")?;
-    let stat = fstat(&null).context("fstat /dev/null")?;
-    let character = stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits();
-    if !character || stat.st_rdev != libc::makedev(1, 3) {
-        bail!("/dev/null of the host is not the null device");
-    }
-    Ok(null)
+/// A detached copy of a device of the host's, to be used and not to be changed: its inode is the host's. Read-only keeps its
+/// mode, owner and times; what is written to it goes to the device all the same.
+pub(super) fn clone_device(path: &Path) -> Result<OwnedFd> {
+    let copy = clone_tree(AT_FDCWD, path, false).with_context(|| format!("open_tree {}", path.display()))?;
+    // Private, for CRIU can't bring back several parts of one filesystem that are slaves of the host's mount.
+    set_attributes(&copy, libc::MOUNT_ATTR_RDONLY, 0, libc::MS_PRIVATE, false).context("mount_setattr")?;
+    Ok(copy)
 }
 
 /// A detached copy of what the host has at `path`, with those attributes, its owners as the user namespace maps them

@@ -11,7 +11,6 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 
 use super::mounts;
 use super::root::Root;
-use crate::plan::Attributes;
 use crate::plan::path::ContainerPath;
 use crate::plan::step::{Node, NodeKind};
 use crate::sys::mount::attach;
@@ -62,8 +61,7 @@ pub(super) fn make((parent, name): (BorrowedFd<'_>, &str), node: &Node) -> Resul
 
 /// The host's own node of that path, once it is sure to be that device.
 pub(super) fn bind(root: &Root, path: &ContainerPath, node: &Node) -> Result<()> {
-    let host = Path::new(path.as_str());
-    let copy = mounts::clone_host(host, false, &Attributes::default(), None)?;
+    let copy = mounts::clone_device(Path::new(path.as_str()))?;
     if !is(&fstat(&copy).context("fstat")?, node) {
         bail!("the host's {path} is another device");
     }

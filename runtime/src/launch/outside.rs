@@ -89,6 +89,7 @@ impl<'a> Host<'a> {
             Outside::WriteCgroup { dir, file, values, missing, .. } => {
                 cgroup::write(dir, file, values, missing)
             }
+            Outside::RefuseFrozen { dir, file } => cgroup::refuse_frozen(dir, file),
             Outside::LimitDevices { dir, program, .. } => cgroup::limit_devices(dir, program),
             Outside::StartScope { scope, dir, properties } => {
                 let pid = there(peer)?.pid;

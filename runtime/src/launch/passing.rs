@@ -6,8 +6,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, socket,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, setsockopt,
+    socket, sockopt,
 };
+use nix::sys::time::{TimeVal, TimeValLike};
+
+/// In seconds.
+const PATIENCE: i64 = 10;
 
 /// Sends `fd` to the stream socket at `path`, with a name as the message (runc's terminals.md).
 ///
@@ -17,6 +22,8 @@ pub fn pass(fd: impl AsFd, path: &Path, name: &str) -> Result<()> {
     let socket =
         socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context("socket")?;
     let address = UnixAddr::new(path).with_context(|| format!("address of {}", path.display()))?;
+    // Somebody listens there, but may never accept.
+    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::seconds(PATIENCE)).context("setsockopt")?;
     connect(socket.as_raw_fd(), &address).with_context(|| format!("connect to {}", path.display()))?;
     let fds = [fd.as_fd().as_raw_fd()];
     let rights = [ControlMessage::ScmRights(&fds)];

@@ -8,6 +8,7 @@ use nix::fcntl::{OFlag, open, readlinkat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
+use crate::sys::kernfs;
 use crate::sys::mount::Filesystem;
 use crate::sys::path::{RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2};
 
@@ -39,21 +40,29 @@ impl Procfs {
     pub(super) fn write_own(&self, files: &[&str], value: &str) -> Result<()> {
         let own = readlinkat(self.0.as_fd(), "thread-self").context("readlink /proc/thread-self")?;
         let paths: Vec<_> = files.iter().map(|file| format!("{}/{file}", own.to_string_lossy())).collect();
-        let is_there = |path: &&String| self.file(path).map(drop) != Err(Errno::ENOENT);
+        let is_there = |path: &&String| self.file(path, OFlag::O_WRONLY).map(drop) != Err(Errno::ENOENT);
         let path = paths.iter().find(is_there).or(paths.last()).context("no file is named")?;
         self.write(path, value)
     }
 
+    /// What a file tells about this process.
+    pub(super) fn read_own(&self, file: &str) -> Result<String> {
+        let own = readlinkat(self.0.as_fd(), "thread-self").context("readlink /proc/thread-self")?;
+        let path = format!("{}/{file}", own.to_string_lossy());
+        let text = self.file(&path, OFlag::O_RDONLY).and_then(kernfs::take);
+        text.with_context(|| format!("read /proc/{path}"))
+    }
+
     /// Writes one value; the path may cross neither a symlink nor a mount.
     pub(super) fn write(&self, path: &str, value: &str) -> Result<()> {
-        let file = self.file(path).with_context(|| format!("open /proc/{path}"))?;
+        let file = self.file(path, OFlag::O_WRONLY).with_context(|| format!("open /proc/{path}"))?;
         nix::unistd::write(&file, value.as_bytes())
             .with_context(|| format!("write {value} to /proc/{path}"))?;
         Ok(())
     }
 
-    fn file(&self, path: &str) -> Result<OwnedFd, Errno> {
+    fn file(&self, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
         let resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
-        openat2(self.0.as_fd(), path, OFlag::O_WRONLY.bits(), 0, resolve)
+        openat2(self.0.as_fd(), path, flags.bits(), 0, resolve)
     }
 }

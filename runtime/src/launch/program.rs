@@ -4,15 +4,17 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::stat::{SFlag, stat};
 use nix::unistd::{AccessFlags, faccessat};
 
+use super::root::open_regular;
 use crate::sys::process;
+
+const MAX_PASSWD: u64 = 1 << 20;
 
 /// The file to execute for `name`: itself when it has a slash, else the first of `PATH`'s that may be executed.
 ///
@@ -33,7 +35,8 @@ pub(super) fn find(name: &str, env: &[String]) -> Result<String> {
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
             Err(Errno::EACCES) => refused = Some(candidate),
-            Err(_) => {}
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(e) => bail!("exec {candidate}: {}", words(e)),
         }
     }
     match refused {
@@ -68,7 +71,7 @@ pub(super) fn exec(file: &str, args: &[String], env: &[String]) -> anyhow::Error
     let errno = process::execve(&path, &args, &env);
     let why = words(errno);
     match (errno, interpreter(file)) {
-        (Errno::ENOENT | Errno::EACCES | Errno::ELIBBAD, Some(needs)) if !Path::new(&needs).exists() => {
+        (Errno::ENOENT | Errno::EACCES | Errno::ELIBBAD, Some(needs)) if is_missing(&needs) => {
             anyhow!("exec {file}: {why}: it is there, but its interpreter {needs} is not")
         }
         (Errno::ENOEXEC, _) => {
@@ -78,9 +81,14 @@ pub(super) fn exec(file: &str, args: &[String], env: &[String]) -> anyhow::Error
     }
 }
 
+fn is_missing(path: &str) -> bool {
+    matches!(stat(path), Err(Errno::ENOENT | Errno::ENOTDIR))
+}
+
 /// What the file needs to run: a script's `#!` line, or an ELF file's PT_INTERP (elf(5)).
 fn interpreter(file: &str) -> Option<String> {
-    let file = File::open(file).ok()?;
+    // Only to say more about an error that is reported in any case.
+    let file = File::from(open_regular(AT_FDCWD, file, OFlag::empty()).ok()?);
     let mut head = Vec::new();
     (&file).take(4096).read_to_end(&mut head).ok()?;
     if let Some(line) = head.strip_prefix(b"#!") {
@@ -90,12 +98,12 @@ fn interpreter(file: &str) -> Option<String> {
     if !head.starts_with(b"\x7fELF\x02\x01") {
         return None;
     }
-    let u16_at = |at: usize| Some(u16::from_le_bytes(head.get(at..at + 2)?.try_into().ok()?));
-    let u64_at = |at: usize| Some(u64::from_le_bytes(head.get(at..at + 8)?.try_into().ok()?));
+    let u16_at = |at: usize| Some(u16::from_le_bytes(*head.get(at..)?.first_chunk()?));
+    let u64_at = |at: usize| Some(u64::from_le_bytes(*head.get(at..)?.first_chunk()?));
     let (table, size, count) = (u64_at(32)? as usize, u16_at(54)? as usize, u16_at(56)? as usize);
     const PT_INTERP: u32 = 3;
-    for header in (0..count).map(|n| table + n * size) {
-        if head.get(header..header + 4)? == PT_INTERP.to_le_bytes() {
+    for header in (0..count).map_while(|n| table.checked_add(n * size)) {
+        if head.get(header..)?.starts_with(&PT_INTERP.to_le_bytes()) {
             let mut path = vec![0u8; (u64_at(header + 32)?).min(4096) as usize];
             file.read_exact_at(&mut path, u64_at(header + 8)?).ok()?;
             return Some(String::from_utf8_lossy(&path).trim_end_matches('\0').to_owned());
@@ -105,16 +113,29 @@ fn interpreter(file: &str) -> Option<String> {
 }
 
 /// The user's home in the container's own /etc/passwd, `/` without an entry. At most 1 MiB of it is read.
+///
+/// # Errors
+/// The file is there, but none that can be read.
 pub(super) fn home(uid: u32) -> Result<String> {
+    let nobody = "/".to_owned();
+    let file = match open_regular(AT_FDCWD, "/etc/passwd", OFlag::empty()) {
+        Ok(file) => File::from(file),
+        // To the user who may not read it, it says nothing.
+        Err(e) if matches!(e.downcast_ref(), Some(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES)) => {
+            return Ok(nobody);
+        }
+        Err(e) => return Err(e).context("/etc/passwd"),
+    };
     let mut text = Vec::new();
-    match File::open("/etc/passwd") {
-        Ok(file) => file.take(1 << 20).read_to_end(&mut text).context("read /etc/passwd").map(drop)?,
-        Err(_) => return Ok("/".to_owned()),
+    file.take(MAX_PASSWD).read_to_end(&mut text).context("read /etc/passwd")?;
+    if text.len() as u64 == MAX_PASSWD {
+        // Half a line may be anybody's.
+        text.truncate(text.iter().rposition(|b| *b == b'\n').unwrap_or(0));
     }
     let text = String::from_utf8_lossy(&text);
     let home = text.lines().find_map(|line| {
         let mut fields = line.split(':').skip(2);
         (fields.next()?.parse() == Ok(uid)).then(|| fields.nth(2))?
     });
-    Ok(home.filter(|home| !home.is_empty()).unwrap_or("/").to_owned())
+    Ok(home.filter(|home| !home.is_empty()).map_or(nobody, str::to_owned))
 }

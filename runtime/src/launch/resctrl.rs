@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkdir};
@@ -18,7 +18,7 @@ use crate::sys::kernfs;
 /// Names the call, and what the filesystem itself says about it.
 pub(super) fn group(dir: &Path, schemata: &[String], shared: bool) -> Result<()> {
     if shared && schemata.is_empty() {
-        return if dir.is_dir() { Ok(()) } else { bail!("there is no {}", dir.display()) };
+        return std::fs::read_dir(dir).map(drop).with_context(|| format!("open {}", dir.display()));
     }
     match mkdir(dir, Mode::from_bits_truncate(0o755)) {
         Err(Errno::EEXIST) if shared => return compare(dir, schemata),

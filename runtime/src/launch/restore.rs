@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::SigSet;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
@@ -20,9 +22,11 @@ use crate::container::store::Locked;
 use crate::plan::namespaces::proc_name;
 use crate::plan::step::{Mark, Outside, Slot};
 use crate::plan::{Console, Outer, Plan};
-use crate::sys::{kernfs, pidfd};
+use crate::sys::{interrupt, kernfs, pidfd};
 
 const LOG: &str = "restore.log";
+/// How long CRIU may take to remove what it has made, once it hears no more of us.
+const CLEANING_UP: Duration = Duration::from_secs(5);
 /// Three short texts.
 const MAX_DESCRIPTORS: u64 = 64 << 10;
 
@@ -59,12 +63,19 @@ pub fn restore(restore: &Restore<'_>, locked: &Locked, record: &Record) -> Resul
     let handles = std::mem::take(&mut host.handles);
     let signals = restore.signals;
     let init = inside::Init { plan: restore.plan, record, channel: far, gate: None, handles, signals };
-    let (worker, _) =
+    let (worker, handle) =
         spawn::spawn(&restore.plan.spawn, &ours, init).with_context(|| restore.plan.spawn.to_string())?;
     let mut talk = Talk { restore, host, locked, record };
     let request = Request { inherited, joined, ..Request::default() };
     let done = talk.carry_on(&session, request, Peer { channel: &ours, pid: worker });
     drop(session);
+    if done.is_err() {
+        let ended = interrupt::poll(&mut [PollFd::new(handle.as_fd(), PollFlags::POLLIN)], Some(CLEANING_UP));
+        if !matches!(ended, Ok(1..)) {
+            // It fails only if it has ended after all.
+            let _ = pidfd::signal(&handle, libc::SIGKILL);
+        }
+    }
     waitpid(worker, None).context("wait for criu")?;
     let pid = Pid::from_raw(done?);
     let pidfd = pidfd::open(pid).context("pidfd_open")?;

@@ -51,7 +51,7 @@ fn clone_into(spawn: &Spawn, flags: u64) -> Result<Fork> {
         // The container has divided its group, and a divided one takes no processes (cgroup-v2.rst, "No Internal
         // Process Constraint").
         (Err(Errno::EBUSY), Some(neighbor)) => {
-            let dir = facts::cgroup2_of(neighbor).context("find the cgroup of the container's init")?;
+            let dir = facts::cgroup2_of(neighbor)?.context("find the cgroup of the container's init")?;
             clone3(flags, Some(open_dir(&dir)?.as_fd()))
                 .with_context(|| format!("clone3 into {}", dir.display()))
         }
@@ -65,7 +65,7 @@ fn by_a_middle(spawn: &Spawn, flags: u64, ours: &Channel, init: Init<'_>) -> Res
     ours.learn_senders()?;
     match clone_into(spawn, 0)? {
         Fork::Child => {
-            let joined = close_others(&init).and_then(|()| join(spawn, &init.handles));
+            let joined = forget_the_host(&init).and_then(|()| join(spawn, &init.handles));
             let born =
                 joined.and_then(|()| clone3(flags | libc::CLONE_PARENT as u64, None).context("clone3"));
             match born {
@@ -80,9 +80,13 @@ fn by_a_middle(spawn: &Spawn, flags: u64, ours: &Channel, init: Init<'_>) -> Res
                 }
             }
         }
-        Fork::Parent { pid: middle, .. } => {
+        Fork::Parent { pid: middle, pidfd: handle } => {
             drop(init);
             let born = ours.receive();
+            if born.is_err() {
+                // It may be frozen, and is waited for. It fails only if that has ended.
+                let _ = pidfd::signal(handle, libc::SIGKILL);
+            }
             waitpid(middle, None).context("wait for the process in the middle")?;
             match born? {
                 Message::Mark { sender, .. } if sender > 0 => {
@@ -96,11 +100,15 @@ fn by_a_middle(spawn: &Spawn, flags: u64, ours: &Channel, init: Init<'_>) -> Res
     }
 }
 
-/// In the new process: closes all of the runtime's but what is needed. Kept open here, the runtime's end and its lock would
-/// outlive it, and its directories lead to the host.
-pub(super) fn close_others(init: &Init<'_>) -> Result<()> {
+/// In the new process: gives up all of the runtime's but what is needed. Kept open here, the runtime's end and its lock would
+/// outlive it; its directories lead to the host, and its environment is the caller's.
+pub(super) fn forget_the_host(init: &Init<'_>) -> Result<()> {
     let handles = init.handles.iter().flatten().chain(&init.gate).map(AsFd::as_fd);
     let kept: Vec<_> = handles.chain([init.channel.as_fd()]).collect();
+    // CRIU is the caller's program, not the container's.
+    if !init.plan.inside.iter().any(|step| matches!(step, Inside::Criu { .. })) {
+        process::forget_environment();
+    }
     let from = init.plan.inside.iter().find_map(|step| match step {
         Inside::CloseOnExec { from } => Some(*from),
         _ => None,

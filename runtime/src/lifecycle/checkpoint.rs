@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::create::facts;
 use super::delete::destroy;
 use crate::container::record::Record;
-use crate::container::status::{Verb, allowed, observe};
+use crate::container::status::{Verb, allowed, observe_locked};
 use crate::container::store::Locked;
 use crate::facts;
 use crate::launch::{self, Dump, Images};
@@ -33,7 +33,7 @@ pub struct CheckpointWanted {
 pub fn checkpoint(locked: Locked, log: &Log, wanted: CheckpointWanted) -> Result<()> {
     let CheckpointWanted { mut images, rootless, pre_dump, status } = wanted;
     needs_root(rootless)?;
-    let seen = observe(&locked.container)?;
+    let seen = observe_locked(&locked)?;
     let Some((pid, _)) = seen.init.filter(|_| allowed(Verb::Checkpoint, seen.status)) else {
         bail!("container cannot be checkpointed in {} state", seen.status)
     };
@@ -56,7 +56,7 @@ fn prepare(images: &Images) -> Result<()> {
     let Some(parent) = &images.wishes.parent else { return Ok(()) };
     let dir = images.images.join(parent);
     match dir.metadata() {
-        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(kind) if kind.is_dir() => Ok(()),
         Ok(_) => bail!("--parent-path {parent}: {} is no directory", dir.display()),
         Err(e) => bail!("--parent-path {parent}: {}: {e}", dir.display()),
     }
@@ -69,7 +69,7 @@ fn outer(locked: &Locked, record: &Record) -> Result<Outer> {
     let driver = if record.scope.is_some() { Driver::Systemd } else { Driver::Cgroupfs };
     // Where its terminal is, is nobody's concern now.
     let options = Options { console: Console::Foreground, driver, ..Options::default() };
-    let (id, facts) = (locked.container.id.as_str(), facts(driver, Some(false)));
+    let (id, facts) = (locked.container.id.as_str(), facts(driver, Some(false))?);
     let plan =
         plan::create(&Request { id, bundle: &record.bundle, spec: &spec, facts: &facts, options: &options })?;
     plan::outer(&plan)
@@ -77,7 +77,7 @@ fn outer(locked: &Locked, record: &Record) -> Result<Outer> {
 
 /// CRIU can do a little without, but nothing that a container is made of.
 pub(super) fn needs_root(rootless: Option<bool>) -> Result<()> {
-    if facts::ourselves(rootless).rootless {
+    if facts::ourselves(rootless)?.rootless {
         bail!("checkpoint and restore take root's rights over the host: CRIU needs them");
     }
     Ok(())

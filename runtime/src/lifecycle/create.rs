@@ -1,5 +1,6 @@
 //! From a bundle to a container that waits at its gate, or is on its way through it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -18,6 +19,7 @@ use crate::plan::step::HookKind;
 use crate::plan::{self, Driver, Options, Plan, Request};
 use crate::report::{Level, Log, rfc3339};
 use crate::spec::{NamespaceKind, Spec};
+use crate::sys::absent::{absent, is_dir, metadata};
 
 /// What the caller asked for.
 #[allow(missing_docs, reason = "runc's own flags")]
@@ -49,7 +51,7 @@ pub struct Made {
 pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>, gate: Gate) -> Result<Made> {
     let bundle = Bundle::open(wanted.bundle)?;
     let spec = bundle.spec()?;
-    let facts = facts(wanted.options.driver, wanted.rootless);
+    let facts = facts(wanted.options.driver, wanted.rootless)?;
     let request = Request {
         id: wanted.id.as_str(),
         bundle: &bundle.dir,
@@ -59,7 +61,8 @@ pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>, gate: Gate) -> Resul
     };
     let plan = plan::create(&request).with_context(|| bundle.config())?;
     let record = record(&request, &plan).with_context(|| bundle.config())?;
-    if !record.rootfs.is_dir() {
+    let is_dir = is_dir(&record.rootfs).with_context(|| format!("stat {}", record.rootfs.display()))?;
+    if !is_dir {
         bail!("{}: root.path: {} is not a directory", bundle.config(), record.rootfs.display());
     }
     for warning in &plan.warnings {
@@ -67,14 +70,29 @@ pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>, gate: Gate) -> Resul
     }
     log.trace(&plan);
 
-    let locked = store.claim(wanted.id)?;
-    let launched = unoccupied(&plan).and_then(|()| locked.save(&record)).and_then(|()| {
+    let locked = put_on_record(store, wanted.id, &plan, &record)?;
+    let launch = || {
         let launched = launch::create(&plan, &locked, &record, gate, wanted.signals)?;
         // For exec, which must not see what became of the bundle since.
         locked.save_config(bundle.bytes())?;
         wanted.hand_out.tell(&launched).map(|()| launched)
-    });
+    };
+    let launched = launch();
     made(locked, record, launched, log)
+}
+
+/// Takes the id and says what will be made. Until that is on record nothing is, so an error takes the directory along, which
+/// needs no look at it: there may be no descriptors left for one.
+pub(super) fn put_on_record(store: &Store, id: &Id, plan: &Plan, record: &Record) -> Result<Locked> {
+    let locked = store.claim(id)?;
+    match unoccupied(plan).and_then(|()| locked.save(record)) {
+        Ok(()) => Ok(locked),
+        Err(reason) => {
+            // The first error is the one to report.
+            let _ = locked.remove();
+            Err(reason)
+        }
+    }
 }
 
 /// A launch that failed leaves nothing behind.
@@ -92,10 +110,10 @@ pub(super) fn made(locked: Locked, record: Record, launched: Result<Launched>, l
 }
 
 /// The host, and the systemd that makes scopes, where one is to.
-pub(super) fn facts(driver: Driver, rootless: Option<bool>) -> Facts {
+pub(super) fn facts(driver: Driver, rootless: Option<bool>) -> Result<Facts> {
     match driver {
         Driver::Cgroupfs => facts::gather(rootless),
-        Driver::Systemd => facts::gather(rootless).with_manager(),
+        Driver::Systemd => facts::gather(rootless)?.with_manager(),
     }
 }
 
@@ -120,7 +138,7 @@ pub(super) fn record(request: &Request<'_>, plan: &Plan) -> Result<Record> {
         cgroup2: cgroup2(plan),
         keyring: !options.no_new_keyring,
         scope: plan.scope.clone(),
-        streams: streams(spec),
+        streams: streams(spec)?,
         own_pid_namespace: plan.spawn.new.contains(&NamespaceKind::Pid),
         poststart: plan::hooks::of(spec, HookKind::Poststart)?,
         poststop: plan::hooks::of(spec, HookKind::Poststop)?,
@@ -128,12 +146,17 @@ pub(super) fn record(request: &Request<'_>, plan: &Plan) -> Result<Record> {
 }
 
 /// Ours, unless it has a terminal of its own.
-fn streams(spec: &Spec<'_>) -> Vec<String> {
+fn streams(spec: &Spec<'_>) -> Result<Vec<String>> {
     if spec.process.as_ref().is_some_and(|process| process.terminal) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let link = |n| std::fs::read_link(format!("/proc/self/fd/{n}")).unwrap_or_default();
-    (0..3).map(|n| link(n).display().to_string()).collect()
+    let link = |n| {
+        let path = format!("/proc/self/fd/{n}");
+        // One that is closed is like none that a process has.
+        let link = absent(std::fs::read_link(&path)).with_context(|| format!("read {path}"))?;
+        Ok(link.unwrap_or_default().display().to_string())
+    };
+    (0..3).map(link).collect()
 }
 
 /// A scope is v2's alone.
@@ -143,7 +166,19 @@ fn cgroup2(plan: &Plan) -> Option<PathBuf> {
 }
 
 /// Asked before the cgroups are on record: what a record names, delete kills and removes.
-pub(super) fn unoccupied(plan: &Plan) -> Result<()> {
+fn unoccupied(plan: &Plan) -> Result<()> {
+    for dir in &plan.cgroups {
+        // ENOTDIR: so is what would be above it.
+        let is_file = match metadata(dir) {
+            Err(e) if e.kind() == ErrorKind::NotADirectory => true,
+            other => {
+                other.with_context(|| format!("stat {}", dir.display()))?.is_some_and(|kind| !kind.is_dir())
+            }
+        };
+        if is_file {
+            bail!("linux.cgroupsPath: {} is a file of the cgroup there; name it otherwise", dir.display());
+        }
+    }
     match Cgroup::new(plan.cgroups.clone()).processes()?.first() {
         Some(pid) => bail!("linux.cgroupsPath: the cgroup is not empty: process {pid} is in it"),
         None => Ok(()),

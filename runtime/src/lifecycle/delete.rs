@@ -1,16 +1,17 @@
 //! Kill and delete: from every state, also a half-made one.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
 
 use super::start::gone;
 use crate::container::cgroup::Cgroup;
 use crate::container::record::Record;
-use crate::container::status::{Status, Verb, allowed, observe};
+use crate::container::status::{Init, Status, Verb, allowed, observe, observe_locked};
 use crate::container::store::{Container, Locked};
 use crate::container::systemd;
 use crate::facts;
@@ -18,20 +19,21 @@ use crate::launch::hooks;
 use crate::plan::step::HookKind;
 use crate::plan::systemd::Scope;
 use crate::report::{Level, Log};
-use crate::sys::pidfd;
+use crate::sys::{interrupt, pidfd};
 
 /// How long a killed process may take to go, in milliseconds: one that waits for a dead disk never does.
 const DEATH: u16 = 10_000;
 
-/// Sends a signal to the init, or to all processes.
+/// Sends a signal to the init, or to all processes, those included that a dead init has left.
 ///
 /// # Errors
 /// `container not running`.
 pub fn kill(container: &Container, signal: i32, all: bool) -> Result<()> {
     let seen = observe(container)?;
-    let Some((pid, init)) = seen.init.filter(|_| allowed(Verb::Kill, seen.status)) else {
-        bail!("container not running: it is {}", seen.status)
-    };
+    let verb = if all { Verb::KillAll } else { Verb::Kill };
+    if !allowed(verb, seen.status) {
+        bail!("container not running: it is {}", seen.status);
+    }
     let record = container.record()?;
     let group = Cgroup::new(record.cgroups.clone());
     // Without a pid namespace of its own, the end of the init is not the end of the others.
@@ -39,12 +41,13 @@ pub fn kill(container: &Container, signal: i32, all: bool) -> Result<()> {
     if everyone && signal == libc::SIGKILL {
         group.kill()?;
     } else if everyone {
-        group.signal(signal, pid)?;
+        group.signal(signal, seen.init.as_ref().map(|(pid, _)| *pid))?;
     }
-    pidfd::signal(&init, signal).or_else(gone).with_context(|| format!("send signal {signal}"))?;
-    if signal == libc::SIGKILL && seen.status == Status::Paused {
-        // A frozen v1 group keeps even the killed from going.
-        group.thaw()?;
+    if let Some((_, init)) = &seen.init {
+        pidfd::signal(init, signal).or_else(gone).with_context(|| format!("send signal {signal}"))?;
+    }
+    if signal == libc::SIGKILL && matches!(seen.status, Status::Paused | Status::Held) {
+        group.thaw_v1()?;
     }
     Ok(())
 }
@@ -55,11 +58,7 @@ pub fn kill(container: &Container, signal: i32, all: bool) -> Result<()> {
 /// It runs and `force` is not given; something of it can't be removed.
 pub fn delete(locked: Locked, force: bool, log: &Log) -> Result<()> {
     if !force {
-        // Under our own lock "somebody makes it" means that nobody does any more.
-        let status = match observe(&locked.container)?.status {
-            Status::Creating => Status::Stopped,
-            status => status,
-        };
+        let status = observe_locked(&locked)?.status;
         if !allowed(Verb::Delete, status) {
             bail!(
                 "cannot delete a container that is not stopped: it is {status}; kill it first, or use --force"
@@ -70,33 +69,25 @@ pub fn delete(locked: Locked, force: bool, log: &Log) -> Result<()> {
 }
 
 /// Ends every process, removes the cgroups, runs the poststop hooks and forgets the container. What is not there, or
-/// not any more, is no error: this is how half-made ones go, too.
+/// not any more, is no error: this is how half-made ones go, too. What can't be read is one, and then nothing goes.
 pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
+    let _held = interrupt::hold();
     let container = &locked.container;
-    let init = match container.init()? {
-        Some(init) => init.alive()?,
-        None => None,
-    };
-    let Ok(record) = container.record() else {
-        // It is written first of all: either nothing was done yet, or somebody destroyed it. Then a live init still
-        // knows its cgroups.
-        if let (Some(fd), Some(init)) = (init, container.init()?) {
-            let dirs = facts::cgroups_of(init.pid.as_raw(), container.id.as_str());
-            let is_scope = |dir: &PathBuf| dir.extension().is_some_and(|kind| kind == "scope");
-            let (scopes, dirs): (Vec<_>, Vec<_>) = dirs.into_iter().partition(is_scope);
-            // systemd removes one that is empty.
-            Cgroup::new(scopes).kill().context("kill its processes")?;
-            pidfd::signal(fd, libc::SIGKILL).or_else(gone).context("kill the init process")?;
-            Cgroup::new(dirs).remove().context("remove its cgroups")?;
+    let on_record = container.init()?;
+    let live = on_record.map_or(Ok(None), Init::alive)?;
+    let Some(record) = container.read_record()? else {
+        // It is written first of all: without an init on file nothing was done yet.
+        if let Some(init) = on_record {
+            end_without_record(container, init.pid, live)?;
         }
         return locked.remove();
     };
     let group = Cgroup::new(record.cgroups.clone());
-    if let Some(fd) = init {
+    if let Some(fd) = live {
         end(&fd, &group, &record)?;
     }
     if let Some(scope) = &record.scope {
-        stop_scope(scope, &group, log);
+        stop_scope(scope, &group, log)?;
     }
     group.remove().context("remove its cgroups")?;
     for dir in &record.rdt_groups {
@@ -115,9 +106,26 @@ pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
     locked.remove()
 }
 
+/// Somebody has destroyed the record. Then a live init still knows its cgroups, and nobody else does.
+fn end_without_record(container: &Container, pid: Pid, live: Option<OwnedFd>) -> Result<()> {
+    let Some(fd) = live else {
+        bail!(
+            "its record is lost and its init has ended, so its cgroups are not known; when none is left, remove {}",
+            container.path().display()
+        );
+    };
+    let dirs = facts::cgroups_of(pid.as_raw(), container.id.as_str())?;
+    let is_scope = |dir: &PathBuf| dir.extension().is_some_and(|kind| kind == "scope");
+    let (scopes, dirs): (Vec<_>, Vec<_>) = dirs.into_iter().partition(is_scope);
+    // systemd removes one that is empty.
+    Cgroup::new(scopes).kill().context("kill its processes")?;
+    pidfd::signal(fd, libc::SIGKILL).or_else(gone).context("kill the init process")?;
+    Cgroup::new(dirs).remove().context("remove its cgroups")
+}
+
 /// systemd removes the cgroup with the scope; where it can't be asked any more, the cgroup goes without it.
-fn stop_scope(scope: &Scope, group: &Cgroup, log: &Log) {
-    let made = group.exists();
+fn stop_scope(scope: &Scope, group: &Cgroup, log: &Log) -> Result<()> {
+    let made = group.exists()?;
     // First, or systemd would wait for what has no reason to go. Its directory is not removed before systemd has: the
     // kernel's word that a group has become empty is lost with the group.
     let stopped = group.kill().and_then(|()| systemd::stop(scope, made));
@@ -126,6 +134,7 @@ fn stop_scope(scope: &Scope, group: &Cgroup, log: &Log) {
     {
         log.line(Level::Warning, &format!("stop {}: {reason:#}", scope.unit));
     }
+    Ok(())
 }
 
 fn end(init: impl AsFd + Copy, group: &Cgroup, record: &Record) -> Result<()> {

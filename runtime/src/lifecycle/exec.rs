@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::SigSet;
 
 use super::HandOut;
@@ -14,6 +14,7 @@ use crate::launch::{self, Launched};
 use crate::plan::{self, ExecRequest, Options};
 use crate::report::{Level, Log};
 use crate::spec::{Process, Spec};
+use crate::sys::absent::is_dir;
 
 /// What the caller asked for.
 #[allow(missing_docs, reason = "runc's own flags")]
@@ -42,11 +43,11 @@ pub fn exec(
 ) -> Result<Launched> {
     let (pid, init) = match observe(container)? {
         Observed { status, init: Some(init) }
-            if allowed(Verb::Exec, status) || (wanted.ignore_paused && status == Status::Paused) =>
+            if allowed(Verb::Exec, status) || (wanted.ignore_paused && is_paused(status)) =>
         {
             init
         }
-        Observed { status: Status::Paused, .. } => {
+        Observed { status, .. } if is_paused(status) => {
             bail!("cannot exec in a paused container (use --ignore-paused to override)")
         }
         Observed { status: Status::Creating, .. } => {
@@ -58,7 +59,7 @@ pub fn exec(
     let (into, enter) = cgroups(&record, wanted.cgroups)?;
     let mut options = wanted.options;
     options.no_new_keyring = !record.keyring;
-    let facts = facts::ourselves(wanted.rootless);
+    let facts = facts::ourselves(wanted.rootless)?;
     let plan = plan::exec(&ExecRequest {
         id: container.id.as_str(),
         spec,
@@ -85,6 +86,10 @@ pub fn exec(
     }
 }
 
+fn is_paused(status: Status) -> bool {
+    matches!(status, Status::Paused | Status::Held)
+}
+
 /// The v2 cgroup to be born into, and the v1 cgroups to enter.
 fn cgroups(record: &Record, given: &[String]) -> Result<(Option<PathBuf>, Vec<PathBuf>)> {
     let mut into = record.cgroup2.clone();
@@ -106,7 +111,7 @@ fn cgroups(record: &Record, given: &[String]) -> Result<(Option<PathBuf>, Vec<Pa
         ) {
             dir.push(path);
             found = true;
-            if !dir.is_dir() {
+            if !is_dir(dir).with_context(|| format!("--cgroup {text}: stat {}", dir.display()))? {
                 bail!("--cgroup {text}: there is no {}", dir.display());
             }
         }

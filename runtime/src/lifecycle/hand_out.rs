@@ -63,7 +63,8 @@ fn write_whole(path: &Path, text: &str) -> Result<()> {
     }
 }
 
-/// The same with a name, which is made anew: it follows no link, and waits for no reader.
+/// The same with a name, which is made anew: it follows no link, and waits for no reader. What can't be removed after an
+/// error is not told, for the error is.
 fn write_and_rename(path: &Path, name: &OsStr, text: &str) -> Result<()> {
     let beside = beside(path, name);
     let file = File::options().write(true).create_new(true).mode(0o644).open(&beside)?;

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::container::cgroup::Cgroup;
-use crate::container::status::{Verb, allowed, observe};
+use crate::container::status::{Verb, allowed, observe_locked};
 use crate::container::store::Locked;
 
 /// Stops every process of the container, and returns when they have stopped.
@@ -23,7 +23,7 @@ pub fn resume(locked: &Locked) -> Result<()> {
 }
 
 fn group(locked: &Locked, verb: Verb) -> Result<Cgroup> {
-    let status = observe(&locked.container)?.status;
+    let status = observe_locked(locked)?.status;
     match verb {
         _ if allowed(verb, status) => Ok(Cgroup::new(locked.container.record()?.cgroups)),
         Verb::Pause => bail!("container not running: it is {status}"),

@@ -3,12 +3,13 @@
 use anyhow::{Context, Result};
 
 use super::checkpoint::{config_file, needs_root};
-use super::create::{Made, Wanted, facts, made, record, unoccupied};
+use super::create::{Made, Wanted, facts, made, put_on_record, record};
 use crate::bundle::Bundle;
 use crate::container::store::Store;
 use crate::launch::{self, Images, Launched, Restore};
 use crate::plan::{self, Request};
 use crate::report::{Level, Log};
+use crate::sys::absent::absent;
 
 /// Makes a container of the bundle, with the processes that were saved.
 ///
@@ -18,15 +19,15 @@ pub fn restore(store: &Store, log: &Log, wanted: Wanted<'_>, mut images: Images)
     needs_root(wanted.rootless)?;
     let bundle = Bundle::open(wanted.bundle)?;
     let spec = bundle.spec()?;
-    let facts = facts(wanted.options.driver, Some(false));
+    let facts = facts(wanted.options.driver, Some(false))?;
     let id = wanted.id.as_str();
     let request = Request { id, bundle: &bundle.dir, spec: &spec, facts: &facts, options: &wanted.options };
     let whole = plan::create(&request).with_context(|| bundle.config())?;
     let outer = plan::outer(&whole).with_context(|| bundle.config())?;
     let record = record(&request, &whole).with_context(|| bundle.config())?;
     images.wishes.config_file = config_file(&record);
-    let locked = store.claim(wanted.id)?;
-    let launched = unoccupied(&whole).and_then(|()| locked.save(&record)).and_then(|()| {
+    let locked = put_on_record(store, wanted.id, &whole, &record)?;
+    let launch = || {
         let stage = locked.container.real_path()?;
         let (plan, socket) = plan::restore(whole, &images.program, &stage);
         plan.warnings.iter().for_each(|warning| log.line(Level::Warning, warning));
@@ -35,19 +36,23 @@ pub fn restore(store: &Store, log: &Log, wanted: Wanted<'_>, mut images: Images)
         let restore =
             Restore { images: &images, plan: &plan, socket, outer: &outer, stage: &stage, console, signals };
         let launched = launch::restore(&restore, &locked, &record)?;
-        match has_own_clocks(&launched) {
+        match has_own_clocks(&launched)? {
             true => locked.save_config(&with_time_namespace(bundle.bytes())?)?,
             false => locked.save_config(bundle.bytes())?,
         }
         wanted.hand_out.tell(&launched).map(|()| launched)
-    });
+    };
+    let launched = launch();
     made(locked, record, launched, log)
 }
 
 /// CRIU brings processes back into a time namespace, if the kernel has them: their clocks go on where they were.
-fn has_own_clocks(launched: &Launched) -> bool {
-    let of = |whose: &str| std::fs::read_link(format!("/proc/{whose}/ns/time")).ok();
-    of(&launched.pid.to_string()) != of("self")
+fn has_own_clocks(launched: &Launched) -> Result<bool> {
+    let of = |whose: &str| {
+        let path = format!("/proc/{whose}/ns/time");
+        absent(std::fs::read_link(&path)).with_context(|| format!("read {path}"))
+    };
+    Ok(of(&launched.pid.to_string())? != of("self")?)
 }
 
 /// For `exec`, whose processes have to see the same time.

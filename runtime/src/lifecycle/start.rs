@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 
 use crate::container::gate;
 use crate::container::record::Record;
-use crate::container::status::{Status, Verb, allowed, observe};
+use crate::container::status::{Status, Verb, allowed, observe_locked};
 use crate::container::store::Locked;
 use crate::launch::{Launched, hooks};
 use crate::plan::step::HookKind;
@@ -20,11 +20,11 @@ use crate::sys::pidfd;
 /// (runtime.md#lifecycle).
 pub fn start(locked: &Locked) -> Result<()> {
     let container = &locked.container;
-    let seen = observe(container)?;
+    let seen = observe_locked(locked)?;
     if !allowed(Verb::Start, seen.status) {
         match seen.status {
             Status::Stopped => bail!("cannot start a container that has stopped"),
-            Status::Creating => bail!("cannot start a container that is still being created"),
+            Status::Held => bail!("cannot start a paused container; resume it first"),
             Status::Paused => bail!("cannot start an already running container; it is paused"),
             _ => bail!("cannot start an already running container"),
         }

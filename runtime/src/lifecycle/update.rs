@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, bail};
 
 use crate::container::cgroup::Cgroup;
-use crate::container::status::{Verb, allowed, observe};
+use crate::container::status::{Verb, allowed, observe_locked};
 use crate::container::store::Locked;
 use crate::facts;
 use crate::launch;
@@ -17,7 +17,7 @@ use crate::spec;
 /// A wrong status; a limit that can't be had here; with `checkBeforeUpdate`, one that is below what is in use.
 pub fn update(locked: &Locked, log: &Log, changes: &Changes<'_>) -> Result<()> {
     let container = &locked.container;
-    let status = observe(container)?.status;
+    let status = observe_locked(locked)?.status;
     if !allowed(Verb::Update, status) {
         bail!("container not running: it is {status}");
     }
@@ -31,12 +31,12 @@ pub fn update(locked: &Locked, log: &Log, changes: &Changes<'_>) -> Result<()> {
         }
     }
     let facts = match record.scope {
-        Some(_) => facts::gather(None).with_manager(),
-        None => facts::gather(None),
+        Some(_) => facts::gather(None)?.with_manager()?,
+        None => facts::gather(None)?,
     };
     let config = container.config()?;
     let spec = spec::parse(&config).map_err(|e| anyhow!("the container's config.json: {e}"))?;
-    let (id, total) = (container.id.as_str(), group.memory_and_swap_limit());
+    let (id, total) = (container.id.as_str(), group.memory_and_swap_limit()?);
     let mut update = plan::update(&facts, id, &spec, &record.cgroups, changes, total)?;
     for warning in &update.warnings {
         log.line(Level::Warning, warning);

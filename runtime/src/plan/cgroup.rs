@@ -294,11 +294,20 @@ fn dir(tree: &Hierarchy, cgroups_path: &str, id: &str) -> Result<PathBuf> {
     let base = parts.len();
     let mut below: Vec<&str> = Vec::new();
     extend_clean(&mut below, if cgroups_path.is_empty() { id } else { cgroups_path });
+    if let Some(name) = below.iter().find(|name| is_a_file_of_each(name)) {
+        bail!("linux.cgroupsPath: {name:?} is a file that every cgroup has; name it otherwise");
+    }
     parts.append(&mut below);
     if parts.len() == base {
         bail!("linux.cgroupsPath: {cgroups_path:?} leaves no name for the container's own cgroup");
     }
     Ok(parts.iter().fold(tree.mount.clone(), |dir, part| dir.join(part)))
+}
+
+/// The names that the kernel's core keeps for itself (cgroup-v2.rst, "Avoid Name Collisions"; cgroup-v1/cgroups.rst). Those of
+/// controllers are looked for where the cgroup is made: not every group has them, and an id may well begin as they do.
+fn is_a_file_of_each(name: &str) -> bool {
+    name.starts_with("cgroup.") || matches!(name, "tasks" | "notify_on_release" | "release_agent")
 }
 
 fn extend_clean<'p>(parts: &mut Vec<&'p str>, path: &'p str) {

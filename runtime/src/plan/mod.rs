@@ -34,7 +34,7 @@ pub use attributes::{Attributes, Change};
 pub use identity::{CAPABILITIES, CapabilitySets, Credentials};
 pub use restore::{Outer, outer, restore};
 
-use crate::facts::Facts;
+use crate::facts::{Facts, Hierarchy, Version};
 use crate::spec::{NamespaceKind, Process, Resources, Spec};
 use namespaces::Namespaces;
 use path::ContainerPath;
@@ -302,7 +302,7 @@ impl Draft<'_> {
         let id = |ranges| Namespaces::outside(ranges, 0);
         let (uid, gid) = (id(&self.namespaces.uids)?, id(&self.namespaces.gids)?);
         let mut v2 = self.facts.cgroups.hierarchies.iter().zip(&self.cgroup_dirs);
-        let (_, dir) = v2.find(|(h, _)| h.version == crate::facts::Version::V2)?;
+        let (_, dir) = v2.find(|(h, _)| h.version == Version::V2)?;
         Some(Outside::OwnCgroup { dir: dir.clone(), uid, gid })
     }
 
@@ -312,15 +312,27 @@ impl Draft<'_> {
         for (kind, path) in self.namespaces.joined.clone() {
             let slot = self.slot();
             self.before.push(Outside::OpenNamespace { kind, path, slot });
-            if kind == NamespaceKind::User {
-                self.before.push(Outside::ForbidTracing);
-            }
             match kind {
                 NamespaceKind::User | NamespaceKind::Pid => self.spawn.join.push((kind, slot)),
                 _ => joins.push(Inside::Join { kind, slot }),
             }
         }
         joins
+    }
+
+    fn refuse_frozen(&mut self) {
+        if self.scope.is_some() {
+            return; // systemd has yet to make it
+        }
+        let freezes = |hierarchy: &Hierarchy| match hierarchy.version {
+            Version::V2 => Some("cgroup.events"),
+            Version::V1 => hierarchy.controllers.iter().any(|c| c == "freezer").then_some("freezer.state"),
+        };
+        let all = self.facts.cgroups.hierarchies.iter().zip(&self.cgroup_dirs);
+        let steps = all.filter_map(|(hierarchy, dir)| {
+            Some(Outside::RefuseFrozen { dir: dir.clone(), file: freezes(hierarchy)? })
+        });
+        self.before.extend(steps);
     }
 
     fn enter_cgroups(&mut self, dirs: Vec<PathBuf>) {

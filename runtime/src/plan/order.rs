@@ -25,10 +25,16 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     let scoped = cgroups.scope.is_some(); //               systemd moves who is born already
     (d.cgroup_dirs, d.scope) = (cgroups.dirs, cgroups.scope);
     d.before.extend(cgroups.before);
+    d.refuse_frozen(); //                                  who is born into one could not be ended, either
     d.warnings.extend(cgroups.warnings);
     let rdt = intel_rdt::intel_rdt(d)?;
     let owner = d.own_cgroup(); //                         so that a user namespace's root may divide its own group
     if scoped { &mut cgroups.after } else { &mut d.before }.extend(owner);
+    // The maps of an ordinary user's namespace are the user's own to write only while the child can be traced by him.
+    let late = d.facts.powerless() && d.namespaces.makes(User);
+    if !late {
+        d.before.push(Outside::ForbidTracing); //          from its birth on, by those whose namespaces it joins
+    }
     let joins = d.open_namespaces(); //                    while their paths still mean what the caller meant
     let network = joins.iter().find_map(|join| match join {
         Inside::Join { kind: Network, slot } => Some(*slot),
@@ -48,6 +54,9 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     let own_clocks = !offsets.is_empty();
     if own_clocks {
         d.inside.push(Inside::OffsetClocks { offsets }); // while /proc/self is its own: with its ids it loses that
+    }
+    if late && d.spec.linux.seccomp.as_ref().is_none_or(|profile| profile.listener_path.is_empty()) {
+        d.inside.push(Inside::ForbidTracing); //           the runtime of an ordinary user couldn't take its listener, either
     }
     d.inside.extend(joins); //                             the others' before anything is made in them
     if d.namespaces.has(User) && d.namespaces.maps_root() {
@@ -86,11 +95,13 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     rootfs::enter(d)?; //                                  from here on the host's tree is out of reach
 
     // ── Who it is, and the wait for start ───────────────────────────────────────────────────────────────────
+    d.await_mark(Mark::OnRecord); //                       or it could wait for ever, and nobody would know of it
     let beside = become_payload(d, process, None)?;
     hooks::inside(d)?; //                                  startContainer
     d.inside.extend(d.exec.take());
 
     // ── The clone, and the host's side of the conversation ──────────────────────────────────────────────────
+    d.after.push(Outside::Tell { mark: Mark::OnRecord });
     d.spawn.into = cgroups.into;
     d.spawn.new = d.namespaces.new.clone();
     // Cgroup: made by the child once it is where it belongs, unless it is born there. Time: offsets are set before anyone is in it.
@@ -199,6 +210,18 @@ pub(super) fn check(d: &Draft<'_>, process: &Process<'_>) -> Result<()> {
         bail!(
             "linux.namespaces: without root's rights it needs a user namespace; `ampoule spec --rootless` writes a \
              config.json that has one"
+        );
+    }
+    if d.spec
+        .linux
+        .resources
+        .unified
+        .0
+        .iter()
+        .any(|(file, value)| &**file == "cgroup.freeze" && value.trim() != "0")
+    {
+        bail!(
+            "linux.resources.unified[\"cgroup.freeze\"]: would stop the container before it is made; pause it once it is created"
         );
     }
     if d.namespaces.makes(User)

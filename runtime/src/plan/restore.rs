@@ -85,6 +85,7 @@ pub fn restore(whole: Plan, criu: &Path, stage: &Path) -> (Plan, Slot) {
     });
     let (first, source) = root.unwrap_or((second, PathBuf::new())); // outer() refuses those without
     let is_readonly = whole.inside.iter().any(|step| matches!(step, Inside::ReadonlyRoot));
+    let devices = devices(&whole.inside);
     let (mut inside, others): (Vec<_>, Vec<_>) = whole.inside.into_iter().partition(is_first);
     let places = places(others);
 
@@ -117,7 +118,9 @@ pub fn restore(whole: Plan, criu: &Path, stage: &Path) -> (Plan, Slot) {
     after.extend(late);
 
     let at = || stage.to_owned();
-    inside.extend([Inside::Isolate, Inside::Stage { slot: first, at: at() }]);
+    inside.push(Inside::Isolate);
+    inside.extend(devices.into_iter().map(|path| Inside::ReadonlyDevice { path }));
+    inside.push(Inside::Stage { slot: first, at: at() });
     inside.extend(places);
     inside.push(Inside::ClearStage { at: at() }); //       with all that was bound only to make places in it
     inside.push(Inside::Stage { slot: second, at: at() });
@@ -145,7 +148,7 @@ fn is_needed(step: &Outside) -> bool {
             | Outside::OomScore { .. }
             | Outside::MapIds { .. }
             | Outside::RunOn { .. }
-            | Outside::Tell { mark: Mark::IdsMapped | Mark::HooksRan | Mark::DevicesMoved }
+            | Outside::Tell { mark: Mark::OnRecord | Mark::IdsMapped | Mark::HooksRan | Mark::DevicesMoved }
             | Outside::Hear { .. }
             | Outside::PassConsole { .. }
             | Outside::PassListener { .. }
@@ -161,6 +164,19 @@ fn is_first(step: &Inside) -> bool {
             | Inside::LabelKeys { .. }
             | Inside::SessionKeyring { .. }
     )
+}
+
+/// The host's devices that are bound, each once: masks of files are such, too.
+fn devices(steps: &[Inside]) -> Vec<PathBuf> {
+    let device = |step: &Inside| match step {
+        Inside::BindNode { path, .. } => Some(PathBuf::from(path.as_str())),
+        Inside::MaskPath { .. } => Some(PathBuf::from("/dev/null")),
+        _ => None,
+    };
+    let mut all: Vec<_> = steps.iter().filter_map(device).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// The places that are mounted on, and what else is made in the root or in what is bound there. Whatever lies in a

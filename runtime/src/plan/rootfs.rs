@@ -124,6 +124,9 @@ pub(super) fn restrictions(draft: &mut Draft<'_>) -> Result<()> {
                 bail!("linux.{name}[{n}]: {:?} must be absolute", &**path);
             }
             let path = ContainerPath::new(path);
+            if name == "maskedPaths" && path.as_str() == "/" {
+                bail!("linux.maskedPaths[{n}]: \"/\" can't be masked: nothing would be left to run");
+            }
             draft.inside.push(match name {
                 "readonlyPaths" => Inside::ReadonlyPath { path },
                 _ => Inside::MaskPath { path, label: label.clone() },

@@ -53,6 +53,11 @@ pub enum Outside {
         program: Vec<u64>,
         rules: usize,
     },
+    /// What is born into a frozen group never says a word. `file` tells whether it is.
+    RefuseFrozen {
+        dir: PathBuf,
+        file: &'static str,
+    },
     /// systemd makes `dir` and moves the new process into it.
     StartScope {
         scope: Scope,
@@ -73,7 +78,8 @@ pub enum Outside {
         dir: PathBuf,
         slot: Slot,
     },
-    /// Who is in a user namespace already is almighty over those who join it, until they exec (CVE-2016-9962).
+    /// Those who are in a user or pid namespace already may read and trace whoever joins it, and until its exec that is
+    /// the runtime's program, with what it has of the host (CVE-2016-9962).
     ForbidTracing,
     /// The root directory itself, where there is no mount namespace to attach a copy in.
     OpenRoot {
@@ -201,6 +207,8 @@ pub enum Inside {
         slot: Slot,
     },
     NewCgroupNamespace,
+    /// As the host's step of that name, where the runtime needs rights over the child first.
+    ForbidTracing,
     /// A time namespace, with each clock's offset: seconds, and nanoseconds to add to them.
     OffsetClocks {
         offsets: Vec<(String, i64, u32)>,
@@ -236,6 +244,10 @@ pub enum Inside {
     Stage {
         slot: Slot,
         at: PathBuf,
+    },
+    /// CRIU binds the host's devices anew, and how they are mounted there is how the container has them.
+    ReadonlyDevice {
+        path: PathBuf,
     },
     /// With all that is mounted on it.
     ClearStage {

@@ -40,6 +40,7 @@ impl Display for Outside {
             Outside::LimitDevices { dir, rules, .. } => {
                 write!(f, "limit devices of {} by {}", dir.display(), plural(*rules, "rule"))
             }
+            Outside::RefuseFrozen { dir, .. } => write!(f, "see that {} is not frozen", dir.display()),
             Outside::StartScope { scope, properties, .. } => {
                 write!(f, "start {}scope {} with", if scope.user { "user " } else { "" }, scope.unit)?;
                 properties.iter().try_for_each(|p| write!(f, " {}={}", p.name, p.value))
@@ -178,6 +179,7 @@ impl Display for Inside {
                 f.write_str("make a time namespace")?;
                 offsets.iter().try_for_each(|(clock, s, ns)| write!(f, ", {clock} {s:+} s {ns:+} ns"))
             }
+            Inside::ForbidTracing => f.write_str("let nobody trace it"),
             Inside::NewSession => f.write_str("make a session"),
             Inside::SessionKeyring { name } => write!(f, "join session keyring {name}"),
             Inside::Hostname { name } => write!(f, "set hostname {name}"),
@@ -190,6 +192,7 @@ impl Display for Inside {
             }
             Inside::HoldRoot => f.write_str("take hold of the root"),
             Inside::Stage { at, .. } => write!(f, "show the root at {}", at.display()),
+            Inside::ReadonlyDevice { path } => write!(f, "make {} read-only for criu", path.display()),
             Inside::ClearStage { at } => write!(f, "unmount all at {}", at.display()),
             Inside::UseRoot { .. } => f.write_str("stay in the mount namespace as it is"),
             Inside::AttachRoot { source, .. } => write!(f, "attach {} as the root", source.display()),
@@ -285,7 +288,9 @@ impl Outside {
             Outside::OomScore { .. } => "process.oomScoreAdj",
             Outside::Rlimit(_) => "process.rlimits",
             Outside::MapIds { .. } => "linux.uidMappings",
-            Outside::MakeCgroup { .. } | Outside::StartScope { .. } => "linux.cgroupsPath",
+            Outside::MakeCgroup { .. } | Outside::RefuseFrozen { .. } | Outside::StartScope { .. } => {
+                "linux.cgroupsPath"
+            }
             Outside::PassListener { .. } => "linux.seccomp.listenerPath",
             _ => "",
         }

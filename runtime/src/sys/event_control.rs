@@ -26,6 +26,12 @@ pub fn listen(dir: &Path, file: &str) -> Result<Notices, Errno> {
 }
 
 /// How many notices have come since the last time.
-pub fn count(notices: &Notices) -> u64 {
-    notices.read().unwrap_or(0)
+///
+/// # Errors
+/// Those of read(2).
+pub fn count(notices: &Notices) -> Result<u64, Errno> {
+    match notices.read() {
+        Err(Errno::EAGAIN) => Ok(0),
+        other => other,
+    }
 }

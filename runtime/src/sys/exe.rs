@@ -29,6 +29,7 @@ pub fn protect() -> Result<(), Errno> {
     if statvfs(OWN)?.flags().contains(FsFlags::ST_RDONLY) {
         return Ok(());
     }
+    // Whatever is against it, the other way protects as well.
     if let Ok(copy) = clone_tree(AT_FDCWD, OWN, false) {
         set_attributes(&copy, libc::MOUNT_ATTR_RDONLY, 0, 0, false)?;
         return start_again(copy);

@@ -15,12 +15,27 @@ use nix::unistd::{read as read_fd, write as write_fd};
 /// # Errors
 /// Those of open(2) and read(2).
 pub fn read(path: &Path) -> Result<String, Errno> {
-    let fd = openat(AT_FDCWD, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    read_at(AT_FDCWD, path)
+}
+
+/// The same of a file of a directory.
+///
+/// # Errors
+/// Those of open(2) and read(2).
+pub fn read_at(dir: impl AsFd, path: &Path) -> Result<String, Errno> {
+    take(openat(dir, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+/// The same of a file that is open.
+///
+/// # Errors
+/// Those of read(2).
+pub fn take(file: OwnedFd) -> Result<String, Errno> {
     // Most are shorter than this, and what is read need not be kept with room to spare.
     let mut part = [0; 4096];
     let mut bytes = Vec::new();
     loop {
-        match read_fd(&fd, &mut part) {
+        match read_fd(&file, &mut part) {
             Ok(0) => break,
             Ok(n) => bytes.extend_from_slice(&part[..n]),
             Err(Errno::EINTR) => {}
@@ -35,7 +50,15 @@ pub fn read(path: &Path) -> Result<String, Errno> {
 /// # Errors
 /// Those of open(2).
 pub fn open(path: &Path) -> Result<OwnedFd, Errno> {
-    openat(AT_FDCWD, path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
+    open_at(AT_FDCWD, path)
+}
+
+/// The same of a file of a directory.
+///
+/// # Errors
+/// Those of open(2).
+pub fn open_at(dir: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
+    openat(dir, path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// Writes a value into a file that is there.

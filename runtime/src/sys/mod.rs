@@ -5,14 +5,18 @@
 
 #![allow(unsafe_code)]
 
+pub mod absent;
 pub mod alloc;
 pub mod bpf;
 pub mod clone;
 pub mod credentials;
+pub mod directory;
 pub mod event_control;
 pub mod exe;
+pub mod interrupt;
 pub mod kernfs;
 pub mod keyring;
+pub mod lock;
 pub mod mount;
 pub mod net;
 pub mod path;
@@ -25,3 +29,4 @@ pub mod scheduling;
 pub mod seccomp;
 pub mod socket;
 pub mod tty;
+pub mod wait;

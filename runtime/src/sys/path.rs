@@ -56,6 +56,27 @@ pub fn openat2<P: NixPath + ?Sized>(
     })
 }
 
+/// Which mount a handle is on: its number in /proc/PID/mountinfo. Linux 5.8.
+///
+/// # Errors
+/// Those of statx(2).
+pub fn mount_id(handle: BorrowedFd<'_>) -> Result<u64, Errno> {
+    // SAFETY: all zero is a valid statx.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: an empty C string, and a statx to be written that outlives the call.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            handle.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_MNT_ID,
+            &raw mut stat,
+        )
+    };
+    Errno::result(done).map(|_| stat.stx_mnt_id)
+}
+
 /// Changes the mode of what a handle leads to, also of one that was opened with O_PATH.
 ///
 /// # Errors

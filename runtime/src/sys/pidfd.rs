@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 /// Opens a running or unreaped process. ESRCH: there is none. Linux 5.3.
@@ -21,6 +22,16 @@ pub fn signal(pidfd: impl AsFd, signal: i32) -> Result<(), Errno> {
         libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, std::ptr::null::<libc::siginfo_t>(), 0)
     };
     Errno::result(done).map(drop)
+}
+
+/// Whether it has ended, reaped or not.
+pub fn has_ended(pidfd: impl AsFd) -> Result<bool, Errno> {
+    loop {
+        match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) {
+            Err(Errno::EINTR) => {}
+            answer => return answer.map(|ready| ready > 0),
+        }
+    }
 }
 
 /// A copy of another process's descriptor. EBADF: it has no such one. EPERM: it may not be traced. Linux 5.6.

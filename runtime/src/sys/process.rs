@@ -52,8 +52,47 @@ pub fn close_all_but(kept: &[BorrowedFd<'_>], first: u32) -> Result<(), Errno> {
 
 /// Ends this process at once: no destructor, no flush, nothing that belongs to the parent's copy.
 pub fn exit_now(code: i32) -> ! {
-    // SAFETY: never returns, touches no memory.
-    unsafe { libc::_exit(code) }
+    // A libc's _exit(2) tries again and again where a seccomp filter answers exit_group(2) with an error.
+    // SAFETY: touches no memory.
+    unsafe { libc::syscall(libc::SYS_exit_group, code) };
+    trap()
+}
+
+/// Dies of a signal for which it takes no system call.
+fn trap() -> ! {
+    loop {
+        // SAFETY: what no processor executes raises SIGILL or SIGTRAP; the kernel forces those on whoever ignores or blocks
+        // them, and nobody here handles them.
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        unsafe {
+            std::arch::asm!("ud2")
+        };
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            std::arch::asm!("brk #1")
+        };
+        #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+        std::process::abort();
+    }
+}
+
+/// In a fresh child: wipes the environment that the caller gave to the runtime, which others could read from
+/// `/proc/PID/environ` and from its memory until exec.
+pub fn forget_environment() {
+    unsafe extern "C" {
+        static mut environ: *mut *mut libc::c_char;
+    }
+    // SAFETY: the kernel's own array of C strings on this process's stack, which nobody has changed since; no other thread
+    // is there, and no reference into it, for std copies what it reads.
+    unsafe {
+        let mut entry = environ;
+        while !entry.is_null() && !(*entry).is_null() {
+            std::ptr::write_bytes(*entry, 0, libc::strlen(*entry));
+            *entry = std::ptr::null_mut();
+            entry = entry.add(1);
+        }
+    }
 }
 
 /// Sets a resource limit of a process by number, prlimit(2); pid 0 is this one.
@@ -83,6 +122,24 @@ pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
 pub fn close_at_exec(command: &mut Command) {
     // SAFETY: between fork and exec the closure makes one system call, with integers.
     unsafe { command.pre_exec(|| Ok(close_on_exec_from(3)?)) };
+}
+
+/// Has a command end with this process, and not go on alone. It is for a thread that lives as long as the process:
+/// PR_SET_PDEATHSIG tells of the thread's end.
+pub fn die_with_us(command: &mut Command) {
+    let us = std::process::id() as libc::pid_t;
+    let settle = move || {
+        // SAFETY: prctl(2) with PR_SET_PDEATHSIG takes integers, getppid(2) nothing.
+        unsafe {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                return Err(Errno::last().into());
+            }
+            // It may have ended before that.
+            if libc::getppid() == us { Ok(()) } else { Err(Errno::ESRCH.into()) }
+        }
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are made, and nothing is allocated.
+    unsafe { command.pre_exec(settle) };
 }
 
 /// Sets the NIS domain name of the current uts namespace.

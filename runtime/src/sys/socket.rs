@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::sys::socket::{self, ControlMessageOwned, MsgFlags, SockFlag};
 
+use super::interrupt;
+
 /// What one recvmsg(2) brought.
 pub struct Received {
     /// Bytes of the message; 0 is the end.
@@ -17,10 +19,14 @@ pub struct Received {
 }
 
 /// Receives one message.
+///
+/// # Errors
+/// Those of recvmsg(2); EINTR as in [`interrupt`].
 pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Received, Errno> {
     let mut space = nix::cmsg_space!([RawFd; 1], libc::ucred);
     let mut parts = [IoSliceMut::new(buffer)];
     let raw = socket.as_fd().as_raw_fd();
+    interrupt::readable(socket.as_fd())?;
     let message = loop {
         match socket::recvmsg::<()>(raw, &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
             Err(Errno::EINTR) => {}

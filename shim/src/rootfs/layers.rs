@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
 use super::options::Options;
@@ -45,10 +46,13 @@ pub fn within_mapped<T>(
     let done = mapped
         .with_context(|| format!("map the owners of {}", base.display()))
         .and_then(|()| within(place, act));
-    // The overlay has its own hold on the layers.
-    let _ = umount2(place, MntFlags::MNT_DETACH);
-    let _ = fs::remove_dir(place);
-    done
+    // The overlay has its own hold on the layers. EINVAL: nothing was mounted.
+    let unmounted = match umount2(place, MntFlags::MNT_DETACH) {
+        Err(Errno::EINVAL) => Ok(()),
+        other => other.with_context(|| format!("unmount {}", place.display())),
+    };
+    let removed = fs::remove_dir(place).with_context(|| format!("remove {}", place.display()));
+    done.and_then(|value| unmounted.and(removed).map(|()| value))
 }
 
 #[cfg(test)]

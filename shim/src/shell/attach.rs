@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Read, Write, stdin};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
+use ampoule::sys::absent::exists;
 use anyhow::{Context, Result};
 use containerd_shim_protos::api::{CloseIORequest, ResizePtyRequest};
 use containerd_shim_protos::ttrpc::context;
@@ -29,11 +30,12 @@ struct Left;
 /// The exit code: the container's, or 0 for who leaves.
 pub fn attach(home: &Home) -> Result<u8> {
     let about = home.about()?;
-    let mut output = Reader::at_end(about.log.clone());
+    let mut output = Reader::at_end(about.log.clone())?;
     let (leave, left) = channel();
     // To be restored whatever happens.
     let _raw = if about.terminal && stdin().is_terminal() { Some(Raw::set()?) } else { None };
-    if home.path("stdin").exists() && home.status() == Status::Running {
+    let has_input = exists(&home.path("stdin")).context("look for the container's input")?;
+    if has_input && home.status()? == Status::Running {
         input(home, about.terminal, leave)?;
     } else {
         // The other end must stay, or its absence would be news.
@@ -41,7 +43,7 @@ pub fn attach(home: &Home) -> Result<u8> {
     }
     let mut size = (0, 0);
     loop {
-        let over = home.status() != Status::Running;
+        let over = home.status()? != Status::Running;
         output.more()?;
         if over {
             return home.wait();
@@ -73,6 +75,7 @@ fn follow_window(home: &Home, last: &mut (u16, u16)) {
     *last = size;
     let (width, height) = (u32::from(size.0), u32::from(size.1));
     let resize = ResizePtyRequest { id: home.id.clone(), width, height, ..Default::default() };
+    // It may have ended; and its size is no reason to leave it.
     let _ = calls(home, async |tasks| Ok(tasks.resize_pty(context::Context::default(), &resize).await?));
 }
 
@@ -95,12 +98,14 @@ fn input(home: &Home, terminal: bool, leave: Sender<Left>) -> Result<()> {
                 Some(bytes) if fifo.write_all(&bytes).is_ok() => {}
                 Some(_) => return,
                 None => {
+                    // Or attach has ended already.
                     let _ = leave.send(Left);
                     return;
                 }
             }
         }
         let close = CloseIORequest { id, stdin: true, ..Default::default() };
+        // It may have ended.
         let _ = calls(&home, async |tasks| Ok(tasks.close_io(context::Context::default(), &close).await?));
     });
     Ok(())
@@ -149,6 +154,7 @@ impl Raw {
 
 impl Drop for Raw {
     fn drop(&mut self) {
+        // Nobody is left to tell.
         let _ = tcsetattr(stdin(), SetArg::TCSANOW, &self.0);
     }
 }

@@ -17,9 +17,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ampoule::container::id::Id;
+use ampoule::sys::absent::{absent, entries, exists};
 use anyhow::{Context, Result, bail};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde::{Deserialize, Serialize};
+
+use crate::socket::{connect, listens};
 
 /// A container's directory.
 pub struct Home {
@@ -72,7 +75,7 @@ impl Home {
         let mut maker = DirBuilder::new();
         maker.mode(0o700).recursive(true).create(root()).context("make the directory of containers")?;
         maker.recursive(false);
-        if home.dir.exists() && home.status() != Status::Running {
+        if exists(&home.dir)? && home.status()? != Status::Running {
             home.forget()?;
         }
         match maker.create(&home.dir) {
@@ -87,21 +90,20 @@ impl Home {
     /// There is no such container.
     pub fn open(id: &str) -> Result<Home> {
         Id::new(id)?;
-        let dir = root().join(id);
-        if !dir.exists() {
+        let home = Home { id: id.to_owned(), dir: root().join(id) };
+        if !exists(&home.dir)? {
             bail!("there is no container {id}; see {} list", super::NAME);
         }
-        Ok(Home { id: id.to_owned(), dir })
+        Ok(home)
     }
 
     /// All of them, by name.
     pub fn all() -> Result<Vec<Home>> {
-        let entries = match fs::read_dir(root()) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.with_context(|| format!("read {}", root().display()))?,
-        };
-        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        let mut homes: Vec<Home> = names.filter_map(|id| Home::open(&id).ok()).collect();
+        let entries = entries(&root()).with_context(|| format!("read {}", root().display()))?;
+        // What has no container's name is somebody else's.
+        let names = entries.iter().filter_map(|entry| entry.file_name().into_string().ok());
+        let homes = names.filter(|id| Id::new(id).is_ok()).map(|id| Home { dir: root().join(&id), id });
+        let mut homes: Vec<Home> = homes.collect();
         homes.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(homes)
     }
@@ -121,18 +123,21 @@ impl Home {
         serde_json::from_slice(&bytes).context("read about.json")
     }
 
-    pub fn status(&self) -> Status {
+    /// # Errors
+    /// It can't be told.
+    pub fn status(&self) -> Result<Status> {
         // In this order: the shim writes the one before it gives up the other.
-        let kept = UnixStream::connect(self.path("socket")).is_ok();
-        match self.exit() {
+        let kept = listens(&self.path("socket"))?;
+        Ok(match self.exit()? {
             Some(code) => Status::Exited(code),
             None if kept => Status::Running,
             None => Status::Lost,
-        }
+        })
     }
 
-    fn exit(&self) -> Option<u8> {
-        fs::read_to_string(self.path("exit")).ok()?.trim().parse().ok()
+    fn exit(&self) -> Result<Option<u8>> {
+        let text = absent(fs::read_to_string(self.path("exit"))).context("read the exit code")?;
+        text.map(|text| text.trim().parse().context("read the exit code")).transpose()
     }
 
     /// Its end is written down, whole or not at all.
@@ -152,12 +157,12 @@ impl Home {
         let watch = Inotify::init(InitFlags::IN_CLOEXEC)?;
         watch.add_watch(&self.dir, AddWatchFlags::IN_MOVED_TO).context("watch for its end")?;
         // A shim that is killed closes this, and writes nothing.
-        let shim = UnixStream::connect(self.path("socket"));
+        let shim = connect(&self.path("socket"))?;
         loop {
-            match (self.exit(), &shim) {
+            match (self.exit()?, &shim) {
                 (Some(code), _) => return Ok(code),
-                (None, Err(_)) => bail!("{} was lost: its shim was killed", self.id),
-                (None, Ok(shim)) => self.news(&watch, shim)?,
+                (None, None) => bail!("{} was lost: its shim was killed", self.id),
+                (None, Some(shim)) => self.news(&watch, shim)?,
             }
         }
     }
@@ -174,10 +179,10 @@ impl Home {
         let gone = fds[1].any().unwrap_or(false);
         if fds[0].any().unwrap_or(false) {
             watch.read_events().context("wait for its end")?;
-        } else if gone && self.exit().is_none() {
+        } else if gone && self.exit()?.is_none() {
             // It may be on its last steps.
             std::thread::sleep(Duration::from_millis(100));
-            if self.exit().is_none() && UnixStream::connect(self.path("socket")).is_err() {
+            if self.status()? == Status::Lost {
                 bail!("{} was lost: its shim was killed", self.id);
             }
         }
@@ -189,10 +194,10 @@ impl Home {
     /// # Errors
     /// It runs.
     pub fn forget(&self) -> Result<()> {
-        match self.status() {
+        match self.status()? {
             Status::Running => bail!("{} is running; end it with ampoule kill {} KILL", self.id, self.id),
             Status::Lost => {
-                if let Ok(engine) = crate::engine::Engine::load(&self.dir) {
+                if let Some(engine) = crate::engine::Engine::load(&self.dir)? {
                     let mut call = engine.call(&self.dir, "delete");
                     call.command.args(["--force", &self.id]);
                     call.run_alone()?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
+use ampoule::sys::absent::{absent, metadata};
 use anyhow::{Context, Result};
 
 use super::home::{Home, Status};
@@ -19,13 +20,13 @@ pub fn print(home: &Home, follow: bool) -> Result<()> {
     let log = home.about()?.log;
     let mut aside = log.clone().into_os_string();
     aside.push(".1");
-    if let Ok(mut older) = File::open(aside) {
+    if let Some(mut older) = absent(File::open(aside)).context("open the older log")? {
         copy(&mut older)?;
     }
-    let mut reader = Reader::open(log);
+    let mut reader = Reader::open(log)?;
     loop {
         // Before what is read: nothing comes after an end.
-        let over = !follow || home.status() != Status::Running;
+        let over = !follow || home.status()? != Status::Running;
         reader.more()?;
         if over {
             return Ok(());
@@ -42,17 +43,28 @@ pub struct Reader {
 
 impl Reader {
     /// From the beginning of what is there now.
-    pub fn open(path: PathBuf) -> Reader {
-        Reader { file: File::open(&path).ok(), path }
+    ///
+    /// # Errors
+    /// The file can't be opened.
+    pub fn open(path: PathBuf) -> Result<Reader> {
+        let file = absent(File::open(&path)).context("open the log")?;
+        Ok(Reader { file, path })
     }
 
     /// From the end of what is there now.
-    pub fn at_end(path: PathBuf) -> Reader {
-        let mut reader = Reader::open(path);
+    ///
+    /// # Errors
+    /// As those of [`Reader::open`].
+    pub fn at_end(path: PathBuf) -> Result<Reader> {
+        let mut reader = Reader::open(path)?;
         if let Some(file) = &mut reader.file {
-            let _ = std::io::Seek::seek(file, std::io::SeekFrom::End(0));
+            match std::io::Seek::seek(file, std::io::SeekFrom::End(0)) {
+                // A log that is a pipe has its end where it is read.
+                Err(e) if e.raw_os_error() == Some(libc::ESPIPE) => {}
+                other => drop(other.context("go to the end of the log")?),
+            }
         }
-        reader
+        Ok(reader)
     }
 
     /// Prints what has come.
@@ -63,12 +75,12 @@ impl Reader {
         if let Some(file) = &mut self.file {
             copy(file)?;
         }
-        if self.file.as_ref().is_none_or(|file| !is_at(file, &self.path)) {
+        if self.file.as_ref().map_or(Ok(true), |file| is_aside(file, &self.path))? {
             // What was written before it was put aside.
             if let Some(file) = &mut self.file {
                 copy(file)?;
             }
-            if let Ok(next) = File::open(&self.path) {
+            if let Some(next) = absent(File::open(&self.path)).context("open the log")? {
                 copy(self.file.insert(next))?;
             }
         }
@@ -76,11 +88,10 @@ impl Reader {
     }
 }
 
-fn is_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), path.metadata()) {
-        (Ok(file), Ok(path)) => (file.dev(), file.ino()) == (path.dev(), path.ino()),
-        _ => true,
-    }
+/// Whether another file has taken its place. While none has, there may be more to come.
+fn is_aside(file: &File, path: &Path) -> Result<bool> {
+    let (old, new) = (file.metadata().context("stat the log")?, metadata(path).context("stat the log")?);
+    Ok(new.is_some_and(|new| (old.dev(), old.ino()) != (new.dev(), new.ino())))
 }
 
 /// Copies to stdout up to the end. Whoever reads may have had enough.

@@ -68,6 +68,7 @@ pub fn run(args: &Run) -> Result<()> {
     let home = Home::make(&args.id, &about)?;
     let made = launch(&home).and_then(|()| ask(&home, &about, args));
     if made.is_err() {
+        // The first error is the one to report, and the next `run` of that name tries again.
         let _ = fs::remove_dir_all(home.dir());
     }
     made.with_context(|| format!("run {}", args.id))
@@ -105,7 +106,7 @@ fn ask(home: &Home, about: &About, args: &Run) -> Result<()> {
             .context("make the input's fifo")?;
         stdin = home.path("stdin").to_string_lossy().into_owned();
     }
-    let options = Options { root: default_root(None).to_string_lossy().into_owned(), ..Default::default() };
+    let options = Options { root: default_root(None)?.to_string_lossy().into_owned(), ..Default::default() };
     let request = CreateTaskRequest {
         id: home.id.clone(),
         bundle: about.bundle.to_str().context("the bundle's path is not UTF-8")?.to_owned(),
@@ -126,6 +127,7 @@ fn ask(home: &Home, about: &About, args: &Run) -> Result<()> {
         if started.is_err() {
             let delete =
                 containerd_shim_protos::api::DeleteRequest { id: home.id.clone(), ..Default::default() };
+            // The first error is the one to report.
             let _ = tasks.delete(context::Context::default(), &delete).await;
             let _ = tasks.shutdown(context::Context::default(), &ShutdownRequest::new()).await;
         }

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use ampoule::sys::absent::absent;
 use anyhow::{Context, Result};
 
 use crate::sys;
@@ -31,7 +32,7 @@ impl Console {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("console-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let path = bundle.join(&name);
-        let _ = fs::remove_file(&path);
+        absent(fs::remove_file(&path)).with_context(|| format!("remove {}", path.display()))?;
         let dir = File::open(bundle).with_context(|| format!("open {}", bundle.display()))?;
         let listener = UnixListener::bind(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()))
             .with_context(|| format!("make the console socket {}", path.display()))?;
@@ -75,6 +76,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        // The bundle goes as a whole.
         let _ = fs::remove_file(&self.path);
     }
 }

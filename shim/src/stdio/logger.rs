@@ -56,6 +56,7 @@ impl Logger {
                 if tokio::time::timeout(GRACE, &mut end).await.is_ok() {
                     return;
                 }
+                // It may have ended just now, and is still ours to be waited for.
                 let _ = kill(pid, signal);
             }
         });

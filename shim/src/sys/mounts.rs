@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::reap;
+use ampoule::sys::wait::reap;
+use nix::unistd::Pid;
 
 fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
@@ -92,7 +93,7 @@ pub fn user_namespace(users: &str, groups: &str) -> io::Result<OwnedFd> {
         .and_then(|()| write("gid_map", groups))
         .and_then(|()| File::open(format!("/proc/{pid}/ns/user")));
     super::kill(pid, libc::SIGKILL)?;
-    while let Ok(None) = reap(Some(pid)) {
+    while reap(Some(Pid::from_raw(pid)))?.is_none() {
         std::thread::yield_now();
     }
     made.map(OwnedFd::from)

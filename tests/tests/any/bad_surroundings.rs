@@ -1,6 +1,9 @@
 //! What is wrong around config.json: the bundle, the state directory, the container itself.
 
-use ampoule_tests::{Bundle, Container, Engine, NO_MOUNTS, Scratch, ampoule_only, is_root, require};
+use ampoule_tests::{
+    Bundle, Container, Engine, NO_MOUNTS, Scratch, ampoule_only, deny_call, is_root, require,
+};
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 use std::fs;
@@ -218,4 +221,24 @@ fn a_state_root_that_does_not_exist_yet_is_made() {
     command.arg("--root").arg(&root).args(making);
     assert_eq!(container.spawn(command, "run").finish().ok().answer(), "/");
     assert!(root.is_dir());
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_locked_is_an_error_that_leaves_nothing() {
+    ampoule_only!("runc locks nothing");
+    let container = Container::of(Bundle::sleeping());
+    let mut create = container.command(&container.making("create", &[]));
+    deny_call(&mut create, libc::SYS_flock, None, Errno::ENOLCK);
+    container.spawn(create, "create").finish().fails().saying("locks available");
+    assert_eq!(container.leftovers(), [""; 0]);
+    // The state directory is opened, and opened again for its lock.
+    for most in 4..8 {
+        let create = container.command(&container.making("create", &[]));
+        let mut few = std::process::Command::new("sh");
+        few.arg("-c").arg(format!("ulimit -n {most} && exec \"$0\" \"$@\""));
+        few.arg(create.get_program()).args(create.get_args());
+        let outcome = container.spawn(few, "create").finish();
+        assert!(outcome.code == 1 && !outcome.stderr.contains("already exists"), "{most}: {outcome}");
+        assert_eq!(container.leftovers(), [""; 0], "{most}");
+    }
 }

@@ -2,9 +2,11 @@
 
 mod bad_input;
 mod bad_surroundings;
+mod boundary;
 mod command_line;
 mod descriptors;
 mod devices;
+mod ended;
 mod exec;
 mod features;
 mod features_seccomp;
@@ -29,4 +31,6 @@ mod seccomp;
 mod signals;
 mod terminal;
 mod threats;
+mod unreadable;
 mod verbs;
+mod verbs_combined;

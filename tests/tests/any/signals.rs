@@ -77,3 +77,15 @@ fn kill_all_reaches_every_process_of_a_shared_pid_namespace() {
         wait_for("all to end", || pids.iter().all(|p| !pids_mentioning(&container.id).contains(p)));
     }
 }
+
+#[test]
+fn a_program_that_a_real_time_signal_kills_gives_128_and_the_signal() {
+    require!(is_root(), "root", named NO_PROC);
+    let container = Container::of(Bundle::sleeping().without_namespace("pid"));
+    let run = container.run_along();
+    wait_for("the program", || run.stdout().contains("sleeping"));
+    container.wait_status("running");
+    container.kill("35").ok();
+    assert_eq!(run.finish().code, 128 + 35);
+    assert_eq!(container.leftovers(), [""; 0]);
+}

@@ -1,9 +1,14 @@
 //! The container's terminal: in the foreground, and handed over a socket.
 
-use ampoule_tests::{Bundle, ConsoleSocket, Container, Terminal, ampoule_only, wait_for};
+use ampoule_tests::{
+    Bundle, Call, ConsoleSocket, Container, NO_PROC, Terminal, ampoule_only, is_root, require, wait_for,
+};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
 use nix::sys::termios::LocalFlags;
 use serde_json::{Value, json};
+use std::io::{PipeWriter, Read, Write, pipe};
+use std::time::Duration;
 
 /// All that the kernel keeps of a terminal's modes: musl's own structure is longer, and ends in chance.
 fn settings(terminal: &Terminal) -> impl PartialEq + std::fmt::Debug + use<> {
@@ -176,4 +181,60 @@ fn a_console_socket_that_nobody_listens_at_is_an_error() {
     let path = container.bundle.beside("nobody");
     container.create_with(&["--console-socket", path.to_str().unwrap()]).fails();
     assert_eq!(container.leftovers(), [""; 0]);
+}
+
+/// `run` in a terminal, with its output in a pipe if there is one.
+fn run_with(container: &Container, terminal: &Terminal, pipe: Option<PipeWriter>) -> Call {
+    let mut command = container.command(&container.making("run", &[]));
+    terminal.attach(&mut command);
+    if let Some(pipe) = pipe {
+        command.stdout(pipe);
+    }
+    Call::seen(command)
+}
+
+/// Nothing of the container is there but the call of `run`.
+#[track_caller]
+fn wait_for_removal(container: &Container, run: &Call) {
+    let own = format!("process {}", run.pid());
+    wait_for("the container's end and removal", || container.leftovers().iter().all(|left| *left == own));
+}
+
+#[test]
+fn output_that_nobody_reads_delays_output_only() {
+    require!(is_root(), "root", named NO_PROC);
+    ampoule_only!("runc 1.1 waits for its reader first");
+    for piped in [false, true] {
+        // Not PID 1 of a namespace, which the kernel would protect; and more than any buffer holds.
+        let container = Container::of(in_terminal(&["gush", "64"]).without_namespace("pid"));
+        let terminal = Terminal::open(24, 80);
+        let (reader, writer) = pipe().unwrap();
+        let run = run_with(&container, &terminal, piped.then_some(writer));
+        container.wait_status("running");
+        // Far longer than it takes to fill all buffers.
+        std::thread::sleep(Duration::from_millis(300));
+        run.signal(Signal::SIGTERM);
+        wait_for_removal(&container, &run);
+        // Its last words are kept for a reader, until somebody says that there will be none.
+        run.signal(Signal::SIGTERM);
+        assert_eq!(run.finish().code, 128 + 15, "piped: {piped}");
+        drop((terminal, reader));
+    }
+}
+
+#[test]
+fn output_that_is_read_when_the_container_is_gone_is_whole() {
+    ampoule_only!("runc 1.1 removes the container when all is read");
+    let container = Container::of(in_terminal(&["cwd"]));
+    let terminal = Terminal::open(24, 80);
+    let (mut reader, mut writer) = pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    writer.write_all(&[b'.'; 4096]).unwrap();
+    let run = run_with(&container, &terminal, Some(writer));
+    wait_for("the container", || !container.leftovers().is_empty());
+    wait_for_removal(&container, &run);
+    let mut all = String::new();
+    reader.read_to_string(&mut all).unwrap();
+    assert_eq!(all.trim_start_matches('.').trim_end(), "\"/\"");
+    run.finish().ok();
 }

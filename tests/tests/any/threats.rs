@@ -1,6 +1,8 @@
 //! What has gone wrong in container runtimes: each attack is played, as far as one machine can, and must fail.
 
-use ampoule_tests::{Bundle, Container, OTHERS, ampoule_only, field, install, is_root, require};
+use ampoule_tests::{
+    Bundle, ConsoleSocket, Container, Engine, OTHERS, ampoule_only, field, install, is_root, require,
+};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -88,22 +90,57 @@ fn a_link_of_the_images_to_an_open_descriptor_leads_to_no_program_of_the_hosts()
     }
 }
 
-/// The same, seen from outside: all that a created container's process has open are its streams and sockets.
+/// All that a process has open beside its streams.
+fn open_files(pid: i32) -> Vec<String> {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|fd| fd.unwrap());
+    let beside = fds.filter(|fd| fd.file_name().to_string_lossy().parse::<u32>().unwrap() > 2);
+    beside.map(|fd| fs::read_link(fd.path()).unwrap().to_string_lossy().into_owned()).collect()
+}
+
+/// The same, seen from outside: all that a created container's process has open are its streams and sockets, whatever the
+/// runtime was asked for.
 #[test]
 fn a_created_container_has_nothing_open_that_has_a_path() {
-    let container = Container::of(Bundle::sleeping());
-    let beside = |name: &str| container.bundle.beside(name).display().to_string();
-    let (log, pid_file) = (beside("log"), beside("pid"));
-    let making = container.making("create", &["--pid-file", &pid_file]);
-    container.call(&[&["--log", &log][..], &making].concat()).ok();
-    let fds = fs::read_dir(format!("/proc/{}/fd", container.pid())).unwrap();
-    let open =
-        fds.map(|fd| fd.unwrap()).filter(|fd| fd.file_name().to_string_lossy().parse::<u32>().unwrap() > 2);
-    let open: Vec<_> = open.map(|fd| fs::read_link(fd.path()).unwrap()).collect();
-    assert!(
-        !open.is_empty() && open.iter().all(|to| to.to_string_lossy().starts_with("socket:")),
-        "{open:?}"
-    );
+    let other = Container::of(Bundle::sleeping());
+    other.launch();
+    let joined = |name: &str| format!("/proc/{}/ns/{name}", other.pid());
+    let bundles = [
+        Bundle::sleeping(),
+        Bundle::sleeping().with_user_namespace(),
+        Bundle::sleeping().with(|config| {
+            config["process"]["terminal"] = json!(true);
+            config["process"]["rlimits"] = json!([{ "type": "RLIMIT_CORE", "soft": 0, "hard": 0 }]);
+        }),
+        ["network", "ipc", "uts"].iter().zip(["net", "ipc", "uts"]).fold(
+            Bundle::sleeping(),
+            |bundle, (kind, name)| {
+                let joined = json!({ "type": kind, "path": joined(name) });
+                bundle.without_namespace(kind).adding("/linux/namespaces", joined)
+            },
+        ),
+    ];
+    for bundle in bundles {
+        let beside = |name: &str| bundle.beside(name).display().to_string();
+        let (log, pid_file, console, pidfd) =
+            (beside("log"), beside("pid"), beside("console"), beside("pidfd"));
+        let (consoles, pidfds) =
+            (ConsoleSocket::listen(console.as_ref()), ConsoleSocket::listen(pidfd.as_ref()));
+        let has_terminal = bundle.config["process"]["terminal"] == json!(true);
+        let container = Container::of(bundle);
+        let mut flags = vec!["--pid-file", &pid_file];
+        if has_terminal {
+            flags.extend(["--console-socket", &console]);
+        }
+        if Engine::get().is_ampoule() {
+            flags.extend(["--pidfd-socket", &pidfd]);
+        }
+        container.call(&[&["--log", &log][..], &container.making("create", &flags)].concat()).ok();
+        let terminal = has_terminal.then(|| consoles.receive());
+        let open = open_files(container.pid());
+        let is_socket = |to: &String| to.starts_with("socket:");
+        assert!(!open.is_empty() && open.iter().all(is_socket), "{flags:?}: {open:?}");
+        drop((terminal, pidfds));
+    }
 }
 
 /// CVE-2019-5736: a process that is to become a container's still has the runtime's own program behind its exe link.

@@ -100,12 +100,16 @@ fn its_mounts_identity_and_limits_are_as_before() {
     };
     let stream = container.run_piped();
     stream.wait(1);
+    let open = |pid: i32| fs::read_dir(format!("/proc/{pid}/fd")).expect("read its descriptors").count();
+    let files = open(container.pid());
     let (before, dir) = (look(container.pid()), container.cgroups().dir("pids").to_owned());
     container.checkpoint(&[]).ok();
     let (restored, stream) = container.restore(&[]);
     restored.ok();
     stream.wait(1);
     assert_eq!(look(container.pid()), before);
+    // Nothing of CRIU's, or of the runtime's.
+    assert_eq!(open(container.pid()), files);
     assert_eq!(container.cgroups().dir("pids"), dir);
     assert_eq!(ampoule_tests::pids_in(&dir), [container.pid()]);
     let status = fs::read_to_string(format!("/proc/{}/status", container.pid())).unwrap();

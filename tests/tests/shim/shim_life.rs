@@ -175,3 +175,24 @@ fn a_shim_that_nobody_comes_back_for_ends() {
     // Who is spoken to stays.
     shim.launch();
 }
+
+#[test]
+fn a_call_of_the_runtime_ends_with_its_shim_and_what_it_has_made_is_deleted() {
+    let bundle = Bundle::sleeping();
+    let program = bundle.rootfs().join("bin/probe").display().to_string();
+    let marks = bundle.beside("began").display().to_string();
+    let script = format!("echo > {marks}; exec {program} sleep 1000");
+    let hook = serde_json::json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+    let shim = Shim::start(bundle.with(|c| c["hooks"] = serde_json::json!({ "createRuntime": hook })));
+    let (tasks, request) = (shim.connect(), shim.request());
+    let create = std::thread::spawn(move || tasks.create(soon(), &request).is_err());
+    wait_for("the hook", || Path::new(&marks).exists());
+    kill(Pid::from_raw(shim.pid), Signal::SIGKILL).unwrap();
+    assert!(create.join().unwrap());
+    let deleted = shim.delete_verb().ok();
+    assert_eq!(deleted.stderr, "");
+    wait_for("all to be gone", || shim.leftovers().is_empty());
+    // And it stays so: nobody is left to go on with it.
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(shim.leftovers(), [""; 0]);
+}

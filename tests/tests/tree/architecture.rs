@@ -8,7 +8,7 @@ fn top() -> &'static Path {
 }
 
 /// Every Rust file below a folder, with its text.
-fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+pub(crate) fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut todo = vec![top().join(folder)];
     while let Some(dir) = todo.pop() {
@@ -47,12 +47,12 @@ fn test_files(path: &Path, text: &str) -> Vec<PathBuf> {
 }
 
 /// A file's text up to its block of unit tests, which stands last.
-fn body(text: &str) -> &str {
+pub(crate) fn body(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
 }
 
 /// A line without its comment. (No string of the runtime's own holds `//` and a forbidden name.)
-fn code(line: &str) -> &str {
+pub(crate) fn code(line: &str) -> &str {
     line.split("//").next().unwrap_or_default()
 }
 
@@ -146,7 +146,11 @@ fn the_shim_runs_a_runtime_and_is_none() {
     let rooms = ["bundle", "cli", "launch", "lifecycle", "plan", "spec", "sys"];
     let names: Vec<_> = rooms.iter().map(|room| format!("ampoule::{room}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    assert_eq!(mentions(program, &names), [""; 0]);
+    let mut found = mentions(program, &names);
+    // Three things that there must be one of: what an errno means, how a child ended, how it ends with its parent.
+    let shared = ["absent", "wait", "process::die_with_us"];
+    found.retain(|line| !shared.iter().any(|topic| line.contains(&format!("ampoule::sys::{topic}"))));
+    assert_eq!(found, [""; 0]);
 }
 
 #[test]

@@ -48,15 +48,36 @@ fn integration(name: &str) -> PathBuf {
     files.find(|path| path.exists()).unwrap_or_else(|| panic!("no program has a {name}.rs"))
 }
 
+/// Fails unless the file has a test of that name.
+#[track_caller]
+fn must_be_a_test(path: &Path, name: &str, why: &str) {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{why}: {}: {e}", path.display()));
+    let (before, _) =
+        text.split_once(&format!("fn {name}(")).unwrap_or_else(|| panic!("no such test: {why}"));
+    let attributes = before.rsplit("\n\n").next().unwrap_or_default();
+    assert!(attributes.contains("#[test]"), "{name} is no test: {why}");
+}
+
+#[test]
+fn every_measure_in_security_md_has_a_test_that_is_there() {
+    let text = fs::read_to_string(top().join("SECURITY.md")).expect("read SECURITY.md");
+    let (_, table) = text.split_once("| --- | --- | --- | --- |\n").expect("find the table of measures");
+    assert!(table.lines().count() > 10, "what has become of the table?");
+    for line in table.lines() {
+        let last = line.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        let tests: Vec<_> = last.split(',').map(|test| test.trim().trim_matches('`')).collect();
+        for test in tests {
+            let (file, name) = test.split_once("::").unwrap_or_else(|| panic!("no FILE::NAME: {line}"));
+            must_be_a_test(&integration(file), name, line);
+        }
+    }
+}
+
 #[test]
 fn every_row_has_a_test_that_is_there() {
     for row in rows() {
         let (path, name) = test(&row);
-        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{row:?}: {}: {e}", path.display()));
-        let (before, _) =
-            text.split_once(&format!("fn {name}(")).unwrap_or_else(|| panic!("no such test: {row:?}"));
-        let attributes = before.rsplit("\n\n").next().unwrap_or_default();
-        assert!(attributes.contains("#[test]"), "{name} is no test: {row:?}");
+        must_be_a_test(&path, name, &format!("{row:?}"));
     }
 }
 

@@ -3,6 +3,7 @@
 mod architecture;
 mod binary;
 mod conformance;
+mod errors;
 mod manual;
 mod places;
 mod plan_and_check;

@@ -2,35 +2,37 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result};
 use nix::unistd::{AccessFlags, access};
 
-use super::{Finding, text};
+use super::{Finding, is_there, text};
 use crate::container::systemd;
 use crate::facts::{Hierarchy, Layout, Manager, Version};
+use crate::sys::absent::entries;
 use crate::sys::{bpf, probe};
 
 const UNIFY: &str = "boot with systemd.unified_cgroup_hierarchy=1, or: mount -t cgroup2 none /sys/fs/cgroup";
 
-pub(super) fn findings(layout: &Layout) -> Vec<Finding> {
+pub(super) fn findings(layout: &Layout) -> Result<Vec<Finding>> {
     let v2 = layout.hierarchies.iter().find(|t| t.version == Version::V2);
     let mut findings = vec![shape(layout, v2)];
-    findings.extend(controllers(layout));
+    findings.extend(controllers(layout)?);
     if let Some(first) = layout.hierarchies.first() {
         findings.push(writable(first));
     }
     findings.push(born_inside(v2));
     findings.push(devices(layout, v2));
-    findings.push(kill(v2));
-    findings.push(swap(layout));
-    findings.push(systemd_driver(layout));
+    findings.push(kill(v2)?);
+    findings.push(swap(layout)?);
+    findings.push(systemd_driver(layout)?);
     findings.push(Finding::either(
-        Path::new("/proc/pressure").is_dir(),
+        is_there("/proc/pressure")?,
         "pressure (PSI)",
         "cpu, io and memory pressure are measured",
         "statistics hold no pressure",
         "boot with psi=1 (Linux 4.20, CONFIG_PSI)",
     ));
-    findings
+    Ok(findings)
 }
 
 fn shape(layout: &Layout, v2: Option<&Hierarchy>) -> Finding {
@@ -50,7 +52,7 @@ fn shape(layout: &Layout, v2: Option<&Hierarchy>) -> Finding {
 }
 
 /// Who holds which controller, and why those that limits need are absent.
-fn controllers(layout: &Layout) -> Vec<Finding> {
+fn controllers(layout: &Layout) -> Result<Vec<Finding>> {
     let held = |name: &str| layout.hierarchies.iter().any(|t| t.controllers.iter().any(|c| c == name));
     // What each is called in either version, and the file of the kernel's configuration.
     const WANTED: [(&str, &str, &str); 7] = [
@@ -68,7 +70,7 @@ fn controllers(layout: &Layout) -> Vec<Finding> {
     if !list.is_empty() {
         findings.push(Finding::ok("controllers", list.join(", ")));
     }
-    let known = text("/proc/cgroups");
+    let known = text("/proc/cgroups")?;
     for (name, v1, option) in lacking {
         let row = known
             .lines()
@@ -83,7 +85,7 @@ fn controllers(layout: &Layout) -> Vec<Finding> {
         };
         findings.push(Finding::missing(name, "limits of this kind are refused", how));
     }
-    findings
+    Ok(findings)
 }
 
 fn writable(tree: &Hierarchy) -> Finding {
@@ -136,68 +138,76 @@ fn devices(layout: &Layout, v2: Option<&Hierarchy>) -> Finding {
     }
 }
 
-fn kill(v2: Option<&Hierarchy>) -> Finding {
+fn kill(v2: Option<&Hierarchy>) -> Result<Finding> {
     const NAME: &str = "kill of a whole group";
     let Some(tree) = v2 else {
-        return Finding::limited(NAME, "v1: freeze, signal one by one, thaw", UNIFY);
+        return Ok(Finding::limited(NAME, "v1: freeze, signal one by one, thaw", UNIFY));
     };
-    match some_group(&tree.mount) {
-        Some(group) if group.join("cgroup.kill").exists() => Finding::ok(NAME, "cgroup.kill"),
-        Some(_) => Finding::limited(NAME, "freeze, signal one by one, thaw", "use Linux 5.14 or newer"),
+    let (there, how) = match some_group(&tree.mount)? {
+        Some(group) => (is_there(group.join("cgroup.kill"))?, "cgroup.kill"),
         // The root has no such file, so with no group to look at the kernel's age decides.
-        None if kernel_is(5, 14) => Finding::ok(NAME, "cgroup.kill, going by the kernel's version"),
-        None => Finding::limited(NAME, "freeze, signal one by one, thaw", "use Linux 5.14 or newer"),
-    }
+        None => (kernel_is(5, 14)?, "cgroup.kill, going by the kernel's version"),
+    };
+    Ok(match there {
+        true => Finding::ok(NAME, how),
+        false => Finding::limited(NAME, "freeze, signal one by one, thaw", "use Linux 5.14 or newer"),
+    })
 }
 
 /// Any group below the root.
-fn some_group(mount: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(mount).ok()?.flatten();
-    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).next()
+fn some_group(mount: &Path) -> Result<Option<PathBuf>> {
+    for entry in entries(mount).with_context(|| format!("read {}", mount.display()))? {
+        let kind = entry.file_type().with_context(|| format!("read {}", mount.display()))?;
+        if kind.is_dir() {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
 }
 
-fn kernel_is(major: u32, minor: u32) -> bool {
-    let release = text("/proc/sys/kernel/osrelease");
+fn kernel_is(major: u32, minor: u32) -> Result<bool> {
+    let release = text("/proc/sys/kernel/osrelease")?;
     let mut numbers = release.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
-    (numbers.next(), numbers.next()) >= (Some(major), Some(minor))
+    Ok((numbers.next(), numbers.next()) >= (Some(major), Some(minor)))
 }
 
 /// Asked for real, over the bus that create would use.
-fn systemd_driver(layout: &Layout) -> Finding {
+fn systemd_driver(layout: &Layout) -> Result<Finding> {
     const NAME: &str = "systemd driver";
     const LOST: &str = "--systemd-cgroup is refused; the cgroupfs driver works";
-    if !Path::new("/run/systemd/system").is_dir() {
-        return Finding::missing(NAME, LOST, "boot with systemd as init");
+    if !is_there("/run/systemd/system")? {
+        return Ok(Finding::missing(NAME, LOST, "boot with systemd as init"));
     }
     if layout.hierarchies.iter().any(|t| t.version == Version::V1) {
-        return Finding::missing(NAME, LOST, UNIFY);
+        return Ok(Finding::missing(NAME, LOST, UNIFY));
     }
-    let user = Manager::find().user;
-    match systemd::version(user) {
-        Ok(version) if user => Finding::ok(NAME, format!("this user's systemd {version} makes scopes")),
-        Ok(version) => Finding::ok(NAME, format!("systemd {version} makes scopes")),
+    let version = Manager::find().and_then(|manager| Ok((manager.user, systemd::version(manager.user)?)));
+    Ok(match version {
+        Ok((true, version)) => Finding::ok(NAME, format!("this user's systemd {version} makes scopes")),
+        Ok((false, version)) => Finding::ok(NAME, format!("systemd {version} makes scopes")),
         Err(reason) => Finding::missing(NAME, LOST, format!("{reason:#}")),
-    }
+    })
 }
 
-fn swap(layout: &Layout) -> Finding {
+fn swap(layout: &Layout) -> Result<Finding> {
     const NAME: &str = "swap accounting";
     const TURN_ON: &str = "boot with swapaccount=1 (CONFIG_MEMCG_SWAP; always there since Linux 6.1)";
     let home = layout.hierarchies.iter().find(|t| t.controllers.iter().any(|c| c == "memory"));
     let Some(tree) = home else {
-        return Finding::missing(NAME, "needs the memory controller", "see memory");
+        return Ok(Finding::missing(NAME, "needs the memory controller", "see memory"));
     };
     let there = match tree.version {
-        Version::V1 => tree.mount.join("memory.memsw.limit_in_bytes").exists(),
-        Version::V2 => {
-            some_group(&tree.mount).is_none_or(|g| g.join("memory.swap.max").exists() || kernel_is(6, 1))
-        }
+        Version::V1 => is_there(tree.mount.join("memory.memsw.limit_in_bytes"))?,
+        Version::V2 => match some_group(&tree.mount)? {
+            Some(group) => is_there(group.join("memory.swap.max"))? || kernel_is(6, 1)?,
+            None => true,
+        },
     };
-    Finding::either(
+    Ok(Finding::either(
         there,
         NAME,
         "memory.swap can be limited",
         "linux.resources.memory.swap is refused",
         TURN_ON,
-    )
+    ))
 }

@@ -2,16 +2,18 @@
 
 use std::path::Path;
 
-use super::{Finding, text};
+use anyhow::Result;
+
+use super::{Finding, has_namespace, text};
 use crate::sys::probe::{self, Call};
 
-pub(super) fn findings() -> Vec<Finding> {
+pub(super) fn findings() -> Result<Vec<Finding>> {
     let mut findings = calls();
-    findings.extend(namespaces());
+    findings.extend(namespaces()?);
     findings.push(mapped_mounts());
-    findings.push(seccomp());
-    findings.push(overlay());
-    findings
+    findings.push(seccomp()?);
+    findings.push(overlay()?);
+    Ok(findings)
 }
 
 fn calls() -> Vec<Finding> {
@@ -65,7 +67,7 @@ fn calls() -> Vec<Finding> {
     ]
 }
 
-fn namespaces() -> Vec<Finding> {
+fn namespaces() -> Result<Vec<Finding>> {
     const ALL: [(&str, &str, &str); 8] = [
         ("mnt", "mount", "CONFIG_NAMESPACES"),
         ("pid", "pid", "CONFIG_PID_NS"),
@@ -76,22 +78,22 @@ fn namespaces() -> Vec<Finding> {
         ("cgroup", "cgroup", "CONFIG_CGROUPS, Linux 4.6"),
         ("time", "time", "CONFIG_TIME_NS, Linux 5.6"),
     ];
-    let (there, lacking): (Vec<_>, Vec<_>) = ALL
-        .into_iter()
-        .partition(|(file, ..)| Path::new("/proc/self/ns").join(file).symlink_metadata().is_ok());
-    let list: Vec<&str> = there.iter().map(|(_, name, _)| *name).collect();
+    let (mut list, mut lacking) = (Vec::new(), Vec::new());
+    for (file, name, option) in ALL {
+        if has_namespace(file)? { list.push(name) } else { lacking.push((name, option)) }
+    }
     let mut findings = Vec::new();
     if !list.is_empty() {
         findings.push(Finding::ok("namespaces", list.join(", ")));
     }
-    findings.extend(lacking.iter().map(|(_, name, option)| {
+    findings.extend(lacking.iter().map(|(name, option)| {
         Finding::missing(
             "namespaces",
             format!("this kernel has no {name} namespace"),
             format!("use a kernel with {option}"),
         )
     }));
-    findings
+    Ok(findings)
 }
 
 fn mapped_mounts() -> Finding {
@@ -103,21 +105,21 @@ fn mapped_mounts() -> Finding {
     }
 }
 
-fn seccomp() -> Finding {
+fn seccomp() -> Result<Finding> {
     const NAME: &str = "seccomp";
-    let actions = text("/proc/sys/kernel/seccomp/actions_avail");
+    let actions = text("/proc/sys/kernel/seccomp/actions_avail")?;
     if actions.is_empty() {
-        return Finding::missing(
+        return Ok(Finding::missing(
             NAME,
             "system calls can't be filtered",
             "use a kernel with CONFIG_SECCOMP_FILTER",
-        );
+        ));
     }
     let lacking: Vec<&str> = ["user_notif", "log", "kill_process"]
         .into_iter()
         .filter(|action| !actions.split_whitespace().any(|a| a == *action))
         .collect();
-    if lacking.is_empty() {
+    Ok(if lacking.is_empty() {
         Finding::ok(NAME, actions)
     } else {
         Finding::limited(
@@ -125,20 +127,20 @@ fn seccomp() -> Finding {
             format!("without the actions {}", lacking.join(", ")),
             "use Linux 5.0 or newer",
         )
-    }
+    })
 }
 
-fn overlay() -> Finding {
+fn overlay() -> Result<Finding> {
     const NAME: &str = "overlayfs";
     let listed =
-        text("/proc/filesystems").lines().any(|l| l.split_whitespace().next_back() == Some("overlay"));
+        text("/proc/filesystems")?.lines().any(|l| l.split_whitespace().next_back() == Some("overlay"));
     if listed {
-        return Finding::ok(NAME, "image layers can be stacked");
+        return Ok(Finding::ok(NAME, "image layers can be stacked"));
     }
-    let modules = format!("/lib/modules/{}", text("/proc/sys/kernel/osrelease"));
-    if text(Path::new(&modules).join("modules.dep")).contains("/overlay.ko") {
+    let modules = format!("/lib/modules/{}", text("/proc/sys/kernel/osrelease")?);
+    Ok(if text(Path::new(&modules).join("modules.dep"))?.contains("/overlay.ko") {
         Finding::limited(NAME, "the module is not loaded; the first mount loads it", "modprobe overlay")
     } else {
         Finding::missing(NAME, "image layers can't be stacked", "use a kernel with CONFIG_OVERLAY_FS")
-    }
+    })
 }

@@ -1,16 +1,19 @@
 //! Stopping every process of a cgroup at once, and letting them go on.
 
-use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::stat::Mode;
+use nix::sys::uio::pread;
 
-use super::Cgroup;
-use crate::sys::kernfs;
+use super::{Cgroup, tree};
+use crate::sys::absent::absent;
+use crate::sys::{interrupt, kernfs};
 
 /// Freezing is a matter of milliseconds, unless a process sleeps in the kernel and can't be stopped.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -20,13 +23,37 @@ enum Freezer {
     V2(PathBuf),
 }
 
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Done,
+    /// Not in time.
+    Late,
+    /// The group was removed meanwhile.
+    Gone,
+}
+
 impl Cgroup {
     /// Stops every process of the container, and returns when they have stopped.
     ///
     /// # Errors
     /// When one can't be stopped within three seconds; all run again then. Or when the host has no freezer.
     pub fn freeze(&self) -> Result<()> {
-        self.set(true)
+        let freezer = self.needed_freezer()?;
+        match freezer.set(true)? {
+            Ending::Done => Ok(()),
+            Ending::Late => bail!("{} did not freeze in {} s", freezer.dir().display(), PATIENCE.as_secs()),
+            Ending::Gone => bail!("{} is gone", freezer.dir().display()),
+        }
+    }
+
+    /// The same where it is of use, but not needed. False: not all have stopped, for there is no freezer, or one can't be.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(super) fn try_freeze(&self) -> Result<bool> {
+        let ending = self.freezer()?.map(|freezer| freezer.set(true)).transpose()?;
+        Ok(ending == Some(Ending::Done))
     }
 
     /// Lets the processes go on.
@@ -34,7 +61,15 @@ impl Cgroup {
     /// # Errors
     /// When they are still stopped after three seconds (a cgroup above may be frozen), or without a freezer.
     pub fn thaw(&self) -> Result<()> {
-        self.set(false)
+        let freezer = self.needed_freezer()?;
+        match freezer.set(false)? {
+            Ending::Done | Ending::Gone => Ok(()),
+            Ending::Late => bail!(
+                "{} did not thaw in {} s: is a cgroup above it frozen?",
+                freezer.dir().display(),
+                PATIENCE.as_secs()
+            ),
+        }
     }
 
     /// Whether the container's processes are stopped. A cgroup that is gone is not frozen.
@@ -42,107 +77,159 @@ impl Cgroup {
     /// # Errors
     /// When the kernel's answer can't be read.
     pub fn is_frozen(&self) -> Result<bool> {
-        self.freezer().map_or(Ok(false), |freezer| match &freezer {
-            Freezer::V1(dir) => Ok(read(dir, "freezer.state")?.starts_with("FROZEN")),
-            Freezer::V2(dir) => Ok(read(dir, "cgroup.events")?.contains("frozen 1")),
-        })
+        self.freezer()?.map_or(Ok(false), |freezer| freezer.is_frozen())
     }
 
     /// A process in a frozen v1 group dies only once it is thawed, and so is every group that the container made.
-    pub(super) fn thaw_v1(&self) -> Result<()> {
-        match self.freezer() {
+    ///
+    /// # Errors
+    /// When they are still stopped after three seconds.
+    pub fn thaw_v1(&self) -> Result<()> {
+        match self.freezer()? {
             Some(Freezer::V1(dir)) => thaw_below(&dir),
             _ => Ok(()),
         }
     }
 
     /// The directory that is frozen, as text.
-    pub fn freezer_dir(&self) -> Option<String> {
-        self.freezer().map(|(Freezer::V1(dir) | Freezer::V2(dir))| dir.display().to_string())
+    ///
+    /// # Errors
+    /// It can't be told.
+    pub fn freezer_dir(&self) -> Result<Option<String>> {
+        Ok(self.freezer()?.map(|freezer| freezer.dir().display().to_string()))
     }
 
-    fn freezer(&self) -> Option<Freezer> {
+    fn freezer(&self) -> Result<Option<Freezer>> {
         // A hybrid host freezes by v1 as its service manager does, when it has that controller.
-        let has = |file: &str| self.dirs.iter().find(|d| d.join(file).exists()).cloned();
-        has("freezer.state").map(Freezer::V1).or_else(|| has("cgroup.freeze").map(Freezer::V2))
+        let v1 = self.dir_with("freezer.state")?.map(|dir| Freezer::V1(dir.to_owned()));
+        let v2 = || Ok(self.dir_with("cgroup.freeze")?.map(|dir| Freezer::V2(dir.to_owned())));
+        v1.map_or_else(v2, |v1| Ok(Some(v1)))
     }
 
-    fn set(&self, frozen: bool) -> Result<()> {
-        match self.freezer() {
-            Some(Freezer::V1(dir)) => set_v1(&dir, frozen),
-            Some(Freezer::V2(dir)) => set_v2(&dir, frozen),
-            None => bail!("no cgroup of the container has a freezer"),
-        }
+    fn needed_freezer(&self) -> Result<Freezer> {
+        self.freezer()?.context("no cgroup of the container has a freezer")
+    }
+}
+
+impl Freezer {
+    fn dir(&self) -> &Path {
+        let (Freezer::V1(dir) | Freezer::V2(dir)) = self;
+        dir
+    }
+
+    /// Whoever can't be frozen, or not be seen to be, runs again.
+    fn set(&self, frozen: bool) -> Result<Ending> {
+        let attempt = || {
+            let Some(group) = self.open()? else { return Ok(Ending::Gone) };
+            let group = group.as_fd();
+            let (set, file, thawed): (fn(BorrowedFd<'_>, bool) -> Result<Ending>, _, _) = match self {
+                Freezer::V1(_) => (set_v1, "freezer.state", "THAWED"),
+                Freezer::V2(_) => (set_v2, "cgroup.freeze", "0"),
+            };
+            let ending = set(group, frozen);
+            if frozen && !matches!(ending, Ok(Ending::Done)) {
+                // The first error is the one to report.
+                let let_go = write(group, file, thawed);
+                return ending.and_then(|ending| let_go.map(|_| ending));
+            }
+            ending
+        };
+        attempt().with_context(|| self.dir().display().to_string())
+    }
+
+    /// Whether its processes are stopped.
+    fn is_frozen(&self) -> Result<bool> {
+        let look = || {
+            let Some(group) = self.open()? else { return Ok(false) };
+            Ok(match self {
+                Freezer::V1(_) => read(group.as_fd(), "freezer.state")?.starts_with("FROZEN"),
+                Freezer::V2(_) => read(group.as_fd(), "cgroup.events")?.contains("frozen 1"),
+            })
+        };
+        let look: Result<bool> = look();
+        look.with_context(|| self.dir().display().to_string())
+    }
+
+    fn open(&self) -> Result<Option<OwnedFd>> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        absent(openat(AT_FDCWD, self.dir(), flags, Mode::empty())).context("open")
     }
 }
 
 fn thaw_below(dir: &Path) -> Result<()> {
-    set_v1(dir, false)?;
-    let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
-    let below = entries.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
-    below.into_iter().try_for_each(|e| thaw_below(&e.path()))
+    tree::each(dir, &mut |group| match set_v1(group, false)? {
+        Ending::Late => {
+            bail!("{} did not thaw in {} s: is a cgroup above it frozen?", dir.display(), PATIENCE.as_secs())
+        }
+        Ending::Done | Ending::Gone => Ok(()),
+    })
 }
 
 /// v1 stays in FREEZING while a process forks or is caught at a bad moment, until it is asked again
 /// (cgroup-v1/freezer-subsystem.rst).
-fn set_v1(dir: &Path, frozen: bool) -> Result<()> {
+fn set_v1(group: BorrowedFd<'_>, frozen: bool) -> Result<Ending> {
     let wanted = if frozen { "FROZEN" } else { "THAWED" };
     let end = Instant::now() + PATIENCE;
     for attempt in 0u32.. {
-        write(dir, "freezer.state", wanted)?;
-        if read(dir, "freezer.state")?.trim_end() == wanted {
-            return Ok(());
+        if !write(group, "freezer.state", wanted)? {
+            return Ok(Ending::Gone);
+        }
+        if read(group, "freezer.state")?.trim_end() == wanted {
+            return Ok(Ending::Done);
         }
         if Instant::now() > end {
             break;
         }
         // A process in vfork waits for its child, which may be the frozen one: let them run for a moment.
         if frozen && attempt % 25 == 24 {
-            write(dir, "freezer.state", "THAWED")?;
+            write(group, "freezer.state", "THAWED")?;
         }
-        std::thread::sleep(Duration::from_micros(u64::from(attempt.min(100)) * 50));
+        interrupt::sleep(Duration::from_micros(u64::from(attempt.min(100)) * 50))
+            .context("wait for the freezer")?;
     }
-    if frozen {
-        write(dir, "freezer.state", "THAWED")?;
-    }
-    bail!("{} did not become {wanted} in {} s", dir.join("freezer.state").display(), PATIENCE.as_secs())
+    Ok(Ending::Late)
 }
 
-fn set_v2(dir: &Path, frozen: bool) -> Result<()> {
-    let events = dir.join("cgroup.events");
-    let file = fs::File::open(&events).map_err(|e| anyhow!("open {}: {e}", events.display()))?;
-    write(dir, "cgroup.freeze", if frozen { "1" } else { "0" })?;
+fn set_v2(group: BorrowedFd<'_>, frozen: bool) -> Result<Ending> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let events =
+        absent(openat(group, "cgroup.events", flags, Mode::empty())).context("open cgroup.events")?;
+    let Some(events) = events else { return Ok(Ending::Gone) };
+    if !write(group, "cgroup.freeze", if frozen { "1" } else { "0" })? {
+        return Ok(Ending::Gone);
+    }
     let end = Instant::now() + PATIENCE;
     loop {
         // Read first: it also tells the kernel which changes are news to us.
         let mut text = [0; 256];
-        let len = nix::sys::uio::pread(&file, &mut text, 0)
-            .map_err(|e| anyhow!("read {}: {e}", events.display()))?;
+        let len = match pread(&events, &mut text, 0) {
+            Err(Errno::ENODEV) => return Ok(Ending::Gone),
+            other => other.context("read cgroup.events")?,
+        };
         let is = String::from_utf8_lossy(&text[..len]).contains("frozen 1");
         if is == frozen {
-            return Ok(());
+            return Ok(Ending::Done);
         }
         if Instant::now() > end {
-            break;
+            return Ok(Ending::Late);
         }
-        let _ = poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLPRI)], PollTimeout::from(50u8));
+        let news = PollFd::new(events.as_fd(), PollFlags::POLLPRI);
+        interrupt::poll(&mut [news], Some(Duration::from_millis(50))).context("wait for the freezer")?;
     }
-    if frozen {
-        write(dir, "cgroup.freeze", "0")?;
-        bail!("{} did not freeze in {} s", dir.display(), PATIENCE.as_secs());
-    }
-    bail!("{} did not thaw in {} s: is a cgroup above it frozen?", dir.display(), PATIENCE.as_secs())
 }
 
-fn read(dir: &Path, file: &str) -> Result<String> {
-    let path = dir.join(file);
-    match kernfs::read(&path) {
+/// Empty: the group is gone.
+fn read(group: BorrowedFd<'_>, file: &str) -> Result<String> {
+    match kernfs::read_at(group, Path::new(file)) {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(String::new()),
-        other => other.map_err(|e| anyhow!("read {}: {e}", path.display())),
+        other => other.with_context(|| format!("read {file}")),
     }
 }
 
-fn write(dir: &Path, file: &str, value: &str) -> Result<()> {
-    let path = dir.join(file);
-    kernfs::write(&path, value).map_err(|e| anyhow!("write {value} to {}: {e}", path.display()))
+/// False: the group is gone.
+fn write(group: BorrowedFd<'_>, file: &str, value: &str) -> Result<bool> {
+    match kernfs::open_at(group, Path::new(file)).and_then(|file| kernfs::put(file, value)) {
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(false),
+        other => other.map(|()| true).with_context(|| format!("write {value} to {file}")),
+    }
 }

@@ -216,7 +216,7 @@ fn the_path_decides_where_each_tree_holds_the_container() {
         assert_eq!(plan.dirs, [top.join(v1), top.join(v2)], "{path}");
         assert_eq!((plan.enter, plan.into), (vec![top.join(v1)], Some(top.join(v2))));
     }
-    for path in ["/", "..", "a/.."] {
+    for path in ["/", "..", "a/..", "tasks", "/a/cgroup.procs/b", "cgroup.x", "/notify_on_release"] {
         let error = planned(&layout, path, "{}").unwrap_err().to_string();
         assert!(error.starts_with("linux.cgroupsPath: "), "{error}");
     }

@@ -18,6 +18,8 @@ pub enum Mark {
     Born = 9,
     /// Parent to child: the id maps are written.
     IdsMapped = 1,
+    /// Parent to child: whoever comes after a crash of the parent's finds it.
+    OnRecord = 13,
     /// Parent to child: the host's network devices are there.
     DevicesMoved = 10,
     /// Child to parent: the namespaces and mounts stand, the root is not yet pivoted.
@@ -43,6 +45,7 @@ impl fmt::Display for Mark {
         f.write_str(match self {
             Mark::Born => "its birth",
             Mark::IdsMapped => "the id maps",
+            Mark::OnRecord => "its record",
             Mark::DevicesMoved => "the network devices",
             Mark::HooksDue => "the moment for hooks",
             Mark::HooksRan => "the host's hooks",

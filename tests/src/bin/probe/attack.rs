@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 
 use crate::{Answer, errno, say, sys};
@@ -50,4 +51,22 @@ pub(crate) fn overwrite(args: &[String]) -> Answer {
     let said =
         |answer: Result<(), Errno>| answer.map_or_else(|e| format!("{e:?}"), |()| "writable".to_owned());
     Ok(Value::Object(ways.into_iter().map(|(way, answer)| (way.to_owned(), json!(said(answer)))).collect()))
+}
+
+/// `unmasked DIR`: makes namespaces of its own in a new user namespace, and there mounts a procfs and a sysfs on DIR, which
+/// the kernel allows to whoever can find a whole one already; tells what each was answered.
+pub(crate) fn unmasked(args: &[String]) -> Answer {
+    let new = CloneFlags::CLONE_NEWUSER
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNET;
+    unshare(new)?;
+    let kinds = ["proc", "sysfs"];
+    let tried = sys::in_a_child(|| {
+        let each = kinds.map(|kind| mount(Some(kind), &*args[0], Some(kind), MsFlags::empty(), NOTHING));
+        each.iter().enumerate().map(|(n, done)| i32::from(done.is_ok()) << n).sum()
+    })?;
+    Ok(json!(
+        kinds.iter().enumerate().filter(|(n, _)| tried >> n & 1 == 1).map(|(_, k)| k).collect::<Vec<_>>()
+    ))
 }

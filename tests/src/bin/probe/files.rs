@@ -6,7 +6,7 @@ use nix::sys::stat::{Mode, SFlag, makedev};
 use serde_json::json;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 
 /// More than any file that a test asks for; a device that never ends must not fill the memory.
 const MOST: u64 = 1 << 20;
@@ -91,6 +91,13 @@ pub(crate) fn mknod(args: &[String]) -> Answer {
     let number = |text: &String| text.parse::<u64>().map_err(|_| Errno::EINVAL);
     let device = makedev(number(&args[2])?, number(&args[3])?);
     nix::sys::stat::mknod(args[0].as_str(), kind, Mode::from_bits_truncate(0o666), device)?;
+    Ok(json!("ok"))
+}
+
+/// `chmod PATH MODE`, the mode in octal.
+pub(crate) fn chmod(args: &[String]) -> Answer {
+    let mode = u32::from_str_radix(&args[1], 8).map_err(|_| Errno::EINVAL)?;
+    fs::set_permissions(&args[0], fs::Permissions::from_mode(mode)).map_err(errno)?;
     Ok(json!("ok"))
 }
 

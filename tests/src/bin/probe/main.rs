@@ -34,6 +34,7 @@ const COMMANDS: &[Command] = &[
     ("write", 2, files::write),
     ("mkdir", 1, files::mkdir),
     ("mknod", 4, files::mknod),
+    ("chmod", 2, files::chmod),
     ("exec", 1, files::exec),
     // process.rs
     ("args", usize::MAX, process::args),
@@ -76,6 +77,7 @@ const COMMANDS: &[Command] = &[
     ("queued", 0, orphans::queued),
     // attack.rs
     ("overwrite", 1, attack::overwrite),
+    ("unmasked", 1, attack::unmasked),
     // hook.rs
     ("hook", 2, hook::record),
     ("hook-fail", 1, hook::fail),

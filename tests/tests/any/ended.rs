@@ -1,0 +1,143 @@
+//! SIGTERM, SIGINT and SIGHUP end a verb that waits, and what it has made is removed.
+
+use ampoule_tests::{
+    Bundle, Call, Container, ampoule_only, descendants_of, ignore, is_root, pids_mentioning, require,
+    wait_for,
+};
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use std::fs::{self, File};
+use std::time::{Duration, Instant};
+
+const ENDING: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+
+/// Long before anything else would end the wait.
+#[track_caller]
+fn ends_soon(call: Call, signal: Signal) -> ampoule_tests::Outcome {
+    call.signal(signal);
+    let sent = Instant::now();
+    let outcome = call.finish();
+    assert!(sent.elapsed() < Duration::from_secs(5), "{signal}, after {:?}: {outcome}", sent.elapsed());
+    outcome
+}
+
+/// A bundle with a hook that ends only by a signal, and the file that it makes first.
+fn with_a_hook_that_waits(kind: &str) -> Bundle {
+    let bundle = Bundle::sleeping();
+    let program = bundle.rootfs().join("bin/probe").display().to_string();
+    let script = format!("echo > {}; exec {program} sleep 1000", bundle.beside("began").display());
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+    bundle.with(|c| c["hooks"] = json!({ kind: hook }))
+}
+
+#[test]
+fn a_hook_that_does_not_end_does_with_create_and_run() {
+    ampoule_only!("runc 1.1 dies, and leaves the hook and the container");
+    for (signal, verb) in ENDING.into_iter().flat_map(|signal| [(signal, "create"), (signal, "run")]) {
+        let container = Container::of(with_a_hook_that_waits("createRuntime"));
+        let began = container.bundle.beside("began");
+        let call = container.spawn(container.command(&container.making(verb, &[])), verb);
+        wait_for("the hook", || began.exists());
+        ends_soon(call, signal).fails().saying(&format!("ended by {signal}")).saying("createRuntime");
+        assert_eq!(container.leftovers(), [""; 0], "{verb}, {signal}");
+    }
+}
+
+#[test]
+fn so_does_a_hook_of_any_kind() {
+    ampoule_only!("runc 1.1 dies, and leaves the hook and the container");
+    let before = ["prestart", "createRuntime", "createContainer"].map(|kind| (kind, "create"));
+    for (kind, verb) in before.into_iter().chain([("poststart", "run")]) {
+        let container = Container::of(with_a_hook_that_waits(kind));
+        let call = container.spawn(container.command(&container.making(verb, &[])), verb);
+        wait_for("the hook", || container.bundle.beside("began").exists());
+        ends_soon(call, Signal::SIGTERM).fails();
+        assert_eq!(container.leftovers(), [""; 0], "{kind}");
+    }
+    // In the container's own root there is no program but the probe.
+    let hook = json!([{ "path": "/bin/probe", "args": ["probe", "sleep", "1000"] }]);
+    let container =
+        Container::of(Bundle::sleeping().with(|c| c["hooks"] = json!({ "startContainer": hook })));
+    let call = container.run_along();
+    wait_for("the hook", || descendants_of(call.pid()).len() == 2);
+    ends_soon(call, Signal::SIGTERM).fails();
+    assert_eq!(container.leftovers(), [""; 0]);
+}
+
+#[test]
+fn who_is_started_with_nohup_lives_on_when_the_terminal_hangs_up() {
+    ampoule_only!("runc 1.1 leaves signals as they are");
+    let container = Container::of(with_a_hook_that_waits("createRuntime"));
+    container.bundle.write();
+    let mut create = container.command(&container.making("create", &[]));
+    ignore(&mut create, Signal::SIGHUP);
+    let call = container.spawn(create, "create");
+    wait_for("the hook", || container.bundle.beside("began").exists());
+    call.signal(Signal::SIGHUP);
+    std::thread::sleep(Duration::from_millis(300));
+    ends_soon(call, Signal::SIGTERM).fails().saying("ended by SIGTERM");
+    assert_eq!(container.leftovers(), [""; 0]);
+}
+
+#[test]
+fn a_poststart_hook_that_does_not_end_does_with_start() {
+    ampoule_only!("runc 1.1 leaves the hook");
+    let container = Container::of(with_a_hook_that_waits("poststart"));
+    container.create().ok();
+    let call = container.spawn(container.command(&["start", &container.id]), "start");
+    wait_for("the hook", || container.bundle.beside("began").exists());
+    let hook = || pids_mentioning(container.bundle.rootfs().to_str().unwrap());
+    wait_for("its program", || !hook().is_empty());
+    ends_soon(call, Signal::SIGTERM);
+    wait_for("its end", || hook().is_empty());
+}
+
+/// The processes of the container, and of it what the host shows.
+fn processes(container: &Container) -> usize {
+    container.cgroups().dirs().map(|dir| ampoule_tests::pids_in(dir).len()).max().unwrap_or(0)
+}
+
+#[test]
+fn exec_ends_that_waits_for_a_paused_container_and_its_process_never_runs() {
+    require!(is_root(), "root", named "processes by cgroup");
+    ampoule_only!("runc 1.1 leaves its process");
+    for (signal, flags) in ENDING.into_iter().zip([&[][..], &["--detach"], &[]]) {
+        let container = Container::of(Bundle::sleeping());
+        container.launch();
+        container.wait_output("sleeping");
+        container.call(&["pause", &container.id]).ok();
+        let args = [&["exec", "--ignore-paused"][..], flags, &[&container.id, "/bin/probe", "sleep", "77"]];
+        let call = container.spawn(container.command(&args.concat()), "exec");
+        wait_for("its process", || processes(&container) == 2);
+        let outcome = ends_soon(call, signal);
+        assert_eq!(outcome.code, 255, "{outcome}");
+        let outcome = outcome.saying(&format!("ended by {signal}"));
+        container.call(&["resume", &container.id]).ok();
+        wait_for("the end of its process", || processes(&container) == 1);
+        assert_eq!(outcome.stdout, "");
+    }
+}
+
+#[test]
+fn a_verb_ends_that_waits_for_another() {
+    ampoule_only!("runc 1.1 has no locks");
+    let container = Container::of(Bundle::sleeping());
+    container.launch();
+    let directory = File::open(container.state_root().join(&container.id)).unwrap();
+    let lock = Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, e)| e).unwrap();
+    for (signal, verb) in ENDING.into_iter().cycle().zip(["start", "pause", "resume", "delete", "update"]) {
+        let call = container.spawn(container.command(&[verb, &container.id]), verb);
+        wait_for("it to wait", || waits_for_the_lock(&call, &container));
+        assert_ne!(ends_soon(call, signal).code, 0, "{verb}");
+    }
+    drop(lock);
+    assert_eq!(container.status(), "running");
+}
+
+/// Whether a call has the container's directory open, and again for its lock.
+fn waits_for_the_lock(call: &Call, container: &Container) -> bool {
+    let directory = container.state_root().join(&container.id);
+    let open = fs::read_dir(format!("/proc/{}/fd", call.pid())).into_iter().flatten().flatten();
+    open.filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == directory)).count() == 2
+}

@@ -1,0 +1,60 @@
+//! Containers below a cgroup that somebody has frozen.
+
+use ampoule_tests::{
+    Bundle, Container, ampoule_only, cgroups_named, has_cgroup_v1, has_only_cgroup_v2, is_root,
+    remove_cgroup, require,
+};
+use serde_json::json;
+use std::path::Path;
+
+/// A container in a group of that name.
+fn below(parent: &str, name: &str) -> Container {
+    Container::of(Bundle::sleeping().with(|c| c["linux"]["cgroupsPath"] = json!(format!("/{parent}/{name}"))))
+}
+
+/// Groups that a runtime has made for a container, and leaves.
+struct Parents(String);
+
+impl Drop for Parents {
+    fn drop(&mut self) {
+        for dir in cgroups_named(&self.0).iter().rev() {
+            remove_cgroup(dir);
+        }
+    }
+}
+
+#[test]
+fn nobody_is_born_below_a_frozen_group() {
+    let can_freeze = has_cgroup_v1("freezer") || has_only_cgroup_v2();
+    require!(can_freeze && is_root(), "root and a freezer");
+    ampoule_only!("runc 1.1 waits for ever");
+    let keeper = Container::of(Bundle::sleeping());
+    let parents = Parents(format!("{}-parents", keeper.id));
+    let keeper = below(&parents.0, "keeper");
+    keeper.launch();
+    let (dir, state) = match has_cgroup_v1("freezer") {
+        true => (keeper.cgroups().dir("freezer").parent().map(Path::to_owned), ["FROZEN", "THAWED"]),
+        false => (keeper.cgroups().dir("").parent().map(Path::to_owned), ["1", "0"]),
+    };
+    let file = if has_cgroup_v1("freezer") { "freezer.state" } else { "cgroup.freeze" };
+    let set = |value: &str| std::fs::write(dir.as_ref().unwrap().join(file), value).unwrap();
+    set(state[0]);
+    let second = below(&parents.0, "second");
+    for outcome in [second.create(), second.run()] {
+        outcome.fails().saying("linux.cgroupsPath").saying("thaw");
+        assert_eq!(second.leftovers(), [""; 0]);
+    }
+    set(state[1]);
+    second.launch();
+}
+
+#[test]
+fn a_config_that_freezes_its_own_container_is_refused() {
+    ampoule_only!("runc 1.1 waits for ever");
+    let bundle = Bundle::sleeping().with(|config| {
+        config["linux"]["resources"]["unified"] = json!({ "cgroup.freeze": "1" });
+    });
+    let container = Container::of(bundle);
+    container.create().fails().saying("linux.resources.unified[\"cgroup.freeze\"]");
+    assert_eq!(container.leftovers(), [""; 0]);
+}
