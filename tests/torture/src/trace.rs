@@ -68,6 +68,8 @@ struct Tracer {
     whom: Whom,
     act: Act,
     trace: Trace,
+    /// A child whose first stop was heard of before its birth.
+    early: Option<Pid>,
     /// Between a call's entry and its exit: ptrace(2) tells them by their turns only.
     inside: bool,
     /// The exit code, once it has one.
@@ -89,8 +91,16 @@ pub fn run(mut command: Command, whom: Whom, act: Act) -> Trace {
     let program = Pid::from_raw(program.id() as i32);
     // Its copies of the streams would keep them open.
     drop(command);
-    let mut tracer =
-        Tracer { program, tracee, whom, act, trace: Trace::default(), inside: false, code: None };
+    let mut tracer = Tracer {
+        program,
+        tracee,
+        whom,
+        act,
+        trace: Trace::default(),
+        early: None,
+        inside: false,
+        code: None,
+    };
     let alarm = Alarm::set(program);
     if let Err(errno) = tracer.begin().and_then(|()| tracer.go_on()) {
         // A tracee that was killed is gone between two requests; its end is still to be heard.
@@ -130,6 +140,7 @@ pub fn meanwhile<T>(pid: Pid, act: Act, work: impl FnOnce() -> T) -> (Trace, T) 
                 whom: Whom::Other(pid),
                 act,
                 trace: Trace::default(),
+                early: None,
                 inside: false,
                 code: None,
             };
@@ -192,7 +203,7 @@ impl Tracer {
             if !self.has_ended(status) {
                 match status.pid() {
                     Some(pid) if Some(pid) == self.tracee => self.stopped(pid, status)?,
-                    _ => {}
+                    stranger => self.early = stranger,
                 }
             }
         }
@@ -232,7 +243,9 @@ impl Tracer {
                 let child = Pid::from_raw(ptrace::getevent(pid)? as i32);
                 ptrace::detach(pid, None)?;
                 self.tracee = Some(child);
-                waitpid(child, Some(WaitPidFlag::__WALL))?;
+                if self.early != Some(child) {
+                    waitpid(child, Some(WaitPidFlag::__WALL))?;
+                }
                 ptrace::setoptions(child, OPTIONS)?;
                 ptrace::syscall(child, None)
             }
