@@ -58,6 +58,7 @@ pub fn run(how: How, which: &Which, amount: Amount, recorded: &OnceCell<Vec<Form
     let tally = Tally::begin(if how == How::Kill { "kill" } else { "fault" });
     let forms = recorded.get_or_init(|| forms(which, amount, &tally));
     let cases: Vec<(Case, Option<&Report>)> = forms.iter().flat_map(|form| cases(how, which, form)).collect();
+    tally.announce(cases.len());
     sample::work(&cases, amount, |(case, report)| {
         let verdict = case.play(*report);
         let tried = verdict.call.is_some() || !verdict.found.is_empty();

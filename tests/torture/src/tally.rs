@@ -59,6 +59,11 @@ impl Tally {
         Self { part, began: Instant::now(), figures: Mutex::default(), minutes: AtomicU64::new(0) }
     }
 
+    /// Tells how many cases there are.
+    pub fn announce(&self, cases: usize) {
+        print(&format!("{:8} {cases:6} cases", self.part));
+    }
+
     /// Notes a case, and prints each thing that was wrong in it as a line that plays it again.
     pub fn note(&self, again: &str, at: &str, tried: bool, untidy: bool, found: &[Found]) {
         let mut figures = self.figures.lock().expect("the figures");
