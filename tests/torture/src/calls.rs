@@ -1,6 +1,7 @@
 //! System calls by number: their names, and the errors of their manual pages that a sound program may meet.
 //!
-//! Left out is what only a bug of the caller's gives (EBADF, EFAULT, EINVAL), and what never fails.
+//! Left out is what only a bug of the caller's gives (EBADF, EFAULT, EINVAL), what would be a lie about another process
+//! (EPIPE and ECONNRESET of one that listens), and what never fails.
 
 use nix::errno::Errno::{self, *};
 
@@ -69,10 +70,10 @@ const CALLS: &[Call] = &[
     (libc::SYS_listen, "listen", &[EADDRINUSE]),
     (libc::SYS_accept4, "accept4", &[EMFILE, ENFILE, ENOMEM, EINTR, ECONNABORTED]),
     (libc::SYS_connect, "connect", &[EACCES, EAGAIN, EINTR]),
-    (libc::SYS_sendmsg, "sendmsg", &[ENOMEM, ENOBUFS, EINTR, EPIPE]),
-    (libc::SYS_sendto, "sendto", &[ENOMEM, ENOBUFS, EINTR, EPIPE]),
-    (libc::SYS_recvmsg, "recvmsg", &[ENOMEM, EINTR, ECONNRESET]),
-    (libc::SYS_recvfrom, "recvfrom", &[ENOMEM, EINTR, ECONNRESET]),
+    (libc::SYS_sendmsg, "sendmsg", &[ENOMEM, ENOBUFS, EINTR]),
+    (libc::SYS_sendto, "sendto", &[ENOMEM, ENOBUFS, EINTR]),
+    (libc::SYS_recvmsg, "recvmsg", &[ENOMEM, EINTR]),
+    (libc::SYS_recvfrom, "recvfrom", &[ENOMEM, EINTR]),
     (libc::SYS_setsockopt, "setsockopt", MEMORY),
     (libc::SYS_mmap, "mmap", MEMORY),
     (libc::SYS_mprotect, "mprotect", MEMORY),

@@ -58,6 +58,7 @@ pub fn run(how: How, which: &Which, amount: Amount, recorded: &OnceCell<Vec<Form
     let tally = Tally::begin(if how == How::Kill { "kill" } else { "fault" });
     let forms = recorded.get_or_init(|| forms(which, amount, &tally));
     let cases: Vec<(Case, Option<&Report>)> = forms.iter().flat_map(|form| cases(how, which, form)).collect();
+    tally.announce(cases.len());
     sample::work(&cases, amount, |(case, report)| {
         let verdict = case.play(*report);
         let tried = verdict.call.is_some() || !verdict.found.is_empty();
@@ -79,7 +80,7 @@ fn forms(which: &Which, amount: Amount, tally: &Tally) -> Vec<Form> {
     }
     let forms = Mutex::new(Vec::new());
     // All of them, however little time there is.
-    let whole = Amount { cases: None, end: None, ..amount };
+    let whole = Amount { cases: None, time: None, ..amount };
     sample::work(&all, whole, |(verb, side, kind)| match record(*verb, *side, *kind) {
         Ok((calls, report)) => {
             forms.lock().expect("the forms").push(Form {

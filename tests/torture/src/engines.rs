@@ -82,6 +82,7 @@ pub fn run(stage: Option<&str>, call: Option<usize>, amount: Amount) -> Figures 
         }
     }
     all.retain(|(_, one)| call.is_none_or(|call| call == *one));
+    tally.announce(all.len());
     sample::work(&all, amount, |(stage, call)| {
         let played = catch_unwind(|| kill_at(*stage, *call));
         let (reached, found) = played.unwrap_or_else(|panic| (true, vec![(Fault::Broken, words(&*panic))]));

@@ -126,10 +126,12 @@ impl Call {
         let id = self.args.last().expect("an id");
         match self.lie {
             Lie::Process => {
-                let mut process = Command::new("sh");
-                process.args(["-c", "sleep 1000", id]).stdin(Stdio::null());
-                // Not to be found by what the test started: only its command line tells whose it is.
-                process.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("run sh");
+                // By its command line it is the container's.
+                let mut process = Command::new(ampoule_tests::probe());
+                process.args(["sleep", "1000", ",", "cat", id]).process_group(0);
+                process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+                #[expect(clippy::zombie_processes, reason = "it is to be left")]
+                process.spawn().expect("run the probe");
             }
             Lie::Cgroup => {
                 let cgroups = ampoule_tests::Cgroups::of(Pid::this().as_raw());

@@ -81,7 +81,7 @@ impl Race {
         matches!(self, Race::PasswdOfExec | Race::CwdOfExec | Race::ProgramOfExec)
     }
 
-    /// Questions of the report whose answers may rightly depend on who was first: a mount or a mask whose path is a symlink
+    /// Questions of the report, or one answer, that may rightly depend on who was first: a mount or a mask whose path is a symlink
     /// goes where that leads inside, and who changes the root filesystem later changes what the path means.
     pub fn leaves_open(self) -> &'static [&'static str] {
         match self {
@@ -89,6 +89,8 @@ impl Race {
                 &["cat /proc/self/mountinfo", "ls /"]
             }
             Race::Masked | Race::ReadOnly => &["cat /proc/self/mountinfo"],
+            // The directory keeps its place when its name changes.
+            Race::CwdOfExec => &["cwd: -[\"/work\"] +[\"/work.other\"]"],
             // A file of the image's is what it is; what is refused of it is its mode.
             Race::Device => &["stat /dev/null"],
             _ => &[],

@@ -146,7 +146,7 @@ fn made(race: Race, life: &Life, stage: &Stage, outcome: &Outcome, reference: &R
     let differences: Vec<_> = reference
         .differences(&report)
         .into_iter()
-        .filter(|line| !open.iter().any(|question| line.starts_with(&format!("{question}:"))))
+        .filter(|line| !open.iter().any(|open| line == open || line.starts_with(&format!("{open}:"))))
         .collect();
     (!differences.is_empty()).then(|| (Fault::LessIsolated, differences.join("; ")))
 }

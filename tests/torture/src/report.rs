@@ -124,7 +124,6 @@ fn tell(question: &str, wanted: &Value, seen: &Value) -> String {
 /// An answer without numbers that are new each time.
 fn normal(question: &str, answer: Value) -> Value {
     let text = answer.as_str().unwrap_or_default().to_owned();
-    let lines = |keep: fn(&str) -> String| json!(text.lines().map(keep).collect::<Vec<_>>());
     match question {
         "cat /proc/self/status" if !text.is_empty() => json!(
             [
@@ -150,7 +149,9 @@ fn normal(question: &str, answer: Value) -> Value {
         "cat /proc/self/mountinfo" if !text.is_empty() => {
             json!(Mount::parse(&text).iter().map(mount).collect::<Vec<_>>())
         }
-        "cat /proc/self/limits" | "cat /proc/self/cgroup" => lines(str::to_owned),
+        "cat /proc/self/limits" => json!(text.lines().collect::<Vec<_>>()),
+        // Some tests mount a hierarchy of this kind for a while, in which every process then is.
+        "cat /proc/self/cgroup" => json!(text.lines().filter(|l| !l.contains("net_cls")).collect::<Vec<_>>()),
         "ns" => json!(
             answer
                 .as_object()

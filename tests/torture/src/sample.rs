@@ -1,15 +1,15 @@
 //! Which of many cases are tried when there is no time for all: an even sample, begun anywhere.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How much is tried.
 #[derive(Debug, Clone, Copy)]
 pub struct Amount {
     /// At the most so many cases of a part.
     pub cases: Option<usize>,
-    /// Until then.
-    pub end: Option<Instant>,
+    /// For so long, from when all is prepared.
+    pub time: Option<Duration>,
     /// By how many threads.
     pub jobs: usize,
     /// Where a sample begins.
@@ -20,34 +20,31 @@ pub struct Amount {
 pub fn work<T: Sync>(all: &[T], amount: Amount, work: impl Fn(&T) + Sync) {
     let order = order(all.len(), amount.seed);
     let count = amount.cases.map_or(all.len(), |cases| cases.min(all.len()));
+    let end = amount.time.map(|time| Instant::now() + time);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..amount.jobs {
             scope.spawn(|| {
-                while amount.end.is_none_or(|end| Instant::now() < end) {
+                while end.is_none_or(|end| Instant::now() < end) {
                     let step = next.fetch_add(1, Ordering::Relaxed);
                     if step >= count {
                         break;
                     }
-                    work(&all[order(step)]);
+                    work(&all[order[step]]);
                 }
             });
         }
     });
 }
 
-/// Every index once, such that any number of steps from the first is spread evenly: a stride of the golden ratio.
-fn order(length: usize, seed: u64) -> impl Fn(usize) -> usize + Sync {
-    let mut stride = (length as f64 * 0.618_033_988_75) as usize;
-    while stride > 1 && divisor(stride, length) > 1 {
-        stride -= 1;
-    }
-    let (stride, first) = (stride.max(1), seed as usize % length.max(1));
-    move |step| (first + step * stride) % length
-}
-
-fn divisor(one: usize, other: usize) -> usize {
-    if other == 0 { one } else { divisor(other, one % other) }
+/// Every index once, such that any number of steps from the first is spread evenly: sorted by the fractions of the golden
+/// ratio's multiples, whose neighbours are never far apart (the three-gap theorem).
+fn order(length: usize, seed: u64) -> Vec<usize> {
+    let fraction = |index: &usize| (*index as f64 * 0.618_033_988_749_895).fract();
+    let mut order: Vec<usize> = (0..length).collect();
+    order.sort_by(|one, other| fraction(one).total_cmp(&fraction(other)));
+    order.rotate_left(seed as usize % length.max(1));
+    order
 }
 
 /// Numbers by chance that a seed gives again (xorshift64*).
@@ -78,16 +75,14 @@ mod tests {
     fn a_whole_round_meets_each_once_wherever_it_begins() {
         for length in 1..200 {
             for seed in [0, 1, 12_345] {
-                let order = order(length, seed);
-                assert_eq!((0..length).map(order).collect::<BTreeSet<_>>().len(), length);
+                assert_eq!(order(length, seed).into_iter().collect::<BTreeSet<_>>(), (0..length).collect());
             }
         }
     }
 
     #[test]
     fn half_a_round_leaves_no_wide_gap() {
-        let order = order(1000, 7);
-        let mut met: Vec<_> = (0..500).map(order).collect();
+        let mut met = order(1000, 7)[..500].to_vec();
         met.sort_unstable();
         assert!(met.windows(2).all(|pair| pair[1] - pair[0] < 10), "{met:?}");
     }

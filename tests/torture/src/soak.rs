@@ -83,7 +83,7 @@ pub fn run(time: Duration, seed: u64) -> Figures {
 /// Every second one is in a user namespace.
 fn slot(id: String, number: usize) -> Slot {
     let bundle = Bundle::asking(&["sleep", "1000", ",", "cat", &format!("/{id}")]);
-    let bundle = if number % 2 == 0 { bundle } else { bundle.with_user_namespace() };
+    let bundle = if number.is_multiple_of(2) { bundle } else { bundle.with_user_namespace() };
     let bundle = bundle.with(|c| c["linux"]["resources"]["pids"] = json!({ "limit": 100 }));
     bundle.write();
     Slot { id, bundle, alone: RwLock::new(()) }

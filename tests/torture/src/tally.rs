@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// The figures of one part.
@@ -48,12 +49,19 @@ pub struct Tally {
     part: &'static str,
     began: Instant,
     figures: Mutex<Figures>,
+    /// How many minutes have been told of.
+    minutes: AtomicU64,
 }
 
 impl Tally {
     /// Begins a part.
     pub fn begin(part: &'static str) -> Self {
-        Self { part, began: Instant::now(), figures: Mutex::default() }
+        Self { part, began: Instant::now(), figures: Mutex::default(), minutes: AtomicU64::new(0) }
+    }
+
+    /// Tells how many cases there are.
+    pub fn announce(&self, cases: usize) {
+        print(&format!("{:8} {cases:6} cases", self.part));
     }
 
     /// Notes a case, and prints each thing that was wrong in it as a line that plays it again.
@@ -65,6 +73,10 @@ impl Tally {
         for (fault, seen) in found {
             *figures.found.entry(*fault).or_default() += 1;
             print(&format!("FAIL {again}  # {at}: {fault}: {}", shortened(seen)));
+        }
+        let minutes = self.began.elapsed().as_secs() / 60;
+        if self.minutes.fetch_max(minutes, Ordering::Relaxed) < minutes {
+            print(&format!("{:8} {figures} so far", self.part, figures = *figures));
         }
     }
 

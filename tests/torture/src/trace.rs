@@ -3,9 +3,10 @@
 //! One process is traced at a time: the runtime, or the one that it clones, or one that was there before. Everything else
 //! runs free.
 
+use crate::alarm::Alarm;
 use crate::calls;
+use crate::registers;
 use crate::sys;
-use ampoule_tests::patience;
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Event, Options};
 use nix::sys::signal::{Signal, kill};
@@ -13,7 +14,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Who is traced.
@@ -67,6 +68,8 @@ struct Tracer {
     whom: Whom,
     act: Act,
     trace: Trace,
+    /// A child whose first stop was heard of before its birth.
+    early: Option<Pid>,
     /// Between a call's entry and its exit: ptrace(2) tells them by their turns only.
     inside: bool,
     /// The exit code, once it has one.
@@ -83,12 +86,21 @@ pub fn run(mut command: Command, whom: Whom, act: Act) -> Trace {
         Whom::Other(pid) => Some(hold(pid).unwrap_or_else(|errno| panic!("trace {pid}: {errno}"))),
         _ => None,
     };
+    #[expect(clippy::zombie_processes, reason = "the tracer waits for it, by its pid")]
     let program = command.spawn().unwrap_or_else(|e| panic!("start {:?}: {e}", command.get_program()));
     let program = Pid::from_raw(program.id() as i32);
     // Its copies of the streams would keep them open.
     drop(command);
-    let mut tracer =
-        Tracer { program, tracee, whom, act, trace: Trace::default(), inside: false, code: None };
+    let mut tracer = Tracer {
+        program,
+        tracee,
+        whom,
+        act,
+        trace: Trace::default(),
+        early: None,
+        inside: false,
+        code: None,
+    };
     let alarm = Alarm::set(program);
     if let Err(errno) = tracer.begin().and_then(|()| tracer.go_on()) {
         // A tracee that was killed is gone between two requests; its end is still to be heard.
@@ -128,6 +140,7 @@ pub fn meanwhile<T>(pid: Pid, act: Act, work: impl FnOnce() -> T) -> (Trace, T) 
                 whom: Whom::Other(pid),
                 act,
                 trace: Trace::default(),
+                early: None,
                 inside: false,
                 code: None,
             };
@@ -190,7 +203,7 @@ impl Tracer {
             if !self.has_ended(status) {
                 match status.pid() {
                     Some(pid) if Some(pid) == self.tracee => self.stopped(pid, status)?,
-                    _ => {}
+                    stranger => self.early = stranger,
                 }
             }
         }
@@ -230,7 +243,9 @@ impl Tracer {
                 let child = Pid::from_raw(ptrace::getevent(pid)? as i32);
                 ptrace::detach(pid, None)?;
                 self.tracee = Some(child);
-                waitpid(child, Some(WaitPidFlag::__WALL))?;
+                if self.early != Some(child) {
+                    waitpid(child, Some(WaitPidFlag::__WALL))?;
+                }
                 ptrace::setoptions(child, OPTIONS)?;
                 ptrace::syscall(child, None)
             }
@@ -252,8 +267,7 @@ impl Tracer {
         if !self.inside {
             return ptrace::syscall(pid, None);
         }
-        let mut registers = ptrace::getregs(pid)?;
-        let number = registers.orig_rax as i64;
+        let number = registers::call(pid)?;
         self.trace.calls.push(number);
         if self.trace.calls.len() != self.act.call() {
             return ptrace::syscall(pid, None);
@@ -261,8 +275,7 @@ impl Tracer {
         self.trace.reached = true;
         let Act::Fail(_, errno) = self.act else { return kill(pid, Signal::SIGKILL) };
         if !calls::is_done_anyway(number) {
-            registers.orig_rax = u64::MAX;
-            ptrace::setregs(pid, registers)?;
+            registers::skip_call(pid)?;
         }
         ptrace::syscall(pid, None)?;
         self.give(pid, errno)
@@ -277,9 +290,7 @@ impl Tracer {
                     return Ok(());
                 }
             } else if let WaitStatus::PtraceSyscall(_) = status {
-                let mut registers = ptrace::getregs(pid)?;
-                registers.rax = -(errno as i64) as u64;
-                ptrace::setregs(pid, registers)?;
+                registers::give(pid, errno)?;
                 self.tracee = None;
                 return ptrace::detach(pid, None);
             } else {
@@ -317,33 +328,5 @@ fn wait() -> Result<WaitStatus, Errno> {
             Err(Errno::EINVAL) => {}
             other => return other,
         }
-    }
-}
-
-/// Kills a program that doesn't end in time.
-struct Alarm {
-    done: Option<mpsc::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-    rang: Arc<AtomicBool>,
-}
-
-impl Alarm {
-    fn set(program: Pid) -> Self {
-        let (done, wait) = mpsc::channel::<()>();
-        let rang = Arc::new(AtomicBool::new(false));
-        let flag = rang.clone();
-        let thread = std::thread::spawn(move || {
-            if wait.recv_timeout(patience()) == Err(mpsc::RecvTimeoutError::Timeout) {
-                flag.store(true, Ordering::Relaxed);
-                let _ = kill(program, Signal::SIGKILL);
-            }
-        });
-        Self { done: Some(done), thread: Some(thread), rang }
-    }
-
-    fn rang(mut self) -> bool {
-        drop(self.done.take());
-        let _ = self.thread.take().map(std::thread::JoinHandle::join);
-        self.rang.load(Ordering::Relaxed)
     }
 }
