@@ -1,7 +1,8 @@
 //! A bundle: a directory with config.json and, usually, the root filesystem (bundle.md).
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -26,7 +27,13 @@ impl Bundle {
     pub fn open(dir: &Path) -> Result<Bundle> {
         let dir = dir.canonicalize().with_context(|| format!("open bundle {}", dir.display()))?;
         let path = dir.join("config.json");
-        let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
+        // A fifo would keep us waiting for somebody who writes, and so would reading it.
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        let file = file.with_context(|| format!("open {}", path.display()))?;
+        let kind = file.metadata().with_context(|| format!("stat {}", path.display()))?.file_type();
+        if kind.is_fifo() {
+            bail!("{}: is a fifo, and no file", path.display());
+        }
         let mut bytes = Vec::with_capacity(16 << 10);
         file.take(MAX_CONFIG + 1)
             .read_to_end(&mut bytes)

@@ -254,6 +254,7 @@ impl Between {
                 self.write_typed();
             }
             Err(Errno::EAGAIN | Errno::EINTR) => {}
+            // EIO of a terminal that has hung up, say: nothing more comes from there.
             Err(_) => self.stdin_open = false,
         }
     }

@@ -21,13 +21,13 @@ use crate::sys::{interrupt, pidfd, process};
 /// `error running KIND hook #N: …` of the first that fails; the later ones are not run.
 pub fn run(kind: HookKind, hooks: &[Hook], state: &[u8]) -> Result<()> {
     for (n, hook) in hooks.iter().enumerate() {
-        one(hook, state)
+        one(kind, hook, state)
             .with_context(|| format!("error running {kind} hook #{n}: {}", hook.path.display()))?;
     }
     Ok(())
 }
 
-fn one(hook: &Hook, state: &[u8]) -> Result<()> {
+fn one(kind: HookKind, hook: &Hook, state: &[u8]) -> Result<()> {
     // Files in memory rather than pipes: a hook may read and write as little as it likes, and leave children behind
     // that hold both ends, without anybody waiting for anybody.
     let mut input = File::from(memfd_create(c"state", MFdFlags::MFD_CLOEXEC).context("memfd_create")?);
@@ -42,10 +42,17 @@ fn one(hook: &Hook, state: &[u8]) -> Result<()> {
     command.stdout(output.try_clone()?).stderr(output.try_clone()?);
     // What the caller has left open, or passes on to the payload, is no hook's.
     process::close_at_exec(&mut command);
-    // A runtime that is killed is heard by nobody, and what its hook goes on to do neither.
-    process::die_with_us(&mut command);
+    // The container's own filter may be in force there, and know no more calls than a program needs.
+    let is_the_containers = kind == HookKind::StartContainer;
+    if !is_the_containers {
+        // A runtime that is killed is heard by nobody, and what its hook goes on to do neither.
+        process::die_with_us(&mut command);
+    }
     let mut child = command.spawn().context("exec")?;
-    let status = wait(&mut child, hook.timeout)?;
+    let status = match hook.timeout {
+        None if is_the_containers => child.wait().context("wait")?,
+        timeout => wait(&mut child, timeout)?,
+    };
     if !status.success() {
         bail!("{status}{}", said(output));
     }

@@ -19,6 +19,7 @@ use crate::launch::hooks;
 use crate::plan::step::HookKind;
 use crate::plan::systemd::Scope;
 use crate::report::{Level, Log};
+use crate::sys::absent::absent;
 use crate::sys::{interrupt, pidfd};
 
 /// How long a killed process may take to go, in milliseconds: one that waits for a dead disk never does.
@@ -91,10 +92,7 @@ pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
     }
     group.remove().context("remove its cgroups")?;
     for dir in &record.rdt_groups {
-        match std::fs::remove_dir(dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => bail!("rmdir {}: {e}", dir.display()),
-            _ => {}
-        }
+        absent(std::fs::remove_dir(dir)).with_context(|| format!("rmdir {}", dir.display()))?;
     }
     // runtime.md#lifecycle: the container is gone, and whatever a hook says now, it stays gone.
     let state = record.hook_state(Status::Stopped.name(), 0);

@@ -67,6 +67,19 @@ fn a_config_beyond_all_measure_is_refused_in_bounded_memory() {
 }
 
 #[test]
+fn a_config_that_is_a_fifo_is_refused_and_not_waited_for() {
+    ampoule_only!("runc 1.1 waits for somebody who writes");
+    for verb in ["create", "run", "plan"] {
+        let container = Container::of(Bundle::sleeping());
+        nix::unistd::mkfifo(&container.bundle.beside("config.json"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let call =
+            container.call(&[verb, "--bundle", container.bundle.path().to_str().unwrap(), &container.id]);
+        call.fails().saying("config.json").saying("fifo");
+        assert_eq!(container.leftovers(), [""; 0]);
+    }
+}
+
+#[test]
 fn a_bundle_without_a_config_is_refused() {
     let container = Container::of(Bundle::sleeping());
     let bundle = container.bundle.path().to_str().unwrap();

@@ -259,3 +259,34 @@ fn a_hook_that_ignores_its_stdin_is_fine() {
     container.bundle.config["annotations"] = json!({ "long": annotation });
     container.create().ok();
 }
+
+#[test]
+fn a_hook_has_the_callers_signal_mask() {
+    ampoule_only!("runc 1.1 has one of its own for what it runs");
+    for (verb, kind) in [("create", "createRuntime"), ("run", "createRuntime"), ("run", "poststart")] {
+        let bundle = Bundle::asking(&["cwd"]);
+        let file = bundle.beside("mask");
+        let script = format!("grep SigBlk /proc/self/status > {}", file.display());
+        let hook =
+            json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"] }]);
+        let container = Container::of(bundle.with(|c| c["hooks"] = json!({ kind: hook })));
+        container.call(&container.making(verb, &[])).ok();
+        let own = fs::read_to_string("/proc/self/status").unwrap();
+        let mask = fs::read_to_string(file).unwrap();
+        assert!(own.contains(mask.trim()) && mask.starts_with("SigBlk"), "{verb}, {kind}: {mask}");
+    }
+}
+
+#[test]
+fn a_hook_under_the_containers_filter_needs_no_more_calls_than_before() {
+    ampoule_only!("runc 1.1 waits in other ways");
+    let calls = json!([{ "names": ["pidfd_open", "ppoll"], "action": "SCMP_ACT_ERRNO" }]);
+    // Without noNewPrivileges the filter comes early.
+    let bundle = recorded(&["cwd"]).with(|c| {
+        c["process"]["noNewPrivileges"] = json!(false);
+        c["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": calls });
+    });
+    let container = Container::of(bundle);
+    container.run().ok();
+    assert_eq!(kinds(&container), KINDS);
+}

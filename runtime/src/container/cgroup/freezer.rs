@@ -158,9 +158,7 @@ impl Freezer {
 
 fn thaw_below(dir: &Path) -> Result<()> {
     tree::each(dir, &mut |group| match set_v1(group, false)? {
-        Ending::Late => {
-            bail!("{} did not thaw in {} s: is a cgroup above it frozen?", dir.display(), PATIENCE.as_secs())
-        }
+        Ending::Late => bail!("did not thaw in {} s: is a cgroup above it frozen?", PATIENCE.as_secs()),
         Ending::Done | Ending::Gone => Ok(()),
     })
 }

@@ -47,7 +47,7 @@ pub(super) fn each(top: &Path, visit: &mut dyn FnMut(BorrowedFd<'_>) -> Result<(
             }
         }
     };
-    walk().with_context(|| format!("look into {}", top.display()))
+    walk().with_context(|| top.display().to_string())
 }
 
 /// Removes all groups inside, the deepest first. False: there are processes in one, or more groups come all the time.
