@@ -33,17 +33,29 @@ pub enum Whom {
 pub enum Act {
     /// Nothing: all of them are counted.
     Count,
-    /// SIGKILL just before call number N, from 1.
-    Kill(usize),
+    /// SIGKILL just before call number N, from 1; or when others had time to go as far as they get without it.
+    Kill(usize, Pace),
     /// Call number N gives this error.
     Fail(usize, Errno),
 }
+
+/// Who is ahead when a process is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// It is killed at once.
+    AtOnce,
+    /// It is held for a moment before.
+    Held,
+}
+
+/// Longer than a new process needs to everything that it does alone.
+const MOMENT: Duration = Duration::from_millis(15);
 
 impl Act {
     fn call(self) -> usize {
         match self {
             Act::Count => usize::MAX,
-            Act::Kill(call) | Act::Fail(call, _) => call,
+            Act::Kill(call, _) | Act::Fail(call, _) => call,
         }
     }
 }
@@ -273,7 +285,12 @@ impl Tracer {
             return ptrace::syscall(pid, None);
         }
         self.trace.reached = true;
-        let Act::Fail(_, errno) = self.act else { return kill(pid, Signal::SIGKILL) };
+        let Act::Fail(_, errno) = self.act else {
+            if matches!(self.act, Act::Kill(_, Pace::Held)) {
+                std::thread::sleep(MOMENT);
+            }
+            return kill(pid, Signal::SIGKILL);
+        };
         if !calls::is_done_anyway(number) {
             registers::skip_call(pid)?;
         }
