@@ -34,8 +34,8 @@ SAMPLES := $(patsubst %/,%,$(sort $(dir $(wildcard bundles/*/config.json bundles
 DEBIAN := bundles/debian bundles/nginx
 BUNDLES := $(filter-out $(DEBIAN),$(SAMPLES))
 
-.PHONY: help build programs shim run bundles test test-all torture torture-program soak as-root suite vm-tree vm vm-shell lint bench install uninstall clean pause \
-    image manual deps deps-build deps-lint deps-run deps-test deps-vm deps-bench
+.PHONY: help build programs shim run bundles test test-all torture torture-program soak as-root suite vm-tree vm vm-shell lint fuzz \
+    bench install uninstall clean pause image manual deps deps-build deps-lint deps-run deps-test deps-vm deps-bench deps-fuzz
 
 help: ## Print this
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r target does; do \
@@ -102,6 +102,7 @@ test test-all: as-root suite torture-program
 	@$(call WHOLE,$(CARGO) $(RUNNER) $(INTEGRATION) --lib --bin torture)
 	@$(call WHOLE,$(if $(filter test-all,$@),$(TORTURE) self-check))
 	@$(call WHOLE,$(TORTURE) all --seconds $(if $(filter test-all,$@),60,12))
+	@$(call WHOLE,$(if $(FUZZER),$(AS_OWNER) tests/fuzz/run 3))
 	@$(ALONG) target/suite/suite $(if $(filter test-all,$@),all,quick)
 
 # Crashes, faults and races: built as the integration tests are, and so is the program that reports from inside.
@@ -149,6 +150,12 @@ lint: deps-build deps-lint ## Check formatting, clippy's and rustc's warnings, l
 	else echo "SKIP cargo-deny's advisories: their database is out of reach" >&2; \
 	    $(CARGO) deny --log-level error check bans licenses sources; fi
 
+# Where it can be run without installing anything, `make test` runs a little of it.
+FUZZER = $(shell export PATH="$(PATH)" HOME="$(HOME)"; command -v cargo-fuzz && $(AS_OWNER) rustup toolchain list | grep ^nightly)
+
+fuzz: deps-build deps-fuzz ## Look for bytes that break something: SECONDS=60 for each target; TARGETS='config layer' for some
+	@$(AS_OWNER) tests/fuzz/run $(or $(SECONDS),60) $(TARGETS)
+
 bench: deps-bench deps-run programs shim ## Compare with the runtimes on PATH and with the kernel's own floor (as root)
 	@$(BUILD) -p ampoule-tests --bins
 	@$(CARGO) bench -p ampoule-tests --bench lifecycle --bench shim --no-run
@@ -173,5 +180,5 @@ clean: ## Remove all that was built
 
 deps: deps-build deps-run deps-test deps-vm deps-bench ## Install what this machine lacks, from Debian and with rustup (as root)
 
-$(addprefix deps-,build lint run test vm bench): deps-%:
+$(addprefix deps-,build lint run test vm bench fuzz): deps-%:
 	@.ci/deps $*

@@ -3,6 +3,7 @@
 //! Directories get their owner, mode and times when all else is done: what is made in them would change the times, and
 //! an ordinary user could no longer write to one that is read-only.
 
+mod bound;
 mod meta;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use nix::unistd::{fchown, fchownat, linkat, symlinkat};
 use tar::{Entry, EntryType};
 
 use crate::tree::{self, Inner, Tree};
+use bound::Bound;
 use meta::Meta;
 
 /// What marks a name as removed (layer.md#whiteouts).
@@ -85,10 +87,14 @@ impl<'t> Target<'t> {
     /// The entry, and what is wrong with it.
     pub fn apply(&mut self, archive: &mut dyn Read) -> Result<()> {
         let mut layer = Layer::default();
-        for entry in tar::Archive::new(archive).entries()? {
+        let bound = Bound::default();
+        let mut archive = tar::Archive::new(bound.on(archive));
+        for entry in archive.entries()? {
             let mut entry = entry.context("read the archive")?;
+            bound.lift();
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             self.entry(&mut layer, &mut entry).with_context(|| format!("entry {name:?}"))?;
+            bound.set(&entry);
         }
         self.finish(layer)
     }
@@ -98,8 +104,7 @@ impl<'t> Target<'t> {
         if kind.is_pax_global_extensions() {
             return Ok(());
         }
-        self.left.entries =
-            self.left.entries.checked_sub(1).context("the image has more entries than allowed")?;
+        tree::spend(&mut self.left.entries)?;
         let path = Inner::new(&entry.path_bytes())?;
         let Some((parent, name)) = path.split() else {
             ensure!(kind.is_dir(), "the root must be a directory");
@@ -133,7 +138,7 @@ impl<'t> Target<'t> {
         if layer.parent.as_ref().is_some_and(|(last, _)| last == parent) {
             return Ok(());
         }
-        let dir = self.tree.directory(parent)?;
+        let dir = self.tree.directory(parent, &mut self.left.entries)?;
         if !layer.touched.contains_key(parent) {
             layer.touched.insert(parent.clone(), times(&fstat(&dir)?));
         }
@@ -145,7 +150,7 @@ impl<'t> Target<'t> {
     fn directory(&self, dir: &OwnedFd, name: &OsStr) -> Result<bool> {
         let there = tree::stat(dir, name)?;
         if there.as_ref().is_some_and(is_directory) {
-            self.clear_attributes(dir, name);
+            self.clear_attributes(dir, name)?;
             return Ok(false);
         }
         if there.is_some() {
@@ -271,13 +276,20 @@ impl<'t> Target<'t> {
     }
 
     /// An older layer's directory has none but the attributes of the newest one that has it.
-    fn clear_attributes(&self, dir: &OwnedFd, name: &OsStr) {
+    fn clear_attributes(&self, dir: &OwnedFd, name: &OsStr) -> Result<()> {
         let path = tree::path_of(dir, name);
-        for key in xattr::list(&path).into_iter().flatten() {
-            if !HOSTS_OWN.iter().any(|own| key == *own) {
-                let _ = xattr::remove(&path, key);
+        let keys = match xattr::list(&path) {
+            Err(e) if e.raw_os_error() == Some(Errno::ENOTSUP as i32) => return Ok(()),
+            other => other.context("list its attributes")?,
+        };
+        for key in keys.filter(|key| !HOSTS_OWN.iter().any(|own| key == own)) {
+            match xattr::remove(&path, &key) {
+                // The user has no right to it.
+                Err(e) if e.raw_os_error() == Some(Errno::EPERM as i32) && !self.privileged => {}
+                other => other.with_context(|| format!("remove the attribute {}", key.display()))?,
             }
         }
+        Ok(())
     }
 
     fn whiteout(&mut self, layer: &mut Layer, parent: &Inner, name: &OsStr, hidden: &OsStr) -> Result<()> {
@@ -303,19 +315,25 @@ impl<'t> Target<'t> {
     }
 
     fn finish(&self, layer: Layer) -> Result<()> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         for (path, (accessed, modified)) in &layer.touched {
-            // It may have been removed since.
-            if let Ok(dir) = self.tree.find(path, flags) {
+            if let Some(dir) = self.still_there(path)? {
                 futimens(&dir, accessed, modified).with_context(|| format!("set the times of {path}"))?;
             }
         }
         // What is further in comes first: its own directory may be closed to an ordinary user by then.
         for (path, meta) in layer.directories.iter().rev() {
-            let Ok(dir) = self.tree.find(path, flags) else { continue };
+            let Some(dir) = self.still_there(path)? else { continue };
             self.describe_directory(&dir, meta).with_context(|| format!("directory {path}"))?;
         }
         Ok(())
+    }
+
+    /// A directory, unless it has been removed since, or something else was put in its place.
+    fn still_there(&self, path: &Inner) -> Result<Option<OwnedFd>> {
+        match self.tree.find(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
+            other => other.map(Some).with_context(|| format!("open {path}")),
+        }
     }
 
     fn describe_directory(&self, dir: &OwnedFd, meta: &Meta) -> Result<()> {

@@ -18,6 +18,9 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// An index in an index in an index is already more than anybody writes.
 const MAX_DEPTH: usize = 4;
 
+/// Entries of all indexes: with an index that names another a thousand times, and so on, there is no end.
+const MAX_ENTRIES: usize = 10_000;
+
 /// One image, for one platform.
 pub struct Image {
     /// What it is called in its source.
@@ -115,8 +118,9 @@ pub fn all(source: &Source) -> Result<Vec<Image>> {
     let mut images = Vec::new();
     if let Some(index) = document(source, Path::new("index.json"), None)? {
         let index: ImageIndex = parse("index.json", &index)?;
+        let mut left = MAX_ENTRIES;
         for entry in index.manifests() {
-            collect(source, entry, &BTreeSet::new(), 0, &mut images)?;
+            collect(source, entry, &BTreeSet::new(), &mut left, 0, &mut images)?;
         }
         return Ok(images);
     }
@@ -151,9 +155,11 @@ fn collect(
     source: &Source,
     entry: &Descriptor,
     names: &BTreeSet<String>,
+    left: &mut usize,
     depth: usize,
     images: &mut Vec<Image>,
 ) -> Result<()> {
+    *left = left.checked_sub(1).with_context(|| format!("it has more than {MAX_ENTRIES} manifests"))?;
     let digest = entry.digest().to_string();
     let own = entry.annotations().iter().flatten();
     let own = own.filter(|(key, _)| [FULL_NAME, REF_NAME].contains(&key.as_str()));
@@ -163,7 +169,8 @@ fn collect(
         | "application/vnd.docker.distribution.manifest.list.v2+json" => {
             ensure!(depth < MAX_DEPTH, "{digest}: indexes are nested too deeply");
             let index: ImageIndex = parse(&digest, &blob(source, entry)?)?;
-            index.manifests().iter().try_for_each(|entry| collect(source, entry, &names, depth + 1, images))
+            let mut below = index.manifests().iter();
+            below.try_for_each(|entry| collect(source, entry, &names, left, depth + 1, images))
         }
         "application/vnd.oci.image.manifest.v1+json"
         | "application/vnd.docker.distribution.manifest.v2+json" => {

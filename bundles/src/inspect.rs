@@ -7,17 +7,18 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::image::{self, Image};
+use crate::report::one_line;
 use crate::source::Source;
 
 /// Every image of a source, as text.
 pub fn text(path: &Path) -> Result<String> {
     let mut text = String::new();
     for image in images(path)? {
-        let _ = writeln!(text, "{image}");
+        let _ = writeln!(text, "{}", one_line(&image.to_string()));
         let config = image.configuration.config().clone().unwrap_or_default();
         let mut line = |name: &str, value: String| {
             if !value.is_empty() {
-                let _ = writeln!(text, "  {name:<12} {value}");
+                let _ = writeln!(text, "  {name:<12} {}", one_line(&value));
             }
         };
         line("created", image.configuration.created().clone().unwrap_or_default());

@@ -1,29 +1,13 @@
-//! `ampoule-bundle`: between images and bundles.
-//!
-//! - [`source`]: where an image is kept; [`image`]: what it consists of; [`digest`]: that it is undamaged;
-//! - [`unpack`]: from an image to a bundle: [`stream`] is a layer's bytes, [`apply`] its changes to a [`tree`],
-//!   [`conversion`] its config.json, with [`users`]; [`store`] keeps layers that bundles share;
-//! - [`inspect`]: what an image is; [`progress`]: how far unpacking is;
-//! - [`pack`]: the other direction.
+//! `ampoule-bundle`: the command line, and [`pack`], from directories to images. The library has all else.
 
-mod apply;
-mod conversion;
-mod digest;
-mod image;
-mod inspect;
 mod pack;
-mod progress;
-mod source;
-mod store;
-mod stream;
-mod tree;
-mod unpack;
-mod users;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ampoule_bundle::report::one_line;
+use ampoule_bundle::{apply, inspect, store, unpack};
 use anyhow::Result;
 use clap::{Args, Parser};
 
@@ -96,7 +80,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ampoule-bundle: {verb} {error:#}");
+            eprintln!("ampoule-bundle: {verb} {}", one_line(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

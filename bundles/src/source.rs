@@ -49,13 +49,13 @@ impl Source {
     pub fn open(path: &Path) -> Result<Source> {
         let file = File::open(path).context("open")?;
         if file.metadata()?.is_dir() {
-            ensure!(
-                path.join("index.json").is_file(),
-                "there is no index.json in it: it is not an OCI image layout"
-            );
-            return Ok(Source::Directory(path.to_owned()));
+            let source = Source::Directory(path.to_owned());
+            let is_there = source.file(Path::new("index.json")).context("index.json")?.is_some();
+            ensure!(is_there, "there is no index.json in it: it is not an OCI image layout");
+            return Ok(source);
         }
         let mut magic = [0; 4];
+        // What is shorter, or can't be read, is so below.
         let _ = file.read_exact_at(&mut magic, 0);
         match magic {
             [0x1f, 0x8b, ..] => bail!("the archive as a whole is compressed; gunzip it first"),

@@ -30,7 +30,7 @@ use sha2::{Digest, Sha256};
 
 use crate::digest::Expected;
 use crate::tree::Tree;
-use crate::unpack::make_dir;
+use crate::unpack::{is_dir, make_dir};
 
 /// What names the layers of a bundle.
 const LAYERS: &str = "layers";
@@ -95,7 +95,7 @@ impl Locked {
         let stack = below.with(diff_id);
         let id = stack.ids.first().context("it has a layer now")?;
         let (dir, partial) = (self.root.join(id), self.root.join(format!("{id}.partial")));
-        if dir.is_dir() {
+        if is_dir(&dir)? {
             return Ok(stack);
         }
         // Somebody was killed here.
@@ -109,6 +109,7 @@ impl Locked {
         let filled = self.fill(&below, &partial, fill).and_then(|()| {
             fs::rename(partial.join("upper"), &dir).with_context(|| format!("make {}", dir.display()))
         });
+        // What stays is removed when the layer is wanted again, or is nobody's.
         let _ = fs::remove_dir_all(&partial);
         filled.map(|()| stack)
     }
@@ -138,12 +139,13 @@ impl Locked {
         ensure!(!stack.ids.is_empty(), "the image has no layer");
         self.leave_namespace()?;
         let view = self.root.join("view.partial");
-        if !view.is_dir() {
+        if !is_dir(&view)? {
             make_dir(&view)?;
         }
         mount(&self.root, &stack.ids, None, &view)?;
         let seen = Tree::open(&view).and_then(|tree| look(&tree));
         umount2(&view, MntFlags::empty()).context("umount the overlay")?;
+        // It is used again.
         let _ = fs::remove_dir(&view);
         seen
     }
@@ -212,8 +214,9 @@ pub fn mount_bundle(bundle: &Path) -> Result<()> {
     let mut lines = text.lines();
     let store = PathBuf::from(lines.next().context("layers is empty")?);
     let ids: Vec<String> = lines.map(str::to_owned).collect();
-    if let Some(lost) = ids.iter().find(|id| !store.join(id).is_dir()) {
-        bail!("{} is gone, which the bundle is made of; unpack the image again", store.join(lost).display());
+    for layer in ids.iter().map(|id| store.join(id)) {
+        let is_there = is_dir(&layer)?;
+        ensure!(is_there, "{} is gone, which the bundle is made of; unpack the image again", layer.display());
     }
     let rootfs = bundle.join("rootfs");
     ensure!(!is_mounted(&rootfs)?, "{} is mounted already", rootfs.display());

@@ -89,14 +89,15 @@ impl Tree {
         }
     }
 
-    /// A directory, made with its parents (mode 0755) if need be.
-    pub fn directory(&self, path: &Inner) -> Result<OwnedFd> {
+    /// A directory, made with its parents (mode 0755) if need be; each counts as one of those that are `left`.
+    pub fn directory(&self, path: &Inner, left: &mut u64) -> Result<OwnedFd> {
         match self.find(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
             Err(Errno::ENOENT) => {}
             other => return other.with_context(|| format!("open {path}")),
         }
         let (parent, name) = path.split().context("the root is gone")?;
-        let parent = self.directory(&parent)?;
+        let parent = self.directory(&parent, left)?;
+        spend(left)?;
         match mkdirat(&parent, name, Mode::from_bits_truncate(0o755)) {
             // A symbolic link that leads nowhere; opening tells.
             Ok(()) | Err(Errno::EEXIST) => {}
@@ -104,6 +105,12 @@ impl Tree {
         }
         self.find(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY).with_context(|| format!("open {path}"))
     }
+}
+
+/// Takes one off what is left of the entries that an image may have.
+pub fn spend(left: &mut u64) -> Result<()> {
+    *left = left.checked_sub(1).context("the image has more entries than allowed")?;
+    Ok(())
 }
 
 /// What has that name in a directory; a symbolic link is itself.

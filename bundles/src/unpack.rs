@@ -109,6 +109,14 @@ fn write_config(dir: &Path, spec: &Value) -> Result<()> {
     file.and_then(|mut file| writeln!(file, "{spec:#}")).context("write config.json")
 }
 
+/// Whether a directory is there.
+pub(crate) fn is_dir(path: &Path) -> Result<bool> {
+    match fs::metadata(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        other => Ok(other.with_context(|| format!("stat {}", path.display()))?.is_dir()),
+    }
+}
+
 /// The umask is 0 here.
 pub(crate) fn make_dir(path: &Path) -> Result<()> {
     DirBuilder::new().mode(0o755).create(path).with_context(|| format!("make {}", path.display()))
@@ -139,7 +147,8 @@ fn partial(to: &Path) -> Result<PathBuf> {
     Ok(to.with_file_name(name))
 }
 
-/// An ordinary user can't remove what is in his own read-only directories, until they are no more.
+/// After an error, which is the one to report. An ordinary user can't remove what is in his own read-only directories,
+/// until they are no more.
 fn discard(dir: &Path) {
     if fs::remove_dir_all(dir).is_ok() {
         return;

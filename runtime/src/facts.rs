@@ -247,7 +247,7 @@ fn is_delegated(tree: &Hierarchy) -> Result<bool> {
 
 /// Root of a user namespace is an ordinary user to systemd. Who is not below their own manager (a login is beside it)
 /// finds it at its usual place (systemd's pam_systemd(8), user@.service(5)).
-fn manager(euid: u32, uid_map: &str, own: &str) -> Manager {
+pub(crate) fn manager(euid: u32, uid_map: &str, own: &str) -> Manager {
     let uid = outside(euid, uid_map);
     if uid == 0 {
         return Manager::default();

@@ -21,3 +21,6 @@ pub mod cli;
 pub mod report;
 
 pub mod sys;
+
+#[doc(hidden)]
+pub mod fuzz;

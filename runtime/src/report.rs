@@ -98,8 +98,18 @@ impl Log {
         if self.file.is_some() {
             self.line(Level::Error, text);
         }
-        let _ = writeln!(std::io::stderr(), "ampoule: {text}");
+        let _ = writeln!(std::io::stderr(), "ampoule: {}", one_line(text));
     }
+}
+
+/// The text without control characters: names from documents, images and containers are in it, and they must neither
+/// break the line nor speak to a terminal.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
 }
 
 /// `2026-11-23T12:34:56.123456789Z`, as RFC 3339 and runc's state have it.
@@ -124,6 +134,11 @@ pub fn rfc3339(time: SystemTime) -> String {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_line_has_no_control_characters() {
+        assert_eq!(one_line("mount a\nb\x1b[2Jc on /é\u{9b}"), "mount a\\nb\\u{1b}[2Jc on /é\\u{9b}");
+    }
 
     #[test]
     fn times_are_written_as_rfc_3339_has_them() {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
@@ -52,9 +53,9 @@ pub fn start(flags: &Flags) -> Result<()> {
         .with_context(|| format!("make {}", dir.display()))?;
     // Two containers of a pod may be started at once.
     let turn = File::open(&dir).with_context(|| format!("open {}", dir.display()))?;
-    let _turn = Flock::lock(turn, FlockArg::LockExclusive)
-        .map_err(|(_, e)| e)
-        .with_context(|| format!("lock {}", dir.display()))?;
+    let turn = Flock::lock(turn, FlockArg::LockExclusive).map_err(|(_, e)| e);
+    // Its own drop panics where unlocking fails; this process's end is as good.
+    let _turn = ManuallyDrop::new(turn.with_context(|| format!("lock {}", dir.display()))?);
     if !listens(&path)? {
         launch(flags, &told, &options, &path)
             // The first error is the one to report.

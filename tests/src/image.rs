@@ -60,6 +60,14 @@ impl HandMade {
         self.path()
     }
 
+    /// Makes of index.json a blob, and of that so many entries of a new index.json.
+    pub fn nest(&self, times: usize) {
+        let index = fs::read(self.path().join("index.json")).unwrap();
+        let entry = self.blob(&index, "application/vnd.oci.image.index.v1+json");
+        let index = json!({ "schemaVersion": 2, "manifests": vec![entry; times] });
+        fs::write(self.path().join("index.json"), index.to_string()).unwrap();
+    }
+
     /// Where the blob of a layer is.
     pub fn blob_of_layer(&self, n: usize) -> PathBuf {
         self.path().join("blobs").join(self.layers[n]["digest"].as_str().unwrap().replace(':', "/"))

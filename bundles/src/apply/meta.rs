@@ -29,7 +29,11 @@ impl Meta {
             true => Ok(0),
             false => read,
         };
-        let id = |id: u64, what| u32::try_from(id).with_context(|| format!("its {what} is larger than any"));
+        // -1 is no id: chown(2) leaves as it is what it is given that for, and so it would be root's.
+        let id = |id: u64, what| {
+            let id = u32::try_from(id).ok().filter(|id| *id != u32::MAX);
+            id.with_context(|| format!("its {what} is larger than any"))
+        };
         let modified = number(&fields.mtime, header.mtime())?;
         let modified = TimeSpec::new(modified.try_into().unwrap_or(i64::MAX), 0);
         let mut meta = Meta {
@@ -66,10 +70,10 @@ fn time(text: &[u8]) -> Result<TimeSpec> {
         let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
         let whole: i64 = seconds.parse().ok()?;
         let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
-        let nanoseconds: i64 = digits.parse().ok()?;
+        let nanoseconds: i64 = digits.parse().ok().filter(|n| *n >= 0)?;
         // Before 1970 the fraction counts downwards, and a timespec's upwards.
         Some(match seconds.starts_with('-') && nanoseconds > 0 {
-            true => TimeSpec::new(whole - 1, 1_000_000_000 - nanoseconds),
+            true => TimeSpec::new(whole.checked_sub(1)?, 1_000_000_000 - nanoseconds),
             false => TimeSpec::new(whole, nanoseconds),
         })
     };
@@ -88,7 +92,7 @@ mod tests {
         assert_eq!(parts("12.1234567899"), (12, 123_456_789));
         assert_eq!(parts("-1.25"), (-2, 750_000_000));
         assert_eq!(parts("-3"), (-3, 0));
-        for wrong in ["", "x", "1.x", "1e9"] {
+        for wrong in ["", "x", "1.x", "1e9", "1.-5", "-9223372036854775808.5"] {
             assert!(time(wrong.as_bytes()).is_err(), "{wrong:?}");
         }
     }

@@ -49,6 +49,7 @@ impl Blobs {
         partial.push(".partial");
         let written = fs::write(&partial, tar.into_inner()?).and_then(|()| fs::rename(&partial, out));
         if written.is_err() {
+            // The first error is the one to report.
             let _ = fs::remove_file(&partial);
         }
         Ok(written?)

@@ -34,7 +34,7 @@ use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Su
 use crate::container::id::Id;
 use crate::container::store::{Container, Store, default_root};
 use crate::plan::Driver;
-use crate::report::{Level, Log};
+use crate::report::{Level, Log, one_line};
 use crate::sys;
 
 /// Run OCI containers
@@ -270,7 +270,7 @@ fn usage(e: clap::Error) -> ExitCode {
 }
 
 fn fail(e: &anyhow::Error) -> ExitCode {
-    eprintln!("ampoule: {e:#}");
+    eprintln!("ampoule: {}", one_line(&format!("{e:#}")));
     ExitCode::FAILURE
 }
 

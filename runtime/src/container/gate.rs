@@ -18,7 +18,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::sys::socket::{self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr};
+use nix::sys::socket::{
+    self, AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, shutdown,
+};
 
 use crate::sys::interrupt;
 
@@ -121,8 +123,13 @@ pub fn is_attended(dir: BorrowedFd<'_>) -> Result<bool> {
 /// On the host: lets the init go.
 pub fn go(stream: impl AsFd) -> Result<()> {
     match socket::send(stream.as_fd().as_raw_fd(), &[GO], MsgFlags::MSG_NOSIGNAL) {
-        // It is gone, and what it said before that is still to be heard.
-        Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+        // It is gone, and what it said before that is still to be heard. If it isn't, this ends it: nobody waits for ever.
+        Err(Errno::EPIPE | Errno::ECONNRESET) => {
+            match shutdown(stream.as_fd().as_raw_fd(), Shutdown::Write) {
+                Ok(()) | Err(Errno::ENOTCONN) => Ok(()),
+                Err(e) => Err(e).context("shut the start gate"),
+            }
+        }
         other => other.map(drop).context("open the start gate"),
     }
 }

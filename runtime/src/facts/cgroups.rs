@@ -84,7 +84,7 @@ fn controllers_of(mount: &Path) -> Result<Vec<String>> {
 }
 
 /// The layout that `/proc/self/mountinfo` and `/proc/self/cgroup` tell (proc(5), cgroups(7)).
-pub(super) fn parse(
+pub(crate) fn parse(
     mountinfo: &str,
     own: &str,
     v2_controllers: impl Fn(&Path) -> Result<Vec<String>>,

@@ -9,6 +9,9 @@ use anyhow::{Result, bail};
 use super::step::{IfMissing, Outside};
 use crate::spec::DeviceRule;
 
+/// A jump of BPF's is of 16 bits, and each rule takes two instructions at the least.
+const MOST: usize = 1 << 14;
+
 /// The bits of `bpf_cgroup_dev_ctx.access_type >> 16` (linux/bpf.h).
 const MKNOD: u8 = 1;
 const READ: u8 = 2;
@@ -70,6 +73,9 @@ impl Rule {
 /// # Errors
 /// Names the JSON path of a rule that isn't one.
 pub fn rules(given: &[DeviceRule<'_>]) -> Result<Vec<Rule>> {
+    if given.len() > MOST {
+        bail!("linux.resources.devices: {} rules, expected at most {MOST}", given.len());
+    }
     let mut all = Vec::with_capacity(given.len() + 10);
     for (i, rule) in given.iter().enumerate() {
         all.push(judge(rule).map_err(|e| anyhow::anyhow!("linux.resources.devices[{i}].{e}"))?);

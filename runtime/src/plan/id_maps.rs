@@ -59,13 +59,12 @@ fn the_containers(draft: &mut Draft<'_>, at: &str) -> Result<Slot> {
 
 /// One for each distinct map.
 fn namespace(draft: &mut Draft<'_>, uids: Vec<IdRange>, gids: Vec<IdRange>) -> Slot {
-    let same = draft.before.iter().find_map(|step| match step {
-        Outside::MakeIdMap { uids: u, gids: g, slot } if (u, g) == (&uids, &gids) => Some(*slot),
-        _ => None,
-    });
-    same.unwrap_or_else(|| {
-        let slot = draft.slot();
-        draft.before.push(Outside::MakeIdMap { uids, gids, slot });
-        slot
-    })
+    let map = (uids, gids);
+    if let Some(slot) = draft.id_maps.get(&map) {
+        return *slot;
+    }
+    let slot = draft.slot();
+    draft.before.push(Outside::MakeIdMap { uids: map.0.clone(), gids: map.1.clone(), slot });
+    draft.id_maps.insert(map, slot);
+    slot
 }

@@ -264,12 +264,9 @@ pub(super) fn program(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<()
     let mut env: Vec<String> = Vec::with_capacity(process.env.len() + 3);
     for (n, pair) in process.env.iter().enumerate() {
         match pair.split_once('=') {
-            Some((name, _)) if !name.is_empty() && !pair.contains('\0') => env.push(pair.to_string()),
+            Some((name, _)) if !name.is_empty() => env.push(pair.to_string()),
             _ => bail!("process.env[{n}]: {:?}, expected NAME=value", &**pair),
         }
-    }
-    if let Some(n) = process.args.iter().position(|a| a.contains('\0')) {
-        bail!("process.args[{n}]: contains a NUL byte");
     }
     let Some(name) = process.args.first().filter(|name| !name.is_empty()) else {
         bail!("process.args: empty, expected the program to run");

@@ -3,6 +3,7 @@
 //! Nothing in this room touches the world: no system call, no file, no process. That is what makes `ampoule plan`
 //! a dry run that needs no root, and its output a unit test. Start reading at [`order`].
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -38,7 +39,7 @@ use crate::facts::{Facts, Hierarchy, Version};
 use crate::spec::{NamespaceKind, Process, Resources, Spec};
 use namespaces::Namespaces;
 use path::ContainerPath;
-use step::{IdMap, Inside, Mark, Outside, Slot, Spawn};
+use step::{IdMap, IdRange, Inside, Mark, Outside, Slot, Spawn};
 use systemd::Scope;
 
 /// Where the container's terminal goes, if it has one.
@@ -123,6 +124,8 @@ struct Draft<'a> {
     cgroup_dirs: Vec<PathBuf>,
     rdt_groups: Vec<PathBuf>,
     scope: Option<Scope>,
+    /// Users and groups of the maps for mounts that are made already.
+    id_maps: BTreeMap<(Vec<IdRange>, Vec<IdRange>), Slot>,
     before: Vec<Outside>,
     spawn: Spawn,
     after: Vec<Outside>,
@@ -222,6 +225,7 @@ impl<'a> Draft<'a> {
             cgroup_dirs: Vec::new(),
             rdt_groups: Vec::new(),
             scope: None,
+            id_maps: BTreeMap::new(),
             before: Vec::new(),
             spawn: Spawn::default(),
             after: Vec::new(),

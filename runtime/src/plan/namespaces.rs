@@ -84,6 +84,10 @@ pub(super) fn check_ranges(ranges: &[IdRange], at: &str) -> Result<()> {
     if let Some(n) = ranges.iter().position(|r| r.size == 0) {
         bail!("{at}[{n}].size: 0, expected at least 1");
     }
+    let is_beyond = |r: &IdRange| r.inside.max(r.outside).checked_add(r.size).is_none();
+    if let Some(n) = ranges.iter().position(is_beyond) {
+        bail!("{at}[{n}]: it has ids beyond {}, which are none", u32::MAX - 1);
+    }
     Ok(())
 }
 

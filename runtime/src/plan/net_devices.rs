@@ -1,5 +1,7 @@
 //! `linux.netDevices`: devices of the host's that move into the container (config-linux.md#network-devices).
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, bail};
 
 use super::Draft;
@@ -25,17 +27,16 @@ fn check(name: &str, at: &str) -> Result<()> {
 /// `joined` is where the namespace's handle is. Returns what the host does then.
 pub(super) fn devices(draft: &mut Draft<'_>, joined: Option<Slot>) -> Result<Vec<Outside>> {
     let Some(devices) = &draft.spec.linux.net_devices else { return Ok(Vec::new()) };
-    let mut moves = Vec::new();
-    for (n, (device, wanted)) in devices.0.iter().enumerate() {
+    let (mut moves, mut names) = (Vec::new(), BTreeSet::new());
+    for (device, wanted) in &devices.0 {
         let at = format!("linux.netDevices.{device}");
         check(device, &at)?;
         let name = Some(wanted.name.to_string()).filter(|name| !name.is_empty());
         if let Some(name) = &name {
             check(name, &format!("{at}.name"))?;
         }
-        let final_name = |device: &str, name: &str| if name.is_empty() { device } else { name }.to_owned();
-        let new = final_name(device, &wanted.name);
-        if devices.0[..n].iter().any(|(d, w)| final_name(d, &w.name) == new && !new.contains('%')) {
+        let new = name.clone().unwrap_or_else(|| device.to_string());
+        if !new.contains('%') && !names.insert(new.clone()) {
             bail!("{at}.name: {new:?} is there twice");
         }
         moves.push(Outside::MoveDevice { device: device.to_string(), name, namespace: joined });

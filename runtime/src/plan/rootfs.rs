@@ -1,5 +1,7 @@
 //! The root filesystem: device nodes, links, masked and read-only paths, and the way in.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, bail};
 
 use super::Draft;
@@ -65,14 +67,16 @@ pub(super) fn devices(draft: &mut Draft<'_>) -> Result<()> {
             }
             let path = ContainerPath::new(&device.path);
             let node = node(device, &at)?;
-            // A configured device replaces the default one of its path.
-            nodes.retain(|(p, _, _)| *p != path);
             nodes.push((path, node, at));
         }
     }
+    // A configured device replaces the default one of its path, and the last of several is meant.
+    let last: BTreeMap<_, _> = nodes.iter().enumerate().map(|(n, (path, ..))| (path.clone(), n)).collect();
     // mknod(2) of a device is refused in a user namespace: there the host's own node is bound.
     let user = draft.namespaces.has_user() || draft.facts.in_user_namespace;
-    for (path, node, property) in nodes {
+    for (_, (path, node, property)) in
+        nodes.into_iter().enumerate().filter(|(n, (path, ..))| last[path] == *n)
+    {
         draft.inside.push(match user && node.kind != NodeKind::Fifo {
             true => Inside::BindNode { path, node, property },
             false => Inside::MakeNode { path, node, property },

@@ -101,6 +101,9 @@ pub fn compile(seccomp: &spec::Seccomp<'_>, native: Arch) -> Result<Option<Filte
     let mut clauses = Clauses::default();
     let calls: Vec<_> =
         profile.arches.iter().map(|arch| line::calls(&profile, *arch, &mut clauses)).collect();
+    if clauses.overflown {
+        bail!("linux.seccomp.syscalls: more than {} different conditions", bpf::MOST);
+    }
     let program = tree::write(&line::lines(&profile, &calls), &clauses, profile.default);
     let program = program.or_else(|length| {
         bail!("linux.seccomp: its program needs {length} instructions, the kernel takes {}", bpf::MOST)

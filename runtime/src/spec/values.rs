@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
-use serde::de::{Deserialize as De, Deserializer, Visitor};
+use serde::de::{Deserialize as De, Deserializer, Error, Unexpected, Visitor};
 use serde::{Serialize, Serializer};
 
 /// A string of the document: borrowed when it had no escapes, owned otherwise.
@@ -48,8 +48,12 @@ impl<'de: 'a, 'a> De<'de> for Str<'a> {
             fn visit_borrowed_str<E>(self, v: &'de str) -> Result<Self::Value, E> {
                 Ok(Str(Cow::Borrowed(v)))
             }
-            fn visit_str<E>(self, v: &str) -> Result<Self::Value, E> {
-                Ok(Str(Cow::Owned(v.to_owned())))
+            fn visit_str<E: Error>(self, v: &str) -> Result<Self::Value, E> {
+                // Only an escape can be one. To the kernel it is the end: what stands behind it would silently not count.
+                match v.contains('\0') {
+                    true => Err(E::invalid_value(Unexpected::Str(v), &"a string without a NUL byte")),
+                    false => Ok(Str(Cow::Owned(v.to_owned()))),
+                }
             }
         }
         d.deserialize_str(V)

@@ -103,7 +103,7 @@ fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
 }
 
 /// An answer that can be carried to another device; None of those that come and go by themselves.
-fn address(payload: &[u8], of: u32) -> Option<Address> {
+pub(crate) fn address(payload: &[u8], of: u32) -> Option<Address> {
     let &[family, prefix, flags, scope, ..] = payload else { return None };
     let all = attributes(payload.get(ADDRESS..)?);
     let flags =
@@ -115,6 +115,25 @@ fn address(payload: &[u8], of: u32) -> Option<Address> {
     let mut attributes: Vec<_> = kept.map(|(kind, value)| (kind, value.to_vec())).collect();
     attributes.push((IFA_FLAGS, (flags & IFA_F_WISHES).to_ne_bytes().to_vec()));
     Some(Address { family, prefix, attributes })
+}
+
+/// Adds the payloads of what came in one piece; the end or acknowledgement if it was in there.
+pub(crate) fn collect(mut rest: &[u8], answers: &mut Vec<Vec<u8>>) -> Option<Result<(), Errno>> {
+    while let Some((one, more)) = u32_at(rest, 0).and_then(|length| split(rest, length as usize, HEADER)) {
+        match u16_at(one, 4) {
+            Some(NLMSG_DONE) => return Some(Ok(())),
+            Some(NLMSG_ERROR) => {
+                return Some(match u32_at(one, HEADER).map(|e| (e as i32).wrapping_neg()) {
+                    Some(0) => Ok(()),
+                    Some(errno) => Err(Errno::from_raw(errno)),
+                    None => Err(Errno::EBADMSG),
+                });
+            }
+            _ => answers.push(one[HEADER..].to_vec()),
+        }
+        rest = more;
+    }
+    None
 }
 
 impl Route {
@@ -135,20 +154,8 @@ impl Route {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let n = recv(fd, &mut buffer, MsgFlags::empty())?;
-            let mut rest = &buffer[..n];
-            while let Some((one, more)) =
-                u32_at(rest, 0).and_then(|length| split(rest, length as usize, HEADER))
-            {
-                match u16_at(one, 4) {
-                    Some(NLMSG_DONE) => return Ok(answers),
-                    Some(NLMSG_ERROR) => match u32_at(one, HEADER).map(|e| (e as i32).wrapping_neg()) {
-                        Some(0) => return Ok(answers),
-                        Some(errno) => return Err(Errno::from_raw(errno)),
-                        None => return Err(Errno::EBADMSG),
-                    },
-                    _ => answers.push(one[HEADER..].to_vec()),
-                }
-                rest = more;
+            if let Some(end) = collect(&buffer[..n], &mut answers) {
+                return end.map(|()| answers);
             }
         }
     }

@@ -149,6 +149,8 @@ fn a_value_that_means_nothing_is_refused() {
         ),
         case("/process/env/1", json!("NO_EQUALS_SIGN"), &["process.env[1]", "NO_EQUALS_SIGN", "NAME=value"]),
         strict("/process/args/0", json!("a\u{0}b"), &["process.args[0]", "NUL"]),
+        strict("/hostname", json!("a\u{0}b"), &["hostname", "NUL"]),
+        strict("/linux/resources/cpu", json!({ "cpus": "0\u{0}-3" }), &["linux.resources.cpu.cpus", "NUL"]),
         case("/linux/namespaces/1/type", json!("quantum"), &["linux.namespaces[1].type", "quantum"]),
         case("/linux/namespaces/1/type", json!("pid"), &["linux.namespaces[1].type", "pid", "twice"]),
         strict(
@@ -330,5 +332,13 @@ fn what_no_seccomp_profile_can_hold_is_refused() {
             test(json!({ "index": 0, "value": -1, "op": "SCMP_CMP_EQ" })),
             &["linux.seccomp.syscalls[1].args[0].value", "u64"],
         ),
+    ]);
+}
+
+#[test]
+fn a_name_with_a_newline_or_an_escape_does_not_break_the_line() {
+    check(vec![
+        case("/linux/namespaces/0/type", json!("p\nid"), &["linux.namespaces[0].type", "`p\\nid`"]),
+        case("/root/path", json!("no\n\u{1b}[2Jwhere"), &["root.path", "no\\n\\u{1b}[2Jwhere"]),
     ]);
 }

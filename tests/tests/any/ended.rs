@@ -1,7 +1,7 @@
 //! SIGTERM, SIGINT and SIGHUP end a verb that waits, and what it has made is removed.
 
 use ampoule_tests::{
-    Bundle, Call, Container, ampoule_only, descendants_of, ignore, is_root, pids_mentioning, require,
+    Bundle, Call, Container, Layout, ampoule_only, descendants_of, ignore, is_root, pids_mentioning, require,
     wait_for,
 };
 use nix::fcntl::{Flock, FlockArg};
@@ -93,17 +93,21 @@ fn a_poststart_hook_that_does_not_end_does_with_start() {
     wait_for("its end", || hook().is_empty());
 }
 
-/// The processes of the container, and of it what the host shows.
+/// How many processes are in the container's own cgroups: one that is frozen on its way through them is not in all.
 fn processes(container: &Container) -> usize {
-    container.cgroups().dirs().map(|dir| ampoule_tests::pids_in(dir).len()).max().unwrap_or(0)
+    let cgroups = container.cgroups();
+    let own = cgroups.dirs().filter(|dir| dir.to_string_lossy().contains(&container.id));
+    own.map(|dir| ampoule_tests::pids_in(dir).len()).max().unwrap()
 }
 
 #[test]
 fn exec_ends_that_waits_for_a_paused_container_and_its_process_never_runs() {
     require!(is_root(), "root", named "processes by cgroup");
     ampoule_only!("runc 1.1 leaves its process");
-    for (signal, flags) in ENDING.into_iter().zip([&[][..], &["--detach"], &[]]) {
-        let container = Container::of(Bundle::sleeping());
+    for (layout, (signal, flags)) in Layout::all().into_iter().flat_map(|layout| {
+        ENDING.into_iter().zip([&[][..], &["--detach"], &[]]).map(move |call| (layout, call))
+    }) {
+        let container = Container::on(layout, Bundle::sleeping());
         container.launch();
         container.wait_output("sleeping");
         container.call(&["pause", &container.id]).ok();

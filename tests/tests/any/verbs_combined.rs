@@ -1,14 +1,14 @@
 //! Every verb in every status that is made of two: none hangs, none says what is not so.
 
 use ampoule_tests::{
-    Bundle, Container, Engine, NO_PROC, Outcome, ampoule_only, has_cgroup_v1, is_root, pids_mentioning,
-    remove_cgroup, require, wait_for,
+    Bundle, Container, Engine, Layout, NO_PROC, Outcome, ampoule_only, has_cgroup_v1, is_root,
+    pids_mentioning, remove_cgroup, require, wait_for,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a verb gives: success, or failure with these words.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +42,11 @@ fn call(container: &Container, verb: &str) -> Outcome {
         "list" => container.call(&["list"]),
         "create" => container.create(),
         "exec" => container.call(&["exec", id, "/bin/probe", "cwd"]),
-        "update" => container.call(&["update", "--pids-limit", "100", id]),
+        "update" => {
+            let limits = container.bundle.beside("limits");
+            fs::write(&limits, "{}").unwrap();
+            container.call(&["update", "--resources", limits.to_str().unwrap(), id])
+        }
         "events" => container.call(&["events", "--stats", id]),
         "kill" => container.kill("USR1"),
         "kill KILL" => container.kill("KILL"),
@@ -53,7 +57,7 @@ fn call(container: &Container, verb: &str) -> Outcome {
 }
 
 /// Calls each verb on a container of its own.
-fn check(make: fn() -> Combined, shown: &str, endings: [Ending; VERBS.len()]) {
+fn check(make: impl Fn() -> Combined, shown: &str, endings: [Ending; VERBS.len()]) {
     for (verb, ending) in VERBS.into_iter().zip(endings) {
         let combined = make();
         let container = &combined.container;
@@ -72,7 +76,7 @@ fn check(make: fn() -> Combined, shown: &str, endings: [Ending; VERBS.len()]) {
 /// A container, and a cgroup around it that was frozen.
 struct Combined {
     container: Container,
-    frozen: Option<PathBuf>,
+    frozen: Option<(Layout, PathBuf)>,
 }
 
 impl Combined {
@@ -83,8 +87,8 @@ impl Combined {
 
 impl Drop for Combined {
     fn drop(&mut self) {
-        if let Some(dir) = &self.frozen {
-            freeze(dir, false);
+        if let Some((layout, dir)) = &self.frozen {
+            freeze(*layout, dir, false);
             self.container.delete_force();
             // In every hierarchy, with the container's own inside gone.
             ampoule_tests::cgroups_named(&format!("{}-above", self.container.id))
@@ -95,8 +99,13 @@ impl Drop for Combined {
     }
 }
 
-fn freeze(dir: &std::path::Path, frozen: bool) {
-    let (file, words) = match has_cgroup_v1("freezer") {
+/// Whether a container there is frozen by v1's freezer, in which even the killed stay.
+fn has_v1_freezer(layout: Layout) -> bool {
+    layout == Layout::Host && has_cgroup_v1("freezer")
+}
+
+fn freeze(layout: Layout, dir: &Path, frozen: bool) {
+    let (file, words) = match has_v1_freezer(layout) {
         true => ("freezer.state", ["THAWED", "FROZEN"]),
         false => ("cgroup.freeze", ["0", "1"]),
     };
@@ -111,18 +120,18 @@ fn held() -> Combined {
 }
 
 /// In a cgroup whose parent is frozen.
-fn below_a_frozen_cgroup(start: bool) -> Combined {
-    let mut container = Container::of(Bundle::sleeping());
+fn below_a_frozen_cgroup(layout: Layout, start: bool) -> Combined {
+    let mut container = Container::on(layout, Bundle::sleeping());
     container.bundle.config["linux"]["cgroupsPath"] = json!(format!("/{id}-above/{id}", id = container.id));
     container.create().ok();
     if start {
         container.start().ok();
     }
-    let controller = if has_cgroup_v1("freezer") { "freezer" } else { "" };
+    let controller = if has_v1_freezer(layout) { "freezer" } else { "" };
     let above = container.cgroups().dir(controller).parent().unwrap().to_owned();
-    freeze(&above, true);
+    freeze(layout, &above, true);
     container.wait_status("paused");
-    Combined { container, frozen: Some(above) }
+    Combined { container, frozen: Some((layout, above)) }
 }
 
 /// Its init has ended, others of its cgroup have not.
@@ -182,37 +191,21 @@ fn a_container_paused_while_created_is_created_again_once_it_is_resumed() {
     container.wait_output("sleeping");
 }
 
-/// A frozen group of v1 keeps even the killed from going.
-fn if_v1(ending: Ending) -> Ending {
-    if has_cgroup_v1("freezer") { ending } else { Succeeds }
-}
-
 #[test]
 fn a_container_below_a_frozen_cgroup_is_paused_and_no_verb_waits_for_its_thaw() {
     require!(is_root() && Engine::get().flags().is_empty(), "cgroups by path", named "root's");
     ampoule_only!("runc 1.1 waits for ever");
-    let endings = [
-        Succeeds,
-        Succeeds,
-        Succeeds,
-        TAKEN,
-        PAUSED,
-        PAUSED,
-        PAUSED,
-        ABOVE,
-        Succeeds,
-        Succeeds,
-        Succeeds,
-        if_v1(ABOVE),
-        Succeeds,
-        PAUSED,
-        if_v1(ABOVE),
-    ];
-    check(|| below_a_frozen_cgroup(true), "paused", endings);
-    // A created one can be deleted.
-    let mut endings = endings;
-    endings[13] = if_v1(ABOVE);
-    check(|| below_a_frozen_cgroup(false), "paused", endings);
+    for layout in Layout::all() {
+        let death = if has_v1_freezer(layout) { ABOVE } else { Succeeds };
+        let mut endings = [
+            Succeeds, Succeeds, Succeeds, TAKEN, PAUSED, PAUSED, PAUSED, ABOVE, Succeeds, Succeeds, Succeeds,
+            death, Succeeds, PAUSED, death,
+        ];
+        check(|| below_a_frozen_cgroup(layout, true), "paused", endings);
+        // A created one can be deleted.
+        endings[13] = death;
+        check(|| below_a_frozen_cgroup(layout, false), "paused", endings);
+    }
 }
 
 #[test]

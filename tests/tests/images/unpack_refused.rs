@@ -40,6 +40,25 @@ fn a_name_with_dots_leads_nowhere() {
 }
 
 #[test]
+fn a_name_with_a_newline_or_an_escape_does_not_break_the_line() {
+    let image = HandMade::new().layer(&[Entry::Link("hard", "no\n\x1b[2Jwhere")]);
+    refused(image.write(), &[], &["link to /no\\n\\u{1b}[2Jwhere: ENOENT"]);
+}
+
+#[test]
+fn what_an_image_says_of_itself_is_a_line_each() {
+    let mut image = HandMade::new();
+    image.config =
+        serde_json::json!({ "Cmd": ["x\u{1b}[2J"], "User": "a\n  layer forged", "Labels": { "b\n": "c" } });
+    let outcome = Outcome::of(Command::new(bundle_tool()).arg("inspect").arg(image.write())).ok();
+    assert!(
+        outcome.stdout.contains("x\\u{1b}[2J") && outcome.stdout.contains("a\\n  layer forged"),
+        "{outcome}"
+    );
+    assert!(!outcome.stdout.lines().any(|line| line.starts_with("  layer")), "{outcome}");
+}
+
+#[test]
 fn links_lead_nowhere_outside() {
     let scratch = Scratch::new();
     let outside = scratch.path().to_str().unwrap();
@@ -168,12 +187,56 @@ fn a_bomb_ends_at_the_limits() {
     refused(image.write(), &["--max-entries", "99"], &[&digest(&image), "more entries than allowed"]);
     let (outcome, _made) = unpack(image.write(), &["--max-entries", "100"]);
     outcome.ok();
+    // Directories that nothing but a path speaks of are some, too.
+    let image = HandMade::new().layer(&[Entry::File("a/b/c/file", "")]);
+    refused(image.write(), &["--max-entries", "3"], &[&digest(&image), "more entries than allowed"]);
+    let (outcome, _made) = unpack(image.write(), &["--max-entries", "4"]);
+    outcome.ok();
     let zeros = vec![0; 2 << 20];
     let scratch = Scratch::new();
     fs::write(scratch.path().join("zeros"), zeros).unwrap();
     let tar = Command::new("tar").arg("-C").arg(scratch.path()).args(["-cf", "-", "zeros"]).output().unwrap();
     let image = HandMade::new().layer_of(&tar.stdout, TAR);
     refused(image.write(), &["--max-size", "1"], &[&digest(&image), "more bytes than allowed"]);
+}
+
+/// An archive of one entry of that kind.
+fn archive(kind: tar::EntryType, owner: u32, content: &[u8]) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.as_old_mut().name[..4].copy_from_slice(b"file");
+    header.set_mode(0o4755);
+    header.set_uid(owner.into());
+    header.set_gid(0);
+    header.set_mtime(1);
+    header.set_size(content.len() as u64);
+    header.set_cksum();
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append(&header, content).unwrap();
+    tar.into_inner().unwrap()
+}
+
+#[test]
+fn an_owner_of_minus_one_is_refused() {
+    let image = HandMade::new().layer_of(&archive(tar::EntryType::Regular, u32::MAX, b""), TAR);
+    refused(image.write(), &[], &[&digest(&image), "entry \"file\": its owner is larger than any"]);
+}
+
+/// Long names and extended headers are read whole, and no limit of files or bytes is about them.
+#[test]
+fn a_header_has_no_more_room_than_paths_and_attributes_take() {
+    for kind in [tar::EntryType::GNULongName, tar::EntryType::GNULongLink, tar::EntryType::XHeader] {
+        let image = HandMade::new().layer_of(&archive(kind, 0, &vec![b'a'; 2 << 20]), TAR);
+        refused(image.write(), &[], &[&digest(&image), "a header is longer than 1024 KiB"]);
+    }
+}
+
+#[test]
+fn indexes_that_name_each_other_many_times_come_to_an_end() {
+    let image = HandMade::new().layer(&[Entry::File("file", "")]);
+    let dir = image.write();
+    (0..3).for_each(|_| image.nest(30));
+    refused(dir, &[], &["it has more than 10000 manifests"]);
 }
 
 #[test]

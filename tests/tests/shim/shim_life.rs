@@ -196,3 +196,51 @@ fn a_call_of_the_runtime_ends_with_its_shim_and_what_it_has_made_is_deleted() {
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(shim.leftovers(), [""; 0]);
 }
+
+/// The processor's time that a process has had, in clock ticks (fields 14 and 15 of proc_pid_stat(5)).
+fn ticks(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
+    fields.map(|field| field.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn a_connection_that_cannot_be_taken_waits_and_holds_up_nothing() {
+    let shim = Shim::start(Bundle::sleeping());
+    shim.launch();
+    let limit = |most: &str| {
+        let pid = shim.pid.to_string();
+        let done = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={most}:")]).status();
+        assert!(done.unwrap().success());
+    };
+    limit("3");
+    let waiting = std::os::unix::net::UnixStream::connect(&shim.socket).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let before = ticks(shim.pid);
+    std::thread::sleep(Duration::from_secs(1));
+    let spent = ticks(shim.pid) - before;
+    // Its first connection is served all the while.
+    let state = shim.state("");
+    limit("1024");
+    assert_eq!(state.unwrap().status(), Status::RUNNING);
+    assert!(spent < 20, "{spent} ticks in a second");
+    drop(waiting);
+    shim.connect().connect(soon(), &ConnectRequest::new()).unwrap();
+}
+
+#[test]
+fn delete_tells_a_note_that_it_cannot_read() {
+    let shim = Shim::start(Bundle::sleeping());
+    let pid = shim.launch();
+    kill(Pid::from_raw(shim.pid), Signal::SIGKILL).unwrap();
+    wait_for("the shim's end", || std::os::unix::net::UnixStream::connect(&shim.socket).is_err());
+    let note = shim.bundle().beside("ampoule-shim.json");
+    fs::rename(&note, note.with_extension("aside")).unwrap();
+    std::os::unix::fs::symlink(&note, &note).unwrap();
+    let deleted = shim.delete_verb();
+    fs::rename(note.with_extension("aside"), &note).unwrap();
+    deleted.saying("symbolic link").saying("ampoule-shim.json");
+    assert!(fs::exists(format!("/proc/{pid}")).unwrap());
+    assert_eq!(shim.delete_verb().ok().stderr, "");
+    wait_for("nothing to be left", || shim.leftovers().is_empty());
+}

@@ -2,6 +2,8 @@
 
 use std::cmp::{Ordering, Reverse};
 
+use super::bpf;
+
 /// SCMP_CMP_*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operator {
@@ -71,6 +73,8 @@ pub(super) struct Clauses {
     clauses: Vec<Clause>,
     /// Which clauses, in their order, and whether they look at all 64 bits.
     combinations: Vec<(Vec<u16>, bool)>,
+    /// Whether there were more clauses than a program can hold; then the others are not here.
+    pub(super) overflown: bool,
 }
 
 impl Clauses {
@@ -78,7 +82,11 @@ impl Clauses {
     pub(super) fn add(&mut self, clause: Clause) -> u16 {
         let known = self.clauses.iter().position(|c| *c == clause);
         known.unwrap_or_else(|| {
-            self.clauses.push(clause);
+            // Each takes an instruction, and they are looked for one by one.
+            self.overflown |= self.clauses.len() == bpf::MOST;
+            if !self.overflown {
+                self.clauses.push(clause);
+            }
             self.clauses.len() - 1
         }) as u16
     }

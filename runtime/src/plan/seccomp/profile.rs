@@ -1,5 +1,7 @@
 //! The document's words, judged.
 
+use std::collections::HashSet;
+
 use anyhow::{Result, bail};
 
 use super::arch::Arch;
@@ -107,6 +109,8 @@ pub(super) fn judge<'a>(seccomp: &'a Seccomp<'_>, native: Arch) -> Result<Option
         profile.notify |= rule.verdict == verdict::NOTIFY;
         profile.rules.push(rule);
     }
+    let mut seen = HashSet::new();
+    profile.unknown.retain(|name| seen.insert(*name));
     profile.flags = flags(seccomp.flags.as_deref(), profile.notify)?;
     if profile.notify && seccomp.listener_path.is_empty() {
         bail!("linux.seccomp.listenerPath: missing, and SCMP_ACT_NOTIFY has to tell somebody");
@@ -165,8 +169,7 @@ fn rule<'a>(i: usize, given: &'a SyscallRule<'_>, unknown: &mut Vec<&'a str>) ->
         match syscalls::find(name) {
             Some(call) => calls.push((&**name, call)),
             None if name.is_empty() => bail!("{path}.names[{n}]: is empty"),
-            None if !unknown.contains(&&**name) => unknown.push(name),
-            None => {}
+            None => unknown.push(name),
         }
         if verdict == verdict::NOTIFY && &**name == "write" {
             // The init says with it that there is a listener: nobody would be there yet to let it.

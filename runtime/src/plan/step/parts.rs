@@ -112,7 +112,7 @@ pub struct Hook {
 }
 
 /// A range of ids, as a line of `/proc/PID/uid_map` (user_namespaces(7)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[allow(missing_docs, reason = "the three columns of the file")]
 pub struct IdRange {
     pub inside: u32,
