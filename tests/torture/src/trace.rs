@@ -54,6 +54,14 @@ pub enum Pace {
 const MOMENT: Duration = Duration::from_millis(15);
 
 impl Act {
+    /// Whether the call may come to this: two runs may differ by a call.
+    fn suits(self, number: i64) -> bool {
+        match self {
+            Act::Fail(_, errno) => calls::errors(number).contains(&errno),
+            _ => true,
+        }
+    }
+
     fn call(self) -> usize {
         match self {
             Act::Count => usize::MAX,
@@ -233,7 +241,7 @@ impl Tracer {
         }
         let number = registers::call(pid)?;
         self.trace.calls.push(number);
-        if self.trace.calls.len() != self.act.call() {
+        if self.trace.calls.len() != self.act.call() || !self.act.suits(number) {
             return ptrace::syscall(pid, None);
         }
         self.trace.reached = true;
