@@ -35,6 +35,9 @@ pub struct Which {
     /// At system call number N only
     #[arg(long, value_name = "N")]
     pub call: Option<usize>,
+    /// Only such as are held for a moment before they are killed, so that others get ahead
+    #[arg(long)]
+    pub held: bool,
     /// With this error only, such as EIO
     #[arg(long, value_parser = parse_errno)]
     pub errno: Option<Errno>,
@@ -51,6 +54,14 @@ pub struct Form {
     kind: Kind,
     calls: Vec<i64>,
     report: Option<Report>,
+}
+
+impl Form {
+    /// Whether another process of the verb's goes on while this one, the runtime, is held at a call.
+    fn has_company(&self, call: usize) -> bool {
+        let is_born = || self.calls[..call - 1].contains(&libc::SYS_clone3);
+        self.side == Side::Runtime && self.verb.sides().len() > 1 && (self.verb == Verb::Start || is_born())
+    }
 }
 
 /// Plays them. `recorded` is what was recorded for the other of the two, or is from now on.
@@ -92,7 +103,7 @@ fn forms(which: &Which, amount: Amount, tally: &Tally) -> Vec<Form> {
             });
         }
         Err(why) => {
-            let again = Case { verb: *verb, side: *side, kind: *kind, call: 0, errno: None };
+            let again = Case { verb: *verb, side: *side, kind: *kind, call: 0, errno: None, held: false };
             tally.note(&again.to_string(), "undisturbed", true, false, &[(Fault::Broken, why)]);
         }
     });
@@ -103,15 +114,21 @@ fn forms(which: &Which, amount: Amount, tally: &Tally) -> Vec<Form> {
 
 fn cases<'a>(how: How, which: &Which, form: &'a Form) -> Vec<(Case, Option<&'a Report>)> {
     let Form { verb, side, kind, calls, report } = form;
-    let case = |call, errno| (Case { verb: *verb, side: *side, kind: *kind, call, errno }, report.as_ref());
+    let case = |call, errno, held| {
+        (Case { verb: *verb, side: *side, kind: *kind, call, errno, held }, report.as_ref())
+    };
     let numbered = calls.iter().enumerate().map(|(index, number)| (index + 1, *number));
     let numbered = numbered.filter(|(call, _)| which.call.is_none_or(|wanted| wanted == *call));
     match how {
-        How::Kill => numbered.map(|(call, _)| case(call, None)).collect(),
+        How::Kill => numbered
+            .flat_map(|(call, _)| [(call, false), (call, true)])
+            .filter(|(call, held)| if *held { form.has_company(*call) } else { !which.held })
+            .map(|(call, held)| case(call, None, held))
+            .collect(),
         How::Fault => numbered
             .flat_map(|(call, number)| calls::errors(number).iter().map(move |errno| (call, *errno)))
             .filter(|(_, errno)| which.errno.is_none_or(|wanted| wanted == *errno))
-            .map(|(call, errno)| case(call, Some(errno)))
+            .map(|(call, errno)| case(call, Some(errno), false))
             .collect(),
     }
 }

@@ -4,7 +4,7 @@
 use crate::case::{Fault, Found, words};
 use crate::sample::{self, Amount};
 use crate::tally::{Figures, Tally};
-use crate::trace::{self, Act};
+use crate::trace::{self, Act, Pace};
 use ampoule_tests::{Bundle, Shim, patience, soon};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -104,7 +104,8 @@ fn count(stage: Stage) -> usize {
 fn kill_at(stage: Stage, call: usize) -> (bool, Vec<Found>) {
     let shim = Shim::start(Bundle::sleeping());
     stage.prepare(&shim);
-    let (trace, _) = trace::meanwhile(Pid::from_raw(shim.pid), Act::Kill(call), || stage.call(&shim));
+    let (trace, _) =
+        trace::meanwhile(Pid::from_raw(shim.pid), Act::Kill(call, Pace::AtOnce), || stage.call(&shim));
     if !trace.reached {
         return (false, Vec::new());
     }

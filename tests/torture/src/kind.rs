@@ -12,26 +12,29 @@ pub enum Kind {
     Default,
     /// In a user namespace, with hooks, on a host without cgroups.
     Mapped,
+    /// The same without either: its process needs nothing of the runtime's until it waits for start.
+    Bare,
     /// An ordinary user with groups, at a terminal.
     Terminal,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Default, Self::Mapped, Self::Terminal];
+    pub const ALL: [Self; 4] = [Self::Default, Self::Mapped, Self::Bare, Self::Terminal];
 
     /// As the command line has it.
     pub fn word(self) -> &'static str {
         match self {
             Kind::Default => "default",
             Kind::Mapped => "mapped",
+            Kind::Bare => "bare",
             Kind::Terminal => "terminal",
         }
     }
 
     /// Whether the host has cgroups for it. Without, nothing but the init's pid holds the container together.
     pub fn has_cgroup(self) -> bool {
-        self != Kind::Mapped
+        !matches!(self, Kind::Mapped | Kind::Bare)
     }
 
     /// Whether its process is given a terminal.
@@ -44,11 +47,8 @@ impl Kind {
         let bundle = Bundle::sleeping();
         match self {
             Kind::Default => bundle.with(limit).with(filter),
-            Kind::Mapped => bundle.with_user_namespace().with(|c| {
-                c["linux"].as_object_mut().expect("an object").remove("resources");
-                let mounts = c["mounts"].as_array_mut().expect("a list");
-                mounts.retain(|mount| mount["type"] != "cgroup");
-            }),
+            Kind::Mapped => bundle.with_user_namespace().with(unlimit),
+            Kind::Bare => bundle.with(unlimit),
             Kind::Terminal => bundle.with(|c| {
                 c["process"]["terminal"] = json!(true);
                 c["process"]["user"] =
@@ -79,6 +79,12 @@ fn limit(config: &mut Value) {
     resources["pids"] = json!({ "limit": 100 });
     resources["memory"] = json!({ "limit": 1 << 28 });
     resources["cpu"] = json!({ "shares": 512 });
+}
+
+/// For a host without cgroups.
+fn unlimit(config: &mut Value) {
+    config["linux"].as_object_mut().expect("an object").remove("resources");
+    config["mounts"].as_array_mut().expect("a list").retain(|mount| mount["type"] != "cgroup");
 }
 
 fn filter(config: &mut Value) {

@@ -3,6 +3,8 @@
 //! One process is traced at a time: the runtime, or the one that it clones, or one that was there before. Everything else
 //! runs free.
 
+mod meanwhile;
+
 use crate::alarm::Alarm;
 use crate::calls;
 use crate::registers;
@@ -13,9 +15,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
+
+pub use meanwhile::meanwhile;
 
 /// Who is traced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,17 +35,37 @@ pub enum Whom {
 pub enum Act {
     /// Nothing: all of them are counted.
     Count,
-    /// SIGKILL just before call number N, from 1.
-    Kill(usize),
+    /// SIGKILL just before call number N, from 1; or when others had time to go as far as they get without it.
+    Kill(usize, Pace),
     /// Call number N gives this error.
     Fail(usize, Errno),
 }
 
+/// Who is ahead when a process is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// It is killed at once.
+    AtOnce,
+    /// It is held for a moment before.
+    Held,
+}
+
+/// Longer than a new process needs to everything that it does alone.
+const MOMENT: Duration = Duration::from_millis(15);
+
 impl Act {
+    /// Whether the call may come to this: two runs may differ by a call.
+    fn suits(self, number: i64) -> bool {
+        match self {
+            Act::Fail(_, errno) => calls::errors(number).contains(&errno),
+            _ => true,
+        }
+    }
+
     fn call(self) -> usize {
         match self {
             Act::Count => usize::MAX,
-            Act::Kill(call) | Act::Fail(call, _) => call,
+            Act::Kill(call, _) | Act::Fail(call, _) => call,
         }
     }
 }
@@ -125,57 +147,7 @@ fn hold(pid: Pid) -> Result<Pid, Errno> {
     Ok(pid)
 }
 
-/// Traces a process that is there while something else is done, which has it make its calls.
-pub fn meanwhile<T>(pid: Pid, act: Act, work: impl FnOnce() -> T) -> (Trace, T) {
-    let (held, is_held) = mpsc::channel();
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let tracer = scope.spawn(|| {
-            let tracee = hold(pid).unwrap_or_else(|errno| panic!("trace {pid}: {errno}"));
-            held.send(()).expect("somebody waits for it");
-            // It is nobody's program here, so it has no exit code: its end is that of the tracee.
-            let mut tracer = Tracer {
-                program: pid,
-                tracee: Some(tracee),
-                whom: Whom::Other(pid),
-                act,
-                trace: Trace::default(),
-                early: None,
-                inside: false,
-                code: None,
-            };
-            let _ = tracer.until(&is_over);
-            tracer.let_go();
-            tracer.trace
-        });
-        is_held.recv().expect("a tracer that holds it");
-        let done = work();
-        is_over.store(true, Ordering::Relaxed);
-        // News, for a tracer that waits for some.
-        let _ = kill(pid, Signal::SIGCONT);
-        (tracer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), done)
-    })
-}
-
 impl Tracer {
-    /// Plays on until the tracee has ended, or it is all over.
-    fn until(&mut self, is_over: &AtomicBool) -> Result<(), Errno> {
-        while self.tracee.is_some() {
-            let status = wait()?;
-            let is_over = is_over.load(Ordering::Relaxed);
-            if !self.has_ended(status) {
-                match status {
-                    WaitStatus::Stopped(pid, _) if is_over => {
-                        self.tracee = None;
-                        ptrace::detach(pid, None)?;
-                    }
-                    _ => self.stopped(self.program, status)?,
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Takes hold of whom is meant, or of the program on its way to forking that.
     fn begin(&mut self) -> Result<(), Errno> {
         match self.whom {
@@ -269,11 +241,16 @@ impl Tracer {
         }
         let number = registers::call(pid)?;
         self.trace.calls.push(number);
-        if self.trace.calls.len() != self.act.call() {
+        if self.trace.calls.len() != self.act.call() || !self.act.suits(number) {
             return ptrace::syscall(pid, None);
         }
         self.trace.reached = true;
-        let Act::Fail(_, errno) = self.act else { return kill(pid, Signal::SIGKILL) };
+        let Act::Fail(_, errno) = self.act else {
+            if matches!(self.act, Act::Kill(_, Pace::Held)) {
+                std::thread::sleep(MOMENT);
+            }
+            return kill(pid, Signal::SIGKILL);
+        };
         if !calls::is_done_anyway(number) {
             registers::skip_call(pid)?;
         }
