@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ampoule::sys::absent::absent;
 use anyhow::{Context, Result};
@@ -16,6 +16,10 @@ use crate::flags::Flags;
 use crate::reaper::KILLED;
 use crate::rootfs;
 use crate::socket::listens;
+
+/// How often, and how far apart, it is asked whether the pod has a shim that lives.
+const LOOKS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(5);
 
 pub fn delete(flags: &Flags) -> Result<()> {
     let bundle = bundle(flags)?;
@@ -59,8 +63,13 @@ fn forget_socket(address: &Path) -> Result<()> {
     let text = absent(fs::read_to_string(address)).with_context(|| format!("read {}", address.display()))?;
     let text = text.unwrap_or_default();
     let Some(socket) = text.trim().strip_prefix("unix://").map(Path::new) else { return Ok(()) };
-    if !listens(socket)? {
-        absent(fs::remove_file(socket)).with_context(|| format!("remove {}", socket.display()))?;
+    for _ in 0..LOOKS {
+        if !listens(socket)? {
+            absent(fs::remove_file(socket)).with_context(|| format!("remove {}", socket.display()))?;
+            break;
+        }
+        // A call that it had just begun holds the socket until it dies with it.
+        std::thread::sleep(PAUSE);
     }
     Ok(())
 }

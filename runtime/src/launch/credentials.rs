@@ -30,6 +30,7 @@ pub(super) fn take(wanted: &Credentials) -> Result<()> {
 /// has given up setgroups(2): there the user's groups stay, which give him nothing that he has not (runc does so).
 pub(super) fn change_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
     match sys::set_groups(groups) {
+        // In doubt the call's own error is told.
         Err(Errno::EPERM) if kernfs::read(Path::new("/proc/self/setgroups")).is_ok_and(|s| s == "deny\n") => {
             if !groups.is_empty() {
                 bail!("setgroups: this user namespace has only its maker's ids; map more with newgidmap");

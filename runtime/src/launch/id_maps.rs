@@ -41,8 +41,8 @@ pub(super) fn namespace(uids: &[IdRange], gids: &[IdRange]) -> Result<OwnedFd> {
     let (wait, end) = pipe2(OFlag::O_CLOEXEC).context("pipe2")?;
     match clone3(CloneFlags::CLONE_NEWUSER.bits() as u32 as u64, None).context("clone3")? {
         Fork::Child => {
-            // It only has to be there; once nobody holds the other end, be it that the runtime was killed, it goes.
             drop(end);
+            // It only has to be there; once nobody holds the other end, be it that the runtime was killed, it goes.
             let _ = read(&wait, &mut [0]);
             exit_now(0)
         }

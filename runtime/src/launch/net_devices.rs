@@ -60,6 +60,7 @@ pub(super) fn move_into(namespace: &OwnedFd, device: &str, name: Option<&str>) -
         // The kernel moves first and renames then, so it may be there also when the request failed. That error is the
         // one to report.
         if there.move_away(new_index, own.as_fd(), Some(device), index).is_ok() {
+            // As said above.
             let _ = restore(&here, index, &addresses, up);
         }
     })

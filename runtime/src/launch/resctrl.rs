@@ -9,7 +9,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkdir};
 
 use crate::facts::RESCTRL;
-use crate::sys::kernfs;
+use crate::sys::{absent, kernfs};
 
 /// Makes a group and writes its schemata. One that others may be in (`shared`) is taken as it is: it must be there when
 /// no schemata are given, and have just these otherwise (config-linux.md#intelrdt).
@@ -18,7 +18,8 @@ use crate::sys::kernfs;
 /// Names the call, and what the filesystem itself says about it.
 pub(super) fn group(dir: &Path, schemata: &[String], shared: bool) -> Result<()> {
     if shared && schemata.is_empty() {
-        return std::fs::read_dir(dir).map(drop).with_context(|| format!("open {}", dir.display()));
+        let there = absent::is_dir(dir).with_context(|| format!("stat {}", dir.display()))?;
+        return if there { Ok(()) } else { bail!("there is no {}", dir.display()) };
     }
     match mkdir(dir, Mode::from_bits_truncate(0o755)) {
         Err(Errno::EEXIST) if shared => return compare(dir, schemata),
@@ -47,6 +48,7 @@ pub(super) fn enter(dir: &Path, pid: Pid) -> Result<()> {
 }
 
 fn refused(doing: &str, e: Errno) -> anyhow::Error {
+    // Only to say more about an error that is reported in any case.
     let why = kernfs::read(&Path::new(RESCTRL).join("info/last_cmd_status")).unwrap_or_default();
     match why.trim() {
         "" | "ok" => anyhow!("{doing}: {e}"),

@@ -1,17 +1,23 @@
 //! created → running.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
 
+use crate::container::cgroup::Cgroup;
 use crate::container::gate;
 use crate::container::record::Record;
 use crate::container::status::{Status, Verb, allowed, observe_locked};
 use crate::container::store::Locked;
 use crate::launch::{Launched, hooks};
 use crate::plan::step::HookKind;
-use crate::sys::pidfd;
+use crate::sys::{interrupt, pidfd};
+
+/// From then on it is asked whether there is a reason to wait.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Opens the gate and waits until the program runs.
 ///
@@ -32,13 +38,25 @@ pub fn start(locked: &Locked) -> Result<()> {
     let record = container.record()?;
     let Some(stream) = gate::connect(container.dir())? else { bail!("the init process left its start gate") };
     gate::go(&stream)?;
-    let passed = gate::passed(&stream);
+    let passed = unless_frozen(&stream, &record).and_then(|()| gate::passed(&stream));
     locked.remove_gate()?;
     passed?;
     match &seen.init {
         Some((pid, init)) => poststart(&record, *pid, init),
         None => Ok(()),
     }
+}
+
+/// Waits for the init's word. One that is frozen meanwhile says none, and while we wait nobody else can thaw it: our lock is
+/// held.
+fn unless_frozen(stream: impl AsFd, record: &Record) -> Result<()> {
+    let group = Cgroup::new(record.cgroups.clone());
+    while interrupt::poll(&mut [PollFd::new(stream.as_fd(), PollFlags::POLLIN)], Some(PATIENCE))? == 0 {
+        if group.is_frozen()? {
+            bail!("the container was paused while it started; it goes on when it is resumed");
+        }
+    }
+    Ok(())
 }
 
 /// What remains to be done for a process that `run` let straight through.

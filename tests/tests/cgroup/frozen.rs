@@ -1,8 +1,8 @@
 //! Containers below a cgroup that somebody has frozen.
 
 use ampoule_tests::{
-    Bundle, Container, ampoule_only, cgroups_named, has_cgroup_v1, has_only_cgroup_v2, is_root,
-    remove_cgroup, require,
+    Bundle, Container, ampoule_only, cgroups_named, has_cgroup_v1, has_only_cgroup_v2, is_root, pids_in,
+    remove_cgroup, require, wait_for,
 };
 use serde_json::json;
 use std::path::Path;
@@ -56,5 +56,26 @@ fn a_config_that_freezes_its_own_container_is_refused() {
     });
     let container = Container::of(bundle);
     container.create().fails().saying("linux.resources.unified[\"cgroup.freeze\"]");
+    assert_eq!(container.leftovers(), [""; 0]);
+}
+
+/// While start waits it holds the container's lock, so nobody else could thaw it.
+#[test]
+fn a_start_whose_container_is_frozen_meanwhile_ends() {
+    let can_freeze = has_cgroup_v1("freezer") || has_only_cgroup_v2();
+    require!(can_freeze && is_root(), "root and a freezer");
+    ampoule_only!("runc 1.1 has no lock, and waits");
+    let hook = json!([{ "path": "/bin/probe", "args": ["probe", "sleep", "1000"] }]);
+    let container =
+        Container::of(Bundle::sleeping().with(|c| c["hooks"] = json!({ "startContainer": hook })));
+    container.create().ok();
+    let cgroups = container.cgroups();
+    let start = container.spawn(container.command(&["start", &container.id]), "start");
+    wait_for("the hook", || pids_in(cgroups.dir("freezer")).len() == 2);
+    cgroups.freeze(true);
+    start.finish().fails().saying("paused while it started");
+    assert_eq!(container.status(), "paused");
+    container.call(&["resume", &container.id]).ok();
+    container.delete_force().ok();
     assert_eq!(container.leftovers(), [""; 0]);
 }
