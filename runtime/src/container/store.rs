@@ -32,6 +32,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// runc's words, which engines look for.
 const MISSING: &str = "container does not exist";
+const RECORD: &str = "state.json";
+const TAKEN: &str = "container with given ID already exists";
 
 /// The directory of all containers.
 pub struct Store {
@@ -84,11 +86,11 @@ impl Store {
                     continue;
                 }
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                    bail!("container with given ID already exists")
+                    bail!(TAKEN)
                 }
                 other => other.with_context(|| format!("make {}", path.display()))?,
             }
-            match self.take(id) {
+            match self.take(id).and_then(Locked::if_new) {
                 Ok(Some(locked)) => return Ok(locked),
                 // A `delete --force` came in between: the lock is on a directory that is no more.
                 Ok(None) => {}
@@ -157,8 +159,8 @@ impl Container {
     }
 
     fn hold(self) -> Result<Option<Locked>> {
-        let file = absent(File::open(&self.path)).with_context(|| format!("open {}", self.path.display()))?;
-        let Some(file) = file else { return Ok(None) };
+        // Of the directory that is open: by now its path may be another's.
+        let file = self.dir.try_clone().context("dup")?;
         let start = Instant::now();
         while !lock::try_lock(&file, true).with_context(|| format!("flock {}", self.path.display()))? {
             if start.elapsed() > LOCK_TIMEOUT {
@@ -221,7 +223,7 @@ impl Container {
     }
 
     fn record_path(&self) -> PathBuf {
-        self.path.join("state.json")
+        self.path.join(RECORD)
     }
 
     /// The bytes of the document that the container was created from.
@@ -262,10 +264,21 @@ impl Container {
 }
 
 impl Locked {
+    /// It is not another's, who has made it anew after a `delete --force` of ours.
+    fn if_new(taken: Option<Locked>) -> Result<Option<Locked>> {
+        if let Some(locked) = &taken {
+            let record = locked.container.path.join(RECORD);
+            if exists(&record).with_context(|| format!("stat {}", record.display()))? {
+                bail!(TAKEN);
+            }
+        }
+        Ok(taken)
+    }
+
     /// Saves the record, before anything it describes exists.
     pub fn save(&self, record: &Record) -> Result<()> {
         let bytes = serde_json::to_vec(record)?;
-        self.write("state.json", &bytes)
+        self.write(RECORD, &bytes)
     }
 
     /// Saves the document that the container was created from.
@@ -309,7 +322,7 @@ impl Locked {
     /// Forgets the container.
     pub fn remove(self) -> Result<()> {
         let path = &self.container.path;
-        for name in ["init", gate::UNREADY, gate::READY, "config.json", "state.json"] {
+        for name in ["init", gate::UNREADY, gate::READY, "config.json", RECORD] {
             absent(fs::remove_file(path.join(name)))
                 .with_context(|| format!("remove {}/{name}", path.display()))?;
         }

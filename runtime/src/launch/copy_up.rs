@@ -45,7 +45,7 @@ fn one(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr, stat: &F
             return Ok(());
         }
         SFlag::S_IFREG => {
-            let source = open_regular(from, name, flags)?;
+            let source = open_regular(from, name, flags)?.context("it is no regular file any more")?;
             let create = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
             let target = openat(to, name, flags | create, Mode::from_bits_truncate(0o600))?;
             while sendfile(&target, &source, None, 1 << 20)? > 0 {}

@@ -9,7 +9,6 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, getpid, sethostname, setsid};
 
 use super::channel::{Channel, Message};
@@ -67,7 +66,7 @@ pub(super) fn play(mut init: Init<'_>) -> ! {
         sys::process::exit_now(1);
     }
     // Exactly the modes that are asked for, until the plan sets the payload's own mask.
-    umask(Mode::empty());
+    sys::process::set_umask(0);
     let mut found = Found { handles: std::mem::take(&mut init.handles), ..Found::default() };
     for (n, step) in init.plan.inside.iter().enumerate() {
         // Any other step may mount over it.
@@ -120,7 +119,6 @@ impl Init<'_> {
             }
             Inside::OffsetClocks { offsets } => namespaces::offset_clocks(offsets),
             Inside::NewCgroupNamespace => unshare(CloneFlags::CLONE_NEWCGROUP).context("unshare"),
-            Inside::ForbidTracing => nix::sys::prctl::set_dumpable(false).context("PR_SET_DUMPABLE"),
             Inside::NewSession => setsid().context("setsid").map(drop),
             Inside::LabelKeys { label } => found.procfs()?.write_own(&["attr/keycreate"], label),
             Inside::SessionKeyring { name } => session_keyring(name),
@@ -167,7 +165,7 @@ impl Init<'_> {
             }
             Inside::Scheduler(wanted) => schedule(wanted),
             Inside::Umask { mask } => {
-                umask(Mode::from_bits_truncate(*mask));
+                sys::process::set_umask(*mask);
                 Ok(())
             }
             Inside::WorkingDirectory { path } => {

@@ -49,9 +49,7 @@ pub(super) fn mount(root: &mut Root, wanted: &Wanted<'_>) -> Result<()> {
         ..wanted.attributes.clone()
     };
     change(mount.as_fd(), &later)?;
-    attach(&mount, &target).context("move_mount")?;
-    root.mounted(wanted.target, mount);
-    Ok(())
+    root.attach(wanted.target, &mount, &target)
 }
 
 fn c(text: &str) -> Result<CString> {
@@ -116,8 +114,7 @@ fn mount_by_the_old_call(root: &mut Root, wanted: &Wanted<'_>, target: &OwnedFd)
     mounted.context("mount")?;
     let mount = root.find(wanted.target).with_context(|| format!("open {}", wanted.target))?;
     change(mount.as_fd(), wanted.attributes)?;
-    root.mounted(wanted.target, mount);
-    Ok(())
+    root.attached(wanted.target, &mount, target)
 }
 
 /// Attributes as mount(2) spells them.
@@ -157,8 +154,7 @@ pub(super) fn bind(root: &mut Root, tree: OwnedFd, path: &ContainerPath) -> Resu
         }
         attached => attached.context("move_mount")?,
     }
-    root.mounted(path, tree);
-    Ok(())
+    root.attached(path, &tree, &target)
 }
 
 fn is_directory(file: &OwnedFd) -> Result<bool, Errno> {
@@ -171,12 +167,13 @@ pub(super) fn remount(root: &Root, target: &ContainerPath, attributes: &Attribut
     change(mount.as_fd(), attributes)
 }
 
-/// A detached copy of a device of the host's, to be used and not to be changed: its inode is the host's. Read-only keeps its
-/// mode, owner and times; what is written to it goes to the device all the same.
-pub(super) fn clone_device(path: &Path) -> Result<OwnedFd> {
+/// A detached copy of a device of the host's. Its inode is the host's: read-only keeps its mode, owner and times, and what is
+/// written to it goes to the device all the same.
+pub(super) fn clone_device(path: &Path, readonly: bool) -> Result<OwnedFd> {
     let copy = clone_tree(AT_FDCWD, path, false).with_context(|| format!("open_tree {}", path.display()))?;
     // Private, for CRIU can't bring back several parts of one filesystem that are slaves of the host's mount.
-    set_attributes(&copy, libc::MOUNT_ATTR_RDONLY, 0, libc::MS_PRIVATE, false).context("mount_setattr")?;
+    let set = if readonly { libc::MOUNT_ATTR_RDONLY } else { 0 };
+    set_attributes(&copy, set, 0, libc::MS_PRIVATE, false).context("mount_setattr")?;
     Ok(copy)
 }
 

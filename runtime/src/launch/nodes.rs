@@ -60,8 +60,8 @@ pub(super) fn make((parent, name): (BorrowedFd<'_>, &str), node: &Node) -> Resul
 }
 
 /// The host's own node of that path, once it is sure to be that device.
-pub(super) fn bind(root: &Root, path: &ContainerPath, node: &Node) -> Result<()> {
-    let copy = mounts::clone_device(Path::new(path.as_str()))?;
+pub(super) fn bind(root: &Root, path: &ContainerPath, node: &Node, readonly: bool) -> Result<()> {
+    let copy = mounts::clone_device(Path::new(path.as_str()), readonly)?;
     if !is(&fstat(&copy).context("fstat")?, node) {
         bail!("the host's {path} is another device");
     }

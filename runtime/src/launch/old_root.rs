@@ -3,7 +3,7 @@
 //! whole one can be found in it (mount_namespaces(7)).
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -16,53 +16,50 @@ use crate::facts::cgroups::unescape;
 use crate::sys::mount::{Filesystem, attach};
 use crate::sys::path::mount_id;
 
-/// Unmounts all that is mounted on this process's root directory but for the tree at `root`, and covers what can't be
-/// unmounted.
+/// Unmounts each whole procfs and sysfs but for those in the tree at `root`, and covers what can't be unmounted.
+///
+/// # Errors
+/// One that can't be reached: it would be found all the same.
 pub(super) fn leave(root: BorrowedFd<'_>, procfs: &Procfs) -> Result<()> {
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let top = open("/", flags, Mode::empty()).context("open /")?;
-    let (top, own) =
-        (mount_id(top.as_fd()).context("statx /")?, mount_id(root).context("statx of the root")?);
-    let mounts = read(procfs)?;
-    for mount in mounts.values().filter(|mount| mount.parent == top && mount.id != own) {
-        // One above the other, if there are several. EINVAL: there is none, or none that a user namespace may unmount,
-        // for it would show what lies below.
-        loop {
-            match umount2(&*mount.path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-                Ok(()) => {}
-                Err(Errno::EINVAL) => break,
-                Err(e) => return Err(e).with_context(|| format!("umount2 {}", mount.path)),
-            }
+    let own = mount_id(root).context("statx of the root")?;
+    for mount in read(procfs, own)? {
+        // EINVAL: a user namespace may not unmount it, for that would show what lies below. ENOENT: it has gone, or is
+        // hidden; the second look tells.
+        match umount2(&*mount.path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Err(e) => return Err(e).with_context(|| format!("umount2 {}", mount.path)),
         }
     }
-    let left = read(procfs)?;
-    let whole = |mount: &&Mount| matches!(&*mount.kind, "proc" | "sysfs") && mount.root == "/";
-    for mount in left.values().filter(whole).filter(|mount| !is_below(&left, mount.id, own)) {
+    for mount in read(procfs, own)? {
         cover(&mount.path).with_context(|| format!("cover {}", mount.path))?;
     }
     Ok(())
 }
 
 struct Mount {
-    id: u64,
     parent: u64,
-    /// Which part of the filesystem it shows.
-    root: String,
     path: String,
-    kind: String,
+    is_whole: bool,
 }
 
-/// Those that this process sees, by their ids (proc_pid_mountinfo(5)).
-fn read(procfs: &Procfs) -> Result<BTreeMap<u64, Mount>> {
+/// The whole procfs and sysfs mounts that this process sees outside of the one at its new root, the last first
+/// (proc_pid_mountinfo(5)).
+fn read(procfs: &Procfs, own: u64) -> Result<Vec<Mount>> {
     let text = procfs.read_own("mountinfo")?;
     let mount = |line: &str| {
         let (mount, filesystem) = line.split_once(" - ")?;
         let mut fields = mount.split(' ');
         let (id, parent) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-        let (root, path) = (unescape(fields.nth(1)?), unescape(fields.next()?));
-        Some((id, Mount { id, parent, root, path, kind: filesystem.split(' ').next()?.to_owned() }))
+        let (root, path) = (fields.nth(1)?, unescape(fields.next()?));
+        let is_whole = root == "/" && matches!(filesystem.split(' ').next()?, "proc" | "sysfs");
+        Some((id, Mount { parent, path, is_whole }))
     };
-    text.lines().map(|line| mount(line).with_context(|| format!("mountinfo: {line:?} is no mount"))).collect()
+    let all =
+        text.lines().map(|line| mount(line).with_context(|| format!("mountinfo: {line:?} is no mount")));
+    let all: BTreeMap<u64, Mount> = all.collect::<Result<_>>()?;
+    let left: Vec<u64> = all.keys().copied().filter(|id| !is_below(&all, *id, own)).collect();
+    let whole = all.into_iter().rev().filter(|(id, mount)| mount.is_whole && left.contains(id));
+    Ok(whole.map(|(_, mount)| mount).collect())
 }
 
 fn is_below(mounts: &BTreeMap<u64, Mount>, mut id: u64, above: u64) -> bool {

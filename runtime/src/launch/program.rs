@@ -88,7 +88,7 @@ fn is_missing(path: &str) -> bool {
 /// What the file needs to run: a script's `#!` line, or an ELF file's PT_INTERP (elf(5)).
 fn interpreter(file: &str) -> Option<String> {
     // Only to say more about an error that is reported in any case.
-    let file = File::from(open_regular(AT_FDCWD, file, OFlag::empty()).ok()?);
+    let file = File::from(open_regular(AT_FDCWD, file, OFlag::empty()).ok()??);
     let mut head = Vec::new();
     (&file).take(4096).read_to_end(&mut head).ok()?;
     if let Some(line) = head.strip_prefix(b"#!") {
@@ -115,16 +115,18 @@ fn interpreter(file: &str) -> Option<String> {
 /// The user's home in the container's own /etc/passwd, `/` without an entry. At most 1 MiB of it is read.
 ///
 /// # Errors
-/// The file is there, but none that can be read.
+/// Those of the host, when there is a file.
 pub(super) fn home(uid: u32) -> Result<String> {
     let nobody = "/".to_owned();
     let file = match open_regular(AT_FDCWD, "/etc/passwd", OFlag::empty()) {
-        Ok(file) => File::from(file),
-        // To the user who may not read it, it says nothing.
-        Err(e) if matches!(e.downcast_ref(), Some(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES)) => {
+        Ok(Some(file)) => File::from(file),
+        // A FIFO or a device holds no entries.
+        Ok(None) => return Ok(nobody),
+        // It says nothing to a user who may not read it, and neither does a link that leads nowhere.
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::EPERM | Errno::ELOOP | Errno::ENXIO) => {
             return Ok(nobody);
         }
-        Err(e) => return Err(e).context("/etc/passwd"),
+        Err(e) => return Err(e).context("open /etc/passwd"),
     };
     let mut text = Vec::new();
     file.take(MAX_PASSWD).read_to_end(&mut text).context("read /etc/passwd")?;

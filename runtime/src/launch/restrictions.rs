@@ -53,15 +53,14 @@ impl Restriction {
 /// Binds the path on itself, read-only with all below. What the root does not have needs no protection.
 pub(super) fn readonly(root: &mut Root, path: &ContainerPath) -> Result<()> {
     let Some(target) = root.find_restricted(path, Restriction::Readonly)? else { return Ok(()) };
-    if root.is(path, &target)? {
+    if root.is(&target)? {
         // A bind over it would be above all that starts at "/".
         return change(root.as_fd(), &Attributes::readonly(true));
     }
     let tree = clone_tree(target.as_fd(), "", true).context("open_tree")?;
     change(tree.as_fd(), &Attributes::readonly(true))?;
     attach(&tree, &target).context("move_mount")?;
-    root.mounted(path, tree);
-    Ok(())
+    root.covered(&tree, &target)
 }
 
 /// What hides masked paths. One read-only mount of each serves all: each of its own would add up.
@@ -79,7 +78,7 @@ impl Masks {
         label: Option<&Parameter>,
     ) -> Result<()> {
         let Some(target) = root.find_restricted(path, Restriction::Masked)? else { return Ok(()) };
-        if root.is(path, &target)? {
+        if root.is(&target)? {
             bail!("it leads to /, which can't be masked");
         }
         let kind = fstat(&target).with_context(|| format!("fstat {path}"))?.st_mode & SFlag::S_IFMT.bits();
@@ -92,9 +91,7 @@ impl Masks {
             None => null()?,
         };
         attach(&mask, &target).context("move_mount")?;
-        if root.has_mount(path) {
-            root.mounted(path, mask.try_clone()?);
-        }
+        root.covered(&mask, &target)?;
         pattern.get_or_insert(mask);
         Ok(())
     }
@@ -112,7 +109,7 @@ fn empty_directory(label: Option<&Parameter>) -> Result<OwnedFd> {
 
 /// The host's /dev/null, once it is sure to be that (CVE-2025-31133).
 fn null() -> Result<OwnedFd> {
-    let null = mounts::clone_device(Path::new("/dev/null"))?;
+    let null = mounts::clone_device(Path::new("/dev/null"), true)?;
     if !is_null(&fstat(&null).context("fstat /dev/null")?) {
         bail!("/dev/null of the host is not the null device");
     }

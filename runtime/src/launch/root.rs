@@ -1,8 +1,8 @@
 //! The handle on the container's root: every path of the container is opened here, and cannot leave it.
 //!
-//! Whoever else writes to the root filesystem may exchange a directory that something is mounted on for another one, at any
-//! moment. So what lies below a mount of ours is looked up from that mount's own handle, and once the root is entered it is
-//! checked that the path still leads there.
+//! Whoever else writes to the root filesystem may exchange the directory that a procfs or a sysfs is mounted on for one that
+//! looks like it, at any moment. So what is to be restricted below such a mount is looked up from the mount's own handle, and
+//! once the root is entered it is checked that the path still leads there.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,33 +10,34 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use anyhow::{Context, Result, bail};
 use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{OFlag, open, openat};
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat, stat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
 use super::restrictions::Restriction;
 use crate::plan::path::ContainerPath;
 use crate::plan::step::Entry;
+use crate::sys::mount::attach;
 use crate::sys::path::{
     RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, mount_id, openat2,
 };
 
-/// The root directory, and what has been mounted in it.
+/// The root directory, and what has to be as it was once it is entered.
 pub(super) struct Root {
     dir: OwnedFd,
-    /// The last mount on each path, by its path beneath the root.
-    mounts: BTreeMap<String, Mounted>,
-    /// How many there were.
-    count: usize,
-    /// Restrictions with no mount of ours above them.
-    unanchored: Vec<(ContainerPath, Restriction)>,
+    /// The procfs and sysfs mounts in it, by their paths beneath the root.
+    kernels: BTreeMap<String, Kernels>,
+    /// Restrictions that are on none of these.
+    others: Vec<(ContainerPath, Restriction)>,
 }
 
-struct Mounted {
+/// What the kernel shows of itself and of the host.
+struct Kernels {
+    /// The mount at its path: that one, or the last that was mounted over it.
     mount: OwnedFd,
-    /// A later one may hide those before it.
-    order: usize,
+    id: u64,
     /// Something was restricted below it.
     restricted: bool,
 }
@@ -49,7 +50,7 @@ impl AsFd for Root {
 
 impl Root {
     pub(super) fn new(dir: OwnedFd) -> Root {
-        Root { dir, mounts: BTreeMap::new(), count: 0, unanchored: Vec::new() }
+        Root { dir, kernels: BTreeMap::new(), others: Vec::new() }
     }
 
     /// Opens a path as it resolves with this directory as `/`.
@@ -58,50 +59,44 @@ impl Root {
     }
 
     fn open_text(&self, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
-        if let Some((above, rest)) = self.above(path) {
-            let mount = self.mounts[above].mount.as_fd();
-            // A mount of one file has nothing beneath it.
-            if rest == "." && flags == OFlag::O_PATH {
-                return mount
-                    .try_clone_to_owned()
-                    .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or_default()));
-            }
-            let resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
-            match openat2(mount, rest, flags.bits(), 0, resolve) {
-                // A link in it leads out of it, so it starts at the root. Procfs, sysfs and devpts have none.
-                Err(Errno::EXDEV) => {}
-                other => return other,
-            }
-        }
         let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | strictness(path);
         openat2(self.as_fd(), path, flags.bits(), 0, resolve)
-    }
-
-    /// The path of the mount of ours that a path leads through or to (the last one, for that hides the others), and the
-    /// rest of the path.
-    fn above<'p>(&self, path: &'p str) -> Option<(&'p str, &'p str)> {
-        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-        let mounted = ends.filter_map(|end| Some((end, self.mounts.get(&path[..end])?.order)));
-        let (end, _) = mounted.max_by_key(|(_, order)| *order)?;
-        let rest = path[end..].trim_start_matches('/');
-        Some((&path[..end], if rest.is_empty() { "." } else { rest }))
-    }
-
-    /// Remembers what has been mounted on a path.
-    pub(super) fn mounted(&mut self, path: &ContainerPath, mount: OwnedFd) {
-        self.count += 1;
-        let mounted = Mounted { mount, order: self.count, restricted: false };
-        self.mounts.insert(path.beneath().to_owned(), mounted);
-    }
-
-    /// Whether something has been mounted on that very path.
-    pub(super) fn has_mount(&self, path: &ContainerPath) -> bool {
-        self.mounts.contains_key(path.beneath())
     }
 
     /// A handle on what is there, for mounting on it.
     pub(super) fn find(&self, path: &ContainerPath) -> Result<OwnedFd, Errno> {
         self.open(path, OFlag::O_PATH)
+    }
+
+    /// Attaches a mount to what was opened at a path, and remembers it if it is one of the kernel's own.
+    pub(super) fn attach(&mut self, path: &ContainerPath, mount: &OwnedFd, target: &OwnedFd) -> Result<()> {
+        attach(mount, target).context("move_mount")?;
+        self.attached(path, mount, target)
+    }
+
+    /// The same of one that is attached already.
+    pub(super) fn attached(&mut self, path: &ContainerPath, mount: &OwnedFd, target: &OwnedFd) -> Result<()> {
+        self.covered(mount, target)?;
+        let kind = fstatfs(mount).context("fstatfs")?.filesystem_type();
+        if kind == PROC_SUPER_MAGIC || kind == SYSFS_MAGIC {
+            let (mount, id) = (mount.try_clone()?, mount_id(mount.as_fd())?);
+            self.kernels.insert(path.beneath().to_owned(), Kernels { mount, id, restricted: false });
+        }
+        Ok(())
+    }
+
+    /// Remembers a mount that may be above one of the kernel's, by whatever path that was reached.
+    pub(super) fn covered(&mut self, mount: &OwnedFd, target: &OwnedFd) -> Result<()> {
+        if self.kernels.is_empty() {
+            return Ok(());
+        }
+        let (below, there) = (mount_id(target.as_fd())?, fstat(target)?);
+        for kernels in self.kernels.values_mut().filter(|kernels| kernels.id == below) {
+            if same(&there, &fstat(&kernels.mount)?) {
+                (kernels.mount, kernels.id) = (mount.try_clone()?, mount_id(mount.as_fd())?);
+            }
+        }
+        Ok(())
     }
 
     /// A handle on what is to be restricted. None: there is nothing.
@@ -110,29 +105,47 @@ impl Root {
         path: &ContainerPath,
         how: Restriction,
     ) -> Result<Option<OwnedFd>> {
-        match self.above(path.beneath()) {
-            Some((above, _)) => {
-                self.mounts.entry(above.to_owned()).and_modify(|mounted| mounted.restricted = true);
+        let found = match self.find_of_the_kernels(path.beneath()) {
+            Some(found) => found,
+            None => {
+                self.others.push((path.clone(), how));
+                self.find(path)
             }
-            None => self.unanchored.push((path.clone(), how)),
-        }
-        match self.find(path) {
+        };
+        match found {
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
             found => found.map(Some).with_context(|| format!("open {path}")),
         }
     }
 
-    /// Whether what was found at a path is this very directory, as it is through a link to `/`.
-    pub(super) fn is(&self, path: &ContainerPath, found: &OwnedFd) -> Result<bool> {
-        Ok(self.above(path.beneath()).is_none()
-            && same(&fstat(found)?, &fstat(self)?)
-            && mount_id(found.as_fd())? == mount_id(self.as_fd())?)
+    /// A handle on what is below a procfs or sysfs mount, or is one. None: the path leads through none, or out of it.
+    fn find_of_the_kernels(&mut self, path: &str) -> Option<Result<OwnedFd, Errno>> {
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        let end = ends.filter(|end| self.kernels.contains_key(&path[..*end])).max()?;
+        let kernels = self.kernels.get_mut(&path[..end])?;
+        let rest = path[end..].trim_start_matches('/');
+        let rest = if rest.is_empty() { "." } else { rest };
+        let resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+        match openat2(kernels.mount.as_fd(), rest, OFlag::O_PATH.bits(), 0, resolve) {
+            // A mount of one file, or a link out of what covers it.
+            Err(Errno::EXDEV) => None,
+            Err(Errno::ENOTDIR) if rest == "." => None,
+            found => {
+                kernels.restricted = true;
+                Some(found)
+            }
+        }
+    }
+
+    /// Whether what was found is this very directory, as it is through a link to `/`.
+    pub(super) fn is(&self, found: &OwnedFd) -> Result<bool> {
+        Ok(same(&fstat(found)?, &fstat(self)?) && mount_id(found.as_fd())? == mount_id(self.as_fd())?)
     }
 
     /// A handle on the directory to mount on, made if need be.
     pub(super) fn make_mount_point(&self, path: &ContainerPath) -> Result<OwnedFd> {
         let target = self.make_directory(path)?;
-        if self.is(path, &target)? {
+        if self.is(&target)? {
             bail!("{path} leads to /, where a mount would be without effect");
         }
         Ok(target)
@@ -192,16 +205,17 @@ impl Root {
 
     /// What was restricted has to be what the container will find: by now its own paths are the process's.
     fn verify(&self) -> Result<()> {
-        for (path, mounted) in self.mounts.iter().filter(|(_, mounted)| mounted.restricted) {
-            match stat(format!("/{path}").as_str()) {
+        for (path, kernels) in self.kernels.iter().filter(|(_, kernels)| kernels.restricted) {
+            let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+            match open(format!("/{path}").as_str(), flags, Mode::empty()) {
                 // Hidden together with a directory above.
                 Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Ok(there) if same(&there, &fstat(&mounted.mount)?) => {}
+                Ok(there) if mount_id(there.as_fd())? == kernels.id => {}
                 Ok(_) => bail!("/{path} was exchanged for something else since it was mounted"),
-                Err(e) => return Err(e).with_context(|| format!("stat /{path}")),
+                Err(e) => return Err(e).with_context(|| format!("open /{path}")),
             }
         }
-        for (path, how) in &self.unanchored {
+        for (path, how) in &self.others {
             if !how.holds(path)? {
                 bail!("{path} was exchanged for something else since it was made {how}");
             }
@@ -210,15 +224,17 @@ impl Root {
     }
 }
 
-/// Opens a file of the container's to be read. It has to be a regular one: a FIFO would have us wait for its other end, and
-/// a device may do anything. `flags` says whether a link is followed.
-pub(super) fn open_regular<P: NixPath + ?Sized>(dir: impl AsFd, path: &P, flags: OFlag) -> Result<OwnedFd> {
+/// Opens a file of the container's to be read. None: it is no regular one. A FIFO would have us wait for its other end, and a
+/// device may do anything. `flags` says whether a link is followed.
+pub(super) fn open_regular<P: NixPath + ?Sized>(
+    dir: impl AsFd,
+    path: &P,
+    flags: OFlag,
+) -> Result<Option<OwnedFd>, Errno> {
     let flags = flags | OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let file = openat(dir, path, flags, Mode::empty()).context("open")?;
-    if fstat(&file).context("fstat")?.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
-        bail!("it is no regular file");
-    }
-    Ok(file)
+    let file = openat(dir, path, flags, Mode::empty())?;
+    let is_regular = fstat(&file)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits();
+    Ok(is_regular.then_some(file))
 }
 
 /// The directory that the last node or link was made in: most are made in /dev, one after the other.

@@ -44,7 +44,7 @@ impl Init<'_> {
                 attach_root(found, tree, at)
             }
             Inside::ReadonlyDevice { path } => {
-                sys::mount::attach(mounts::clone_device(path)?, open_path(path)?).context("move_mount")
+                sys::mount::attach(mounts::clone_device(path, true)?, open_path(path)?).context("move_mount")
             }
             Inside::ClearStage { at } => umount2(at, MntFlags::MNT_DETACH).context("umount2"),
             Inside::Mount { kind, source, parameters, attributes, target, copy_up, .. } => {
@@ -62,7 +62,9 @@ impl Init<'_> {
                 mounts::remount(found.root()?, target, attributes)
             }
             Inside::MakeNode { path, node, .. } => nodes::make(found.parent(path)?, node),
-            Inside::BindNode { path, node, .. } => nodes::bind(found.root()?, path, node),
+            Inside::BindNode { path, node, readonly, .. } => {
+                nodes::bind(found.root()?, path, node, *readonly)
+            }
             Inside::Symlink { path, to } => nodes::link(found.parent(path)?, path, to),
             Inside::MakeDirectory { path, .. } => found.root()?.make_directory(path).map(drop),
             Inside::ReadonlyPath { path, .. } => restrictions::readonly(found.root()?, path),

@@ -324,6 +324,17 @@ impl Draft<'_> {
         joins
     }
 
+    /// Whether there are processes of others' that could find the new one before its exec, in the pid namespace or in the
+    /// user namespace that it joins. Where there are none, it is left to be entered by whoever makes it: hooks and exec of an
+    /// ordinary user, or of root without CAP_SYS_PTRACE, may enter the namespaces of those only that they may trace. What
+    /// such a user makes a user namespace for he could trace in any case.
+    fn has_neighbors(&self) -> bool {
+        let is_own = self.facts.powerless() && self.namespaces.makes(NamespaceKind::User);
+        let joins_user =
+            self.namespaces.has(NamespaceKind::User) && !self.namespaces.makes(NamespaceKind::User);
+        !is_own && (joins_user || !self.namespaces.makes(NamespaceKind::Pid))
+    }
+
     fn refuse_frozen(&mut self) {
         if self.scope.is_some() {
             return; // systemd has yet to make it

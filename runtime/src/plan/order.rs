@@ -30,9 +30,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     let rdt = intel_rdt::intel_rdt(d)?;
     let owner = d.own_cgroup(); //                         so that a user namespace's root may divide its own group
     if scoped { &mut cgroups.after } else { &mut d.before }.extend(owner);
-    // The maps of an ordinary user's namespace are the user's own to write only while the child can be traced by him.
-    let late = d.facts.powerless() && d.namespaces.makes(User);
-    if !late {
+    if d.has_neighbors() {
         d.before.push(Outside::ForbidTracing); //          from its birth on, by those whose namespaces it joins
     }
     let joins = d.open_namespaces(); //                    while their paths still mean what the caller meant
@@ -54,9 +52,6 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     let own_clocks = !offsets.is_empty();
     if own_clocks {
         d.inside.push(Inside::OffsetClocks { offsets }); // while /proc/self is its own: with its ids it loses that
-    }
-    if late && d.spec.linux.seccomp.as_ref().is_none_or(|profile| profile.listener_path.is_empty()) {
-        d.inside.push(Inside::ForbidTracing); //           the runtime of an ordinary user couldn't take its listener, either
     }
     d.inside.extend(joins); //                             the others' before anything is made in them
     if d.namespaces.has(User) && d.namespaces.maps_root() {

@@ -169,7 +169,7 @@ fn is_first(step: &Inside) -> bool {
 /// The host's devices that are bound, each once: masks of files are such, too.
 fn devices(steps: &[Inside]) -> Vec<PathBuf> {
     let device = |step: &Inside| match step {
-        Inside::BindNode { path, .. } => Some(PathBuf::from(path.as_str())),
+        Inside::BindNode { path, readonly: true, .. } => Some(PathBuf::from(path.as_str())),
         Inside::MaskPath { .. } => Some(PathBuf::from("/dev/null")),
         _ => None,
     };

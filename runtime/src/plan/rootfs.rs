@@ -74,11 +74,14 @@ pub(super) fn devices(draft: &mut Draft<'_>) -> Result<()> {
     let last: BTreeMap<_, _> = nodes.iter().enumerate().map(|(n, (path, ..))| (path.clone(), n)).collect();
     // mknod(2) of a device is refused in a user namespace: there the host's own node is bound.
     let user = draft.namespaces.has_user() || draft.facts.in_user_namespace;
+    // Who owns it on the host may change its mode there, too.
+    let readonly = !draft.namespaces.makes(NamespaceKind::User)
+        || draft.namespaces.uids.iter().any(|ids| ids.outside == 0);
     for (_, (path, node, property)) in
         nodes.into_iter().enumerate().filter(|(n, (path, ..))| last[path] == *n)
     {
         draft.inside.push(match user && node.kind != NodeKind::Fifo {
-            true => Inside::BindNode { path, node, property },
+            true => Inside::BindNode { path, node, readonly, property },
             false => Inside::MakeNode { path, node, property },
         });
     }

@@ -207,8 +207,6 @@ pub enum Inside {
         slot: Slot,
     },
     NewCgroupNamespace,
-    /// As the host's step of that name, where the runtime needs rights over the child first.
-    ForbidTracing,
     /// A time namespace, with each clock's offset: seconds, and nanoseconds to add to them.
     OffsetClocks {
         offsets: Vec<(String, i64, u32)>,
@@ -285,9 +283,11 @@ pub enum Inside {
         node: Node,
         property: String,
     },
+    /// `readonly`: the container's root could change the host's node.
     BindNode {
         path: ContainerPath,
         node: Node,
+        readonly: bool,
         property: String,
     },
     Symlink {

@@ -179,7 +179,6 @@ impl Display for Inside {
                 f.write_str("make a time namespace")?;
                 offsets.iter().try_for_each(|(clock, s, ns)| write!(f, ", {clock} {s:+} s {ns:+} ns"))
             }
-            Inside::ForbidTracing => f.write_str("let nobody trace it"),
             Inside::NewSession => f.write_str("make a session"),
             Inside::SessionKeyring { name } => write!(f, "join session keyring {name}"),
             Inside::Hostname { name } => write!(f, "set hostname {name}"),
@@ -204,7 +203,9 @@ impl Display for Inside {
             Inside::Bind { source, target, .. } => write!(f, "bind {} on {target}", source.display()),
             Inside::SetAttributes { target, attributes, .. } => write!(f, "remount {target}{attributes}"),
             Inside::MakeNode { path, node, .. } => write!(f, "make {path} {node}"),
-            Inside::BindNode { path, node, .. } => write!(f, "bind the host's {path}, {node}"),
+            Inside::BindNode { path, node, readonly, .. } => {
+                write!(f, "bind the host's {path}, {node}{}", if *readonly { " (ro)" } else { "" })
+            }
             Inside::Symlink { path, to } => write!(f, "link {path} to {to}"),
             Inside::ReadonlyPath { path } => write!(f, "make {path} read-only"),
             Inside::MaskPath { path, .. } => write!(f, "mask {path}"),

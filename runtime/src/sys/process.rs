@@ -142,6 +142,12 @@ pub fn die_with_us(command: &mut Command) {
     unsafe { command.pre_exec(settle) };
 }
 
+/// Sets the mode bits that new files don't get. (nix's panics where a seccomp filter has another answer than a mask.)
+pub fn set_umask(mask: u32) {
+    // SAFETY: an integer.
+    unsafe { libc::umask(mask) };
+}
+
 /// Sets the NIS domain name of the current uts namespace.
 pub fn set_domainname(name: &str) -> Result<(), Errno> {
     // SAFETY: pointer and length describe `name`; the kernel only reads.

@@ -86,6 +86,10 @@ fn what_hides_a_file_cannot_be_changed_for_the_host() {
     };
     let answers = ask(as_itself, &[&["chmod", "/dev/zero", "666"], &["open", "/dev/zero", "rw"]]);
     assert_eq!(answers, [json!({ "error": "EROFS" }), json!("ok")]);
+    // Root of any other is nobody there, and may still touch it.
+    let answers =
+        ask(Bundle::with_user_namespace, &[&["chmod", "/dev/zero", "666"], &["open", "/dev/zero", "rw"]]);
+    assert_eq!(answers, [json!({ "error": "EPERM" }), json!("ok")]);
 }
 
 #[test]
@@ -135,6 +139,67 @@ fn restrictions_hold_for_files_that_are_mounts_themselves() {
         [&["cat", "/masked"], &["cat", "/readonly"], &["open", "/readonly", "rw"], &["cat", "/twice"]];
     let answers = ask(bundle, &questions);
     assert_eq!(answers, [json!(""), json!("secret"), json!({ "error": "EROFS" }), json!("")]);
+}
+
+/// Links of the image's give one mount several names, and the last one on a place is the one that shows.
+#[test]
+fn restrictions_hold_whatever_the_mounts_are_called() {
+    require!(is_root(), "root", named NO_MOUNTS);
+    ampoule_only!("runc 1.1 refuses a procfs or sysfs that is not on /proc or /sys");
+    let linked = |bundle: Bundle, link: &str, to: &str| {
+        symlink(to, bundle.rootfs().join(link)).unwrap();
+        bundle.writable()
+    };
+    let sysfs = json!({ "destination": "/s", "type": "sysfs", "source": "sysfs" });
+    let second = |bundle| {
+        linked(bundle, "s", "sys").adding("/mounts", sysfs.clone()).with(|config| {
+            config["linux"]["maskedPaths"] = json!(["/sys/kernel"]);
+        })
+    };
+    assert_eq!(ask(second, &[&["ls", "/sys/kernel"]]), [json!([])]);
+    let proc = json!({ "destination": "/p", "type": "proc", "source": "proc" });
+    let second = |bundle| linked(bundle, "p", "proc").adding("/mounts", proc.clone());
+    let questions: [&[&str]; 2] = [&["cat", "/proc/keys"], &["open", "/proc/sys/kernel/domainname", "rw"]];
+    assert_eq!(ask(second, &questions), [json!(""), json!({ "error": "EROFS" })]);
+    // A volume that is shown twice, and what a later mount hides.
+    let volume = |bundle: Bundle| {
+        let volume = bundle.beside("volume");
+        fs::create_dir_all(&volume).unwrap();
+        fs::write(volume.join("secret"), "secret").unwrap();
+        symlink("/", volume.join("top")).unwrap();
+        let bind =
+            |to: &str| json!({ "destination": to, "type": "bind", "source": volume, "options": ["rbind"] });
+        linked(bundle, "d2", "data")
+            .with_dir("/data")
+            .adding("/mounts", bind("/data"))
+            .adding("/mounts", bind("/d2"))
+    };
+    let masked = |bundle| volume(bundle).with(|c| c["linux"]["maskedPaths"] = json!(["/data/secret"]));
+    assert_eq!(ask(masked, &[&["cat", "/data/secret"]]), [json!("")]);
+    let readonly = |bundle| volume(bundle).with(|c| c["linux"]["readonlyPaths"] = json!(["/data/top"]));
+    assert_eq!(ask(readonly, &[&["write", "/file", "x"]]), [json!({ "error": "EROFS" })]);
+    let refused = volume(Bundle::sleeping()).with(|c| c["linux"]["maskedPaths"] = json!(["/data/top"]));
+    Container::of(refused).create().fails().saying("linux.maskedPaths");
+    let tmpfs = json!({ "destination": "/data/top", "type": "tmpfs", "source": "tmpfs" });
+    Container::of(volume(Bundle::sleeping()).adding("/mounts", tmpfs)).create().fails().saying("mounts[");
+    let covered = |bundle| {
+        linked(bundle, "d", "dev")
+            .adding("/mounts", json!({ "destination": "/d", "type": "tmpfs", "source": "tmpfs" }))
+    };
+    assert_eq!(ask(covered, &[&["open", "/dev/null", "rw"]]), [json!("ok")]);
+}
+
+#[test]
+fn a_mount_costs_no_descriptor_once_it_is_attached() {
+    ampoule_only!("it is about a table of ours");
+    let tmpfs = |n: u32| json!({ "destination": format!("/m/{n}"), "type": "tmpfs", "source": "tmpfs" });
+    let bundle = (0..40).fold(Bundle::sleeping().writable(), |bundle, n| bundle.adding("/mounts", tmpfs(n)));
+    let bundle = bundle.with(|c| c["process"]["rlimits"] = json!([]));
+    let container = Container::of(bundle);
+    let create = container.command(&container.making("create", &[]));
+    let mut limited = Command::new("prlimit");
+    limited.arg("--nofile=50:50").arg(create.get_program()).args(create.get_args());
+    container.spawn(limited, "create").finish().ok();
 }
 
 #[test]
@@ -251,30 +316,31 @@ fn restrictions_land_in_the_procfs_that_was_mounted_or_the_container_is_not_made
 #[test]
 fn a_passwd_file_that_is_none_keeps_nobody_waiting() {
     ampoule_only!("runc 1.1 waits for a writer");
-    let bundle = Bundle::sleeping().with(|config| {
+    let bundle = Bundle::asking(&["env"]).with(|config| {
         config["process"]["env"] = json!(["PATH=/bin"]);
     });
     fs::create_dir_all(bundle.rootfs().join("etc")).unwrap();
     let passwd = bundle.rootfs().join("etc/passwd");
     let container = Container::of(bundle);
-    container.launch();
+    let homeless = |outcome: ampoule_tests::Outcome| {
+        assert!(outcome.ok().stdout.contains("\"HOME=/\""));
+    };
+    // A stream that nobody writes to, one without an end, a loop.
+    for link in ["/dev/stdin", "/dev/null", "/dev/zero", "/dev/tty", "passwd"] {
+        symlink(link, &passwd).unwrap();
+        let mut run = container.command(&container.making("run", &[]));
+        let (reader, _writer) = std::io::pipe().unwrap();
+        run.stdin(reader);
+        homeless(container.spawn(run, "run").finish());
+        fs::remove_file(&passwd).unwrap();
+    }
     mkfifo(&passwd, Mode::S_IRWXU).unwrap();
-    let exec = container.call(&["exec", &container.id, "probe", "cwd"]);
-    assert!(exec.code == 255 && exec.stderr.contains("/etc/passwd: it is no regular file"), "{exec}");
-    container.delete_force().ok();
-    container.create().fails().saying("/etc/passwd: it is no regular file");
-    assert_eq!(container.leftovers(), [""; 0]);
-    fs::remove_file(&passwd).unwrap();
-    // A stream that nobody writes to.
-    symlink("/dev/stdin", &passwd).unwrap();
-    let mut run = container.command(&container.making("run", &[]));
-    let (reader, _writer) = std::io::pipe().unwrap();
-    run.stdin(reader);
-    container.spawn(run, "run").finish().fails().saying("/etc/passwd: it is no regular file");
-    // One without an end.
-    fs::remove_file(&passwd).unwrap();
-    symlink("/dev/zero", &passwd).unwrap();
-    container.create().fails().saying("/etc/passwd: it is no regular file");
+    homeless(container.run());
+    let sleeping = Container::of(Bundle::sleeping().with(|c| c["process"]["env"] = json!(["PATH=/bin"])));
+    fs::create_dir_all(sleeping.bundle.rootfs().join("etc")).unwrap();
+    sleeping.launch();
+    mkfifo(&sleeping.bundle.rootfs().join("etc/passwd"), Mode::S_IRWXU).unwrap();
+    homeless(sleeping.call(&["exec", &sleeping.id, "probe", "env"]));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Many containers at once, and nothing left of them.
 
 use ampoule_tests::{
-    Bundle, Container, Layout, Scratch, TWIN, ampoule_only, cgroups_named, has_only_cgroup_v2, mountinfo,
-    repeats, require,
+    Bundle, Container, Engine, Layout, Scratch, TWIN, ampoule_only, cgroups_named, has_only_cgroup_v2,
+    mountinfo, repeats, require,
 };
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -101,4 +101,30 @@ fn only_one_of_many_gets_an_id() {
         lost.saying("exist");
     }
     assert_eq!(container.status(), "created");
+}
+
+/// Whoever waits for the lock of a directory that he has made may get that of another one.
+#[test]
+fn creates_and_deletes_of_one_id_at_once_leave_nothing() {
+    let container = Container::of(Bundle::sleeping());
+    let (create, delete) = (container.making("create", &[]), ["delete", "--force", &*container.id]);
+    let made = AtomicUsize::new(0);
+    let rounds = repeats(300);
+    std::thread::scope(|scope| {
+        for worker in 0..AT_ONCE {
+            let (container, made, create) = (&container, &made, &create);
+            scope.spawn(move || {
+                for _ in 0..rounds {
+                    let args = if worker % 2 == 0 { &create[..] } else { &delete };
+                    let outcome = container.spawn(container.command(args), &format!("{worker}")).finish();
+                    made.fetch_add(usize::from(worker % 2 == 0 && outcome.code == 0), Ordering::Relaxed);
+                    let is_taken = outcome.stderr.contains("container with given ID already exists");
+                    assert!(outcome.code == 0 || is_taken || !Engine::get().is_ampoule(), "{outcome}");
+                }
+            });
+        }
+    });
+    assert!(made.load(Ordering::Relaxed) > 0);
+    container.delete_force();
+    assert_eq!(container.leftovers(), [""; 0]);
 }

@@ -1,9 +1,10 @@
 //! A container's life by the command line: what create, start, run and delete leave to be read.
 
-use ampoule_tests::{Bundle, ConsoleSocket, Container, ampoule_only, require};
+use ampoule_tests::{Bundle, ConsoleSocket, Container, NO_MOUNTS, ampoule_only, is_root, require};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 
 #[test]
 fn state_tells_what_the_spec_asks_for() {
@@ -149,4 +150,24 @@ fn the_bundle_is_the_working_directory_by_default() {
     let mut command = container.command(&["run", &container.id]);
     command.current_dir(container.bundle.path());
     assert_eq!(container.spawn(command, "run").finish().ok().answer(), "/");
+}
+
+/// Whoever has made it may enter it before its start, also without rights over processes: hooks that set up a network do.
+#[test]
+fn a_container_that_waits_for_its_start_can_be_entered() {
+    let container = Container::of(Bundle::sleeping());
+    container.create().ok();
+    let args = ["exec", &container.id, "/bin/probe", "cwd"];
+    assert_eq!(container.call(&args).ok().answer(), json!("/"));
+    require!(is_root(), "root", named NO_MOUNTS);
+    let limited = |args: &[&str]| {
+        let call = container.command(args);
+        let mut limited = Command::new("setpriv");
+        limited.args(["--bounding-set", "-sys_ptrace", "--inh-caps", "-all"]);
+        limited.arg(call.get_program()).args(call.get_args());
+        container.spawn(limited, args[0]).finish()
+    };
+    container.delete_force().ok();
+    limited(&container.making("create", &[])).ok();
+    assert_eq!(limited(&args).ok().answer(), json!("/"));
 }
