@@ -1,9 +1,10 @@
 //! The handle on the container's root: every path of the container is opened here, and cannot leave it.
 //!
-//! Whoever else writes to the root filesystem may exchange the directory that a procfs or a sysfs is mounted on for one that
-//! looks like it, at any moment. So what is to be restricted below such a mount is looked up from the mount's own handle, and
-//! once the root is entered it is checked that the path still leads there.
+//! Whoever else writes to the root filesystem may exchange the directory that a procfs, a sysfs or /dev is mounted on for one
+//! that looks like it, at any moment. So what lies below such a mount is looked up from the mount's own handle, and once the
+//! root is entered it is checked that the path still leads there.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -27,19 +28,18 @@ use crate::sys::path::{
 /// The root directory, and what has to be as it was once it is entered.
 pub(super) struct Root {
     dir: OwnedFd,
-    /// The procfs and sysfs mounts in it, by their paths beneath the root.
-    kernels: BTreeMap<String, Kernels>,
+    /// The mounts of procfs, of sysfs and on /dev, by their paths beneath the root.
+    anchors: BTreeMap<String, Anchor>,
     /// Restrictions that are on none of these.
     others: Vec<(ContainerPath, Restriction)>,
 }
 
-/// What the kernel shows of itself and of the host.
-struct Kernels {
+struct Anchor {
     /// The mount at its path: that one, or the last that was mounted over it.
     mount: OwnedFd,
     id: u64,
-    /// Something was restricted below it.
-    restricted: bool,
+    /// Something was looked up below it.
+    used: Cell<bool>,
 }
 
 impl AsFd for Root {
@@ -50,7 +50,7 @@ impl AsFd for Root {
 
 impl Root {
     pub(super) fn new(dir: OwnedFd) -> Root {
-        Root { dir, kernels: BTreeMap::new(), others: Vec::new() }
+        Root { dir, anchors: BTreeMap::new(), others: Vec::new() }
     }
 
     /// Opens a path as it resolves with this directory as `/`.
@@ -59,8 +59,29 @@ impl Root {
     }
 
     fn open_text(&self, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
+        if let Some(found) = self.open_anchored(path, flags) {
+            return found;
+        }
         let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | strictness(path);
         openat2(self.as_fd(), path, flags.bits(), 0, resolve)
+    }
+
+    /// None: the path leads through no anchor, or out of it.
+    fn open_anchored(&self, path: &str, flags: OFlag) -> Option<Result<OwnedFd, Errno>> {
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        let (end, anchor) = ends.rev().find_map(|end| Some((end, self.anchors.get(&path[..end])?)))?;
+        let rest = path[end..].trim_start_matches('/');
+        let rest = if rest.is_empty() { "." } else { rest };
+        let resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+        match openat2(anchor.mount.as_fd(), rest, flags.bits(), 0, resolve) {
+            // A link out of what is mounted there, or a mount of one file.
+            Err(Errno::EXDEV) => None,
+            Err(Errno::ENOTDIR) if rest == "." => None,
+            found => {
+                anchor.used.set(true);
+                Some(found)
+            }
+        }
     }
 
     /// A handle on what is there, for mounting on it.
@@ -68,7 +89,7 @@ impl Root {
         self.open(path, OFlag::O_PATH)
     }
 
-    /// Attaches a mount to what was opened at a path, and remembers it if it is one of the kernel's own.
+    /// Attaches a mount to what was opened at a path, and remembers it if it is to be an anchor.
     pub(super) fn attach(&mut self, path: &ContainerPath, mount: &OwnedFd, target: &OwnedFd) -> Result<()> {
         attach(mount, target).context("move_mount")?;
         self.attached(path, mount, target)
@@ -77,23 +98,26 @@ impl Root {
     /// The same of one that is attached already.
     pub(super) fn attached(&mut self, path: &ContainerPath, mount: &OwnedFd, target: &OwnedFd) -> Result<()> {
         self.covered(mount, target)?;
-        let kind = fstatfs(mount).context("fstatfs")?.filesystem_type();
-        if kind == PROC_SUPER_MAGIC || kind == SYSFS_MAGIC {
+        let is_kernels = || {
+            let kind = fstatfs(mount).context("fstatfs")?.filesystem_type();
+            Ok::<_, anyhow::Error>(kind == PROC_SUPER_MAGIC || kind == SYSFS_MAGIC)
+        };
+        if path.as_str() == "/dev" || is_kernels()? {
             let (mount, id) = (mount.try_clone()?, mount_id(mount.as_fd())?);
-            self.kernels.insert(path.beneath().to_owned(), Kernels { mount, id, restricted: false });
+            self.anchors.insert(path.beneath().to_owned(), Anchor { mount, id, used: Cell::default() });
         }
         Ok(())
     }
 
-    /// Remembers a mount that may be above one of the kernel's, by whatever path that was reached.
+    /// Remembers a mount that may be above an anchor, by whatever path that was reached.
     pub(super) fn covered(&mut self, mount: &OwnedFd, target: &OwnedFd) -> Result<()> {
-        if self.kernels.is_empty() {
+        if self.anchors.is_empty() {
             return Ok(());
         }
         let (below, there) = (mount_id(target.as_fd())?, fstat(target)?);
-        for kernels in self.kernels.values_mut().filter(|kernels| kernels.id == below) {
-            if same(&there, &fstat(&kernels.mount)?) {
-                (kernels.mount, kernels.id) = (mount.try_clone()?, mount_id(mount.as_fd())?);
+        for anchor in self.anchors.values_mut().filter(|anchor| anchor.id == below) {
+            if same(&there, &fstat(&anchor.mount)?) {
+                (anchor.mount, anchor.id) = (mount.try_clone()?, mount_id(mount.as_fd())?);
             }
         }
         Ok(())
@@ -105,35 +129,13 @@ impl Root {
         path: &ContainerPath,
         how: Restriction,
     ) -> Result<Option<OwnedFd>> {
-        let found = match self.find_of_the_kernels(path.beneath()) {
-            Some(found) => found,
-            None => {
-                self.others.push((path.clone(), how));
-                self.find(path)
-            }
-        };
+        let found = self.open_anchored(path.beneath(), OFlag::O_PATH).unwrap_or_else(|| {
+            self.others.push((path.clone(), how));
+            self.find(path)
+        });
         match found {
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
             found => found.map(Some).with_context(|| format!("open {path}")),
-        }
-    }
-
-    /// A handle on what is below a procfs or sysfs mount, or is one. None: the path leads through none, or out of it.
-    fn find_of_the_kernels(&mut self, path: &str) -> Option<Result<OwnedFd, Errno>> {
-        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-        let end = ends.filter(|end| self.kernels.contains_key(&path[..*end])).max()?;
-        let kernels = self.kernels.get_mut(&path[..end])?;
-        let rest = path[end..].trim_start_matches('/');
-        let rest = if rest.is_empty() { "." } else { rest };
-        let resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
-        match openat2(kernels.mount.as_fd(), rest, OFlag::O_PATH.bits(), 0, resolve) {
-            // A mount of one file, or a link out of what covers it.
-            Err(Errno::EXDEV) => None,
-            Err(Errno::ENOTDIR) if rest == "." => None,
-            found => {
-                kernels.restricted = true;
-                Some(found)
-            }
         }
     }
 
@@ -205,12 +207,12 @@ impl Root {
 
     /// What was restricted has to be what the container will find: by now its own paths are the process's.
     fn verify(&self) -> Result<()> {
-        for (path, kernels) in self.kernels.iter().filter(|(_, kernels)| kernels.restricted) {
+        for (path, anchor) in self.anchors.iter().filter(|(_, anchor)| anchor.used.get()) {
             let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
             match open(format!("/{path}").as_str(), flags, Mode::empty()) {
                 // Hidden together with a directory above.
                 Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Ok(there) if mount_id(there.as_fd())? == kernels.id => {}
+                Ok(there) if mount_id(there.as_fd())? == anchor.id => {}
                 Ok(_) => bail!("/{path} was exchanged for something else since it was mounted"),
                 Err(e) => return Err(e).with_context(|| format!("open /{path}")),
             }
