@@ -166,8 +166,13 @@ fn is_first(step: &Inside) -> bool {
     )
 }
 
-/// The host's devices that are bound, each once: masks of files are such, too.
+/// The host's devices that are bound, each once: masks of files are such, too. One that the container may write to stays as
+/// it is, for what a user namespace gets read-only it can't have back; whoever is its root can't change it, either.
 fn devices(steps: &[Inside]) -> Vec<PathBuf> {
+    let is_left = |device: &PathBuf| {
+        let is_it = |path: &ContainerPath| Path::new(path.as_str()) == device;
+        steps.iter().any(|step| matches!(step, Inside::BindNode { path, readonly: false, .. } if is_it(path)))
+    };
     let device = |step: &Inside| match step {
         Inside::BindNode { path, readonly: true, .. } => Some(PathBuf::from(path.as_str())),
         Inside::MaskPath { .. } => Some(PathBuf::from("/dev/null")),
@@ -176,6 +181,7 @@ fn devices(steps: &[Inside]) -> Vec<PathBuf> {
     let mut all: Vec<_> = steps.iter().filter_map(device).collect();
     all.sort();
     all.dedup();
+    all.retain(|device| !is_left(device));
     all
 }
 
