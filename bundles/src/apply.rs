@@ -94,7 +94,7 @@ impl<'t> Target<'t> {
             bound.lift();
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             self.entry(&mut layer, &mut entry).with_context(|| format!("entry {name:?}"))?;
-            bound.set(&entry);
+            bound.set(&entry).with_context(|| format!("entry {name:?}"))?;
         }
         self.finish(layer)
     }

@@ -33,14 +33,18 @@ impl Bound {
     }
 
     /// What is left of this entry is passed over, and then come the headers of the next.
-    pub(super) fn set(&self, entry: &Entry<'_, impl Read>) {
+    ///
+    /// # Errors
+    /// Its header tells no size.
+    pub(super) fn set(&self, entry: &Entry<'_, impl Read>) -> io::Result<()> {
         // A sparse file's size is not what it takes in the archive.
         let size = match entry.header().entry_type() {
-            EntryType::GNUSparse => entry.header().entry_size().unwrap_or(0),
+            EntryType::GNUSparse => entry.header().entry_size()?,
             _ => entry.size(),
         };
         let next = entry.raw_file_position().saturating_add(size.div_ceil(BLOCK).saturating_mul(BLOCK));
         self.end.set(next.max(self.at.get()).saturating_add(MAX_HEADERS));
+        Ok(())
     }
 }
 
