@@ -202,6 +202,14 @@ impl Container {
         state["pid"].as_i64().filter(|p| *p > 0).unwrap_or_else(|| panic!("no pid in {state}")) as i32
     }
 
+    /// The number of its first process in the innermost pid namespace that it is in.
+    pub fn inner_pid(&self) -> String {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = fs::read_to_string(&path).unwrap_or_else(|e| panic!("read {path}: {e}"));
+        let numbers = crate::field(&status, "NSpid");
+        numbers.split_whitespace().last().expect("a number").to_owned()
+    }
+
     /// The cgroups of the container's first process.
     #[track_caller]
     pub fn cgroups(&self) -> cgroup::Cgroups {

@@ -54,8 +54,7 @@ fn a_process_that_waits_for_its_start_shows_its_neighbours_nothing_of_the_hosts(
     victim.spawn(create, "create").finish().ok();
     let environment = fs::read(format!("/proc/{}/environ", victim.pid())).unwrap();
     assert!(environment.iter().all(|byte| *byte == 0), "{}", String::from_utf8_lossy(&environment));
-    let status = fs::read_to_string(format!("/proc/{}/status", victim.pid())).unwrap();
-    let inside = ampoule_tests::field(&status, "NSpid").split_whitespace().last().unwrap().to_owned();
+    let inside = victim.inner_pid();
     let of = |what: &str| format!("/proc/{inside}/{what}");
     let questions: [&[&str]; 5] = [
         &["cat", &of("environ")],

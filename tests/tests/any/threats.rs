@@ -1,7 +1,7 @@
 //! What has gone wrong in container runtimes: each attack is played, as far as one machine can, and must fail.
 
 use ampoule_tests::{
-    Bundle, ConsoleSocket, Container, Engine, OTHERS, ampoule_only, field, install, is_root, require,
+    Bundle, ConsoleSocket, Container, Engine, OTHERS, ampoule_only, install, is_root, require,
 };
 use serde_json::json;
 use std::fs;
@@ -30,17 +30,11 @@ fn beside(bundle: Bundle, other: &Container, kinds: &[(&str, &str)]) -> Containe
     }))
 }
 
-/// The number of a container's first process in the innermost pid namespace that it is in.
-fn inner_pid(container: &Container) -> String {
-    let status = fs::read_to_string(format!("/proc/{}/status", container.pid())).unwrap();
-    field(&status, "NSpid").split_whitespace().last().unwrap().to_owned()
-}
-
 /// Has the pid namespace's other inhabitants take hold of the program of the victim's first process, and try every
 /// way to write to it once that has ended.
 #[track_caller]
 fn overwrite_the_program_of(victim: &Container, namespace: &Container) {
-    let exe = format!("/proc/{}/exe", inner_pid(victim));
+    let exe = format!("/proc/{}/exe", victim.inner_pid());
     let attack = almighty(Bundle::asking(&["overwrite", &exe]).writable());
     let attacker = beside(attack, namespace, &[("pid", "pid")]);
     attacker.launch();
@@ -181,7 +175,7 @@ fn a_process_that_joins_namespaces_cannot_be_traced_by_who_is_in_them() {
     let joined = [("user", "user"), ("pid", "pid")];
     let victim = beside(mapped(Bundle::sleeping()), &first, &joined);
     victim.create().ok();
-    let inside = inner_pid(&victim);
+    let inside = victim.inner_pid();
     let (memory, exe) = (format!("/proc/{inside}/mem"), format!("/proc/{inside}/exe"));
     let attack = almighty(mapped(Bundle::asking(&["open", &memory, "rw", ",", "readlink", &exe])));
     let answers = beside(attack, &first, &joined).run().ok().answers();
