@@ -149,6 +149,16 @@ impl Store {
     }
 }
 
+/// A record as it is found on file.
+pub enum SavedRecord {
+    /// All of it.
+    Whole(Box<Record>),
+    /// None, or its beginning: it is written before anything else is done, so its maker was killed before that.
+    CutShort,
+    /// A text that nobody has begun to write as a record.
+    Damaged(serde_json::Error),
+}
+
 impl Container {
     /// Waits for the container's lock.
     ///
@@ -212,14 +222,32 @@ impl Container {
             .with_context(|| format!("{} is missing or cut short", self.record_path().display()))
     }
 
-    /// The same, or None where there is none that can be understood: the file is missing, or its text is no record.
+    /// The same, or None where its maker was killed while writing it: the file is missing, or its text ends too early.
     ///
     /// # Errors
-    /// The file can't be read, which says nothing of what there is.
+    /// The file can't be read or is damaged, which says nothing of what there is.
     pub fn read_record(&self) -> Result<Option<Record>> {
+        match self.saved_record()? {
+            SavedRecord::Whole(record) => Ok(Some(*record)),
+            SavedRecord::CutShort => Ok(None),
+            SavedRecord::Damaged(reason) => {
+                Err(reason).with_context(|| format!("read {}: it is damaged", self.record_path().display()))
+            }
+        }
+    }
+
+    /// What is on file of the record.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn saved_record(&self) -> Result<SavedRecord> {
         let path = self.record_path();
         let bytes = absent(fs::read(&path)).with_context(|| format!("read {}", path.display()))?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+        Ok(match serde_json::from_slice(&bytes.unwrap_or_default()) {
+            Ok(record) => SavedRecord::Whole(record),
+            Err(reason) if reason.is_eof() => SavedRecord::CutShort,
+            Err(reason) => SavedRecord::Damaged(reason),
+        })
     }
 
     fn record_path(&self) -> PathBuf {

@@ -6,13 +6,12 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::Pid;
 
 use super::start::gone;
 use crate::container::cgroup::Cgroup;
 use crate::container::record::Record;
 use crate::container::status::{Init, Status, Verb, allowed, observe, observe_locked};
-use crate::container::store::{Container, Locked};
+use crate::container::store::{Container, Locked, SavedRecord};
 use crate::container::systemd;
 use crate::facts;
 use crate::launch::hooks;
@@ -76,12 +75,14 @@ pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
     let container = &locked.container;
     let on_record = container.init()?;
     let live = on_record.map_or(Ok(None), Init::alive)?;
-    let Some(record) = container.read_record()? else {
+    let record = match (container.saved_record()?, on_record) {
+        (SavedRecord::Whole(record), _) => record,
         // It is written first of all: without an init on file nothing was done yet.
-        if let Some(init) = on_record {
-            end_without_record(container, init.pid, live)?;
+        (SavedRecord::CutShort, None) => return locked.remove(),
+        (SavedRecord::CutShort | SavedRecord::Damaged(_), init) => {
+            end_without_record(container, init.zip(live))?;
+            return locked.remove();
         }
-        return locked.remove();
     };
     let group = Cgroup::new(record.cgroups.clone());
     if let Some(fd) = live {
@@ -105,14 +106,14 @@ pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
 }
 
 /// Somebody has destroyed the record. Then a live init still knows its cgroups, and nobody else does.
-fn end_without_record(container: &Container, pid: Pid, live: Option<OwnedFd>) -> Result<()> {
-    let Some(fd) = live else {
+fn end_without_record(container: &Container, live: Option<(Init, OwnedFd)>) -> Result<()> {
+    let Some((init, fd)) = live else {
         bail!(
-            "its record is lost and its init has ended, so its cgroups are not known; when none is left, remove {}",
+            "its record is lost and its init is not running, so its cgroups are not known; when none is left, remove {}",
             container.path().display()
         );
     };
-    let dirs = facts::cgroups_of(pid.as_raw(), container.id.as_str())?;
+    let dirs = facts::cgroups_of(init.pid.as_raw(), container.id.as_str())?;
     let is_scope = |dir: &PathBuf| dir.extension().is_some_and(|kind| kind == "scope");
     let (scopes, dirs): (Vec<_>, Vec<_>) = dirs.into_iter().partition(is_scope);
     // systemd removes one that is empty.

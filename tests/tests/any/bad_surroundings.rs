@@ -177,19 +177,39 @@ fn a_state_directory_without_a_free_inode_is_an_error_that_leaves_nothing() {
 #[test]
 fn a_state_file_of_rubbish_can_be_force_deleted() {
     ampoule_only!("runc 1.1 cannot delete what it cannot read");
-    for rubbish in ["", "{", "null", "{\"pid\": \"none\"}"] {
+    for (rubbish, is_called) in
+        [("", "cut short"), ("{", "cut short"), ("null", "damaged"), ("{\"pid\": \"none\"}", "damaged")]
+    {
         let container = Container::of(Bundle::sleeping());
         container.launch();
         let pid = container.pid();
         let file = container.state_root().join(&container.id).join("state.json");
         assert!(file.exists(), "{} is not where the state is", file.display());
         fs::write(&file, rubbish).unwrap();
-        assert_ne!(container.call(&["state", &container.id]).code, 0);
+        container.call(&["state", &container.id]).fails().saying(is_called);
         container.call(&["list"]);
         container.delete_force().ok();
         assert_eq!(container.leftovers(), [""; 0], "with {rubbish:?}");
         assert!(!fs::exists(format!("/proc/{pid}/exe")).unwrap());
     }
+}
+
+#[test]
+fn a_damaged_record_is_not_taken_for_a_creation_that_made_nothing() {
+    ampoule_only!("runc 1.1 cannot delete what it cannot read");
+    let container = Container::of(Bundle::sleeping());
+    container.launch();
+    let dir = container.state_root().join(&container.id);
+    let [record, init] = ["state.json", "init"].map(|name| fs::read(dir.join(name)).unwrap());
+    fs::write(dir.join("state.json"), "null").unwrap();
+    fs::remove_file(dir.join("init")).unwrap();
+    // Its cgroups would be left, and its program run on, known to nobody.
+    container.call(&["delete", "--force", &container.id]).fails().saying("cgroups are not known");
+    fs::write(dir.join("state.json"), record).unwrap();
+    fs::write(dir.join("init"), init).unwrap();
+    assert_eq!(container.status(), "running");
+    container.delete_force().ok();
+    assert_eq!(container.leftovers(), [""; 0]);
 }
 
 #[test]
