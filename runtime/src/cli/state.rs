@@ -14,7 +14,8 @@ pub(super) struct State {
 }
 
 /// What is wrong with a container that has no record.
-pub(super) const CUT_SHORT: &str = "its record is missing or cut short, as by a creation that was killed; remove it with delete --force";
+pub(super) const CUT_SHORT: &str =
+    "its record is missing or cut short, as by a creation that was killed; remove it with delete --force";
 
 pub(super) fn run(context: &Context, args: State) -> Result<ExitCode> {
     let document = || {

@@ -71,7 +71,7 @@ pub fn delete(locked: Locked, force: bool, log: &Log) -> Result<()> {
 /// Ends every process, removes the cgroups, runs the poststop hooks and forgets the container. What is not there, or
 /// not any more, is no error: this is how half-made ones go, too. What can't be read is one, and then nothing goes.
 pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
-    let _held = interrupt::hold();
+    let held = interrupt::hold();
     let container = &locked.container;
     let on_record = container.init()?;
     let live = on_record.map_or(Ok(None), Init::alive)?;
@@ -95,6 +95,8 @@ pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
     for dir in &record.rdt_groups {
         absent(std::fs::remove_dir(dir)).with_context(|| format!("rmdir {}", dir.display()))?;
     }
+    // What is left to do waits only for hooks, each for as long as it likes: one may be ended.
+    drop(held);
     // runtime.md#lifecycle: the container is gone, and whatever a hook says now, it stays gone.
     let state = record.hook_state(Status::Stopped.name(), 0);
     for hook in &record.poststop {

@@ -49,7 +49,8 @@ pub fn disarm() {
     ARMED.store(false, Ordering::Relaxed);
 }
 
-/// While it lives they end no wait: what is being removed is removed to its end, which is not far.
+/// While it lives they end no wait: what is being removed is removed to its end, which is not far. One that comes in this
+/// time asks for no more than what is done, and ends no later wait either.
 pub struct Held(bool);
 
 /// Holds them back.
@@ -60,6 +61,12 @@ pub fn hold() -> Held {
 impl Drop for Held {
     fn drop(&mut self) {
         ARMED.store(self.0, Ordering::Relaxed);
+        if self.0 {
+            // Lets in what waits outside; that it has come is the only answer there is.
+            let last = LAST.load(Ordering::Relaxed);
+            let _ = sleep(Duration::ZERO);
+            LAST.store(last, Ordering::Relaxed);
+        }
     }
 }
 

@@ -66,6 +66,22 @@ fn so_does_a_hook_of_any_kind() {
 }
 
 #[test]
+fn so_does_a_poststop_hook_and_the_rest_goes_all_the_same() {
+    ampoule_only!("runc 1.1 dies, and leaves the hook and the container");
+    for signal in ENDING {
+        let bundle = with_a_hook_that_waits("poststop")
+            .with(|c| c["process"]["args"] = json!(["/bin/probe", "exit", "3"]));
+        let container = Container::of(bundle);
+        let call = container.run_along();
+        wait_for("the hook", || container.bundle.beside("began").exists());
+        let outcome = ends_soon(call, signal);
+        assert_eq!(outcome.code, 3, "{outcome}");
+        assert!(outcome.stderr.contains("poststop hook #0: /bin/sh: wait for its end"), "{outcome}");
+        assert_eq!(container.leftovers(), [""; 0], "{signal}");
+    }
+}
+
+#[test]
 fn who_is_started_with_nohup_lives_on_when_the_terminal_hangs_up() {
     ampoule_only!("runc 1.1 leaves signals as they are");
     let container = Container::of(with_a_hook_that_waits("createRuntime"));
