@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use interface::line::one_line;
 use serde_json::{Value, json};
 
 use crate::image::{self, Image};
-use crate::report::one_line;
 use crate::source::Source;
 
 /// Every image of a source, as text.

@@ -1,15 +1,17 @@
 //! `ampoule-bundle`: the command line, and [`pack`], from directories to images. The library has all else.
 
+#![forbid(unsafe_code)]
+
 mod pack;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ampoule_bundle::report::one_line;
 use ampoule_bundle::{apply, inspect, store, unpack};
 use anyhow::Result;
 use clap::{Args, Parser};
+use interface::line::one_line;
 
 /// Between images and bundles.
 #[derive(Parser)]

@@ -20,8 +20,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use linux::lock;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, open};
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount as mount2, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
@@ -44,7 +45,7 @@ pub struct Store(PathBuf);
 pub struct Locked {
     root: PathBuf,
     /// Whose end ends the lock.
-    _lock: Flock<File>,
+    _lock: File,
     has_own_namespace: bool,
 }
 
@@ -76,8 +77,8 @@ impl Store {
         make.with_context(|| format!("make {}", self.0.display()))?;
         let root = fs::canonicalize(&self.0)?;
         let file = File::open(&root).with_context(|| format!("open {}", root.display()))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e).context("flock")?;
-        Ok(Locked { root, _lock: lock, has_own_namespace: false })
+        lock::lock(&file).context("flock")?;
+        Ok(Locked { root, _lock: file, has_own_namespace: false })
     }
 }
 

@@ -4,6 +4,8 @@
 //!
 //! The rooms, in reading order:
 
+#![forbid(unsafe_code)]
+
 pub mod spec;
 
 pub mod bundle;
@@ -19,8 +21,3 @@ pub mod lifecycle;
 
 pub mod cli;
 pub mod report;
-
-pub mod sys;
-
-#[doc(hidden)]
-pub mod fuzz;

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ampoule::facts::{Facts, Layout};
+use ampoule::facts::Facts;
 use ampoule::plan::step::Outside;
 use ampoule::plan::{Options, Plan, Request, create};
 use ampoule::spec;
 use anyhow::Result;
+use cgroup::layout::Layout;
 use serde_json::{Value, json};
 
 /// Longer than any of these takes without optimisation, and far shorter than those of before, that compared each entry

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use ampoule::facts::{Facts, Layout};
+use ampoule::facts::Facts;
 use ampoule::plan::{Console, Driver, Options, Plan, Request, create, restore};
 use ampoule::spec;
+use cgroup::layout::Layout;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/plans")

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use ampoule::container::cgroup::Cgroup;
-use ampoule::container::id::Id;
 use anyhow::{Context, Result};
+use cgroup::Cgroup;
 use containerd_shim_protos::shim::oci;
+use interface::id::Id;
 use serde::Deserialize;
 
 use crate::engine::Engine;
@@ -115,7 +115,7 @@ impl Container {
 
     /// It has an init: learns its cgroups, and watches for news of its memory. Without either it runs as well.
     pub fn has_init(&self, pid: i32, events: &Arc<Events>) {
-        let cgroups = match ampoule::facts::container_cgroups(pid) {
+        let cgroups = match cgroup::probe::container_cgroups(pid) {
             Ok(cgroups) => cgroups,
             Err(e) => return log::warning(format_args!("look for the cgroups of {}: {e:#}", self.id)),
         };

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use ampoule::sys::absent::absent;
 use anyhow::{Context, Result};
 use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::{Message, MessageField};
+use linux::absent::absent;
 
 use crate::bootstrap;
 use crate::engine::Engine;

@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ampoule::sys::absent::{absent, exists};
-use ampoule::sys::process::die_with_us;
 use anyhow::{Context, Result, anyhow, bail};
 use containerd_shim_protos::shim::oci;
+use linux::absent::{absent, exists};
+use linux::process::die_with_us;
 use serde::{Deserialize, Serialize};
 
 use crate::reaper::{Child, Exit, Expecting, Reaper};

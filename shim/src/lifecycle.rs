@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ampoule::sys::absent::absent;
 use anyhow::{Context, Result};
 use containerd_shim_protos::api::{CreateTaskRequest, ExecProcessRequest};
 use containerd_shim_protos::events::task::{
     TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskIO, TaskStart,
 };
 use containerd_shim_protos::protobuf::MessageField;
+use linux::absent::absent;
 
 use crate::container::{Config, Container};
 use crate::containers::Shim;
@@ -150,7 +150,7 @@ impl<'a> Make<'a> {
     async fn undo(&self, child: Child, is_exec: bool) {
         if is_exec {
             // It may have ended, and is waited for in any case.
-            let _ = crate::sys::kill(child.pid, libc::SIGKILL);
+            let _ = linux::process::kill(child.pid, libc::SIGKILL);
         } else {
             let mut call = self.engine.call(self.notes, "delete");
             call.command.args(["--force", self.id]);

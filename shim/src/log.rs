@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use ampoule::report::rfc3339;
+use interface::line::rfc3339;
 
 static DEBUG: AtomicBool = AtomicBool::new(false);
 

@@ -3,6 +3,8 @@
 //!
 //! The rooms, in reading order:
 
+#![forbid(unsafe_code)]
+
 mod flags;
 
 mod bootstrap;
@@ -34,8 +36,6 @@ mod stats;
 
 mod fault;
 mod log;
-
-mod sys;
 
 mod shell;
 

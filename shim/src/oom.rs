@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ampoule::container::oom::OomWatch;
 use anyhow::Result;
+use cgroup::oom::OomWatch;
 use containerd_shim_protos::events::task::TaskOOM;
+use linux::watch::watched;
 use nix::poll::PollFlags;
 use std::os::fd::AsFd;
 use tokio::io::Interest;
 use tokio::task::AbortHandle;
 
 use crate::events::Events;
-use crate::{log, sys};
+use crate::log;
 
 /// A watch on one container, which ends with it.
 pub struct Oom {
@@ -35,7 +36,7 @@ impl Oom {
             false => Interest::READABLE,
         };
         let fd = watch.poll_fd().as_fd().try_clone_to_owned()?;
-        let fd = sys::watched(fd, interest)?;
+        let fd = watched(fd, interest)?;
         let watch = Arc::new(Mutex::new(watch));
         let (name, sink, source) = (id.to_owned(), events.clone(), watch.clone());
         let task = tokio::spawn(async move {

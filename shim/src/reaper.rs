@@ -9,8 +9,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use ampoule::sys::wait::{self, Ended};
 use anyhow::{Context, Result};
+use linux::wait::{self, Ended};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};

@@ -5,19 +5,27 @@ mod options;
 
 use std::fs::{self, File};
 use std::io::{Read, Seek};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ampoule::sys::absent::{absent, metadata};
 use anyhow::{Context, Result, bail};
-use containerd_shim_protos::types::mount::Mount;
+use containerd_shim_protos::types::mount::Mount as Wanted;
+use linux::absent::{absent, metadata};
+use linux::mount::{clone_tree, map_ids, set_attributes};
+use linux::mountinfo::{self, Mount};
+use linux::{kernfs, loop_device, user_namespace};
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 
 use crate::reaper::Reaper;
-use crate::sys::mounts;
 use options::Options;
+
+const MOUNTINFO: &str = "/proc/self/mountinfo";
 
 /// mount(2) takes a page of data, its end included.
 const MOST_DATA: usize = 4095;
@@ -43,7 +51,7 @@ const ATTRIBUTES: [(MsFlags, u64); 7] = [
 ///
 /// # Errors
 /// The mount that failed.
-pub async fn attach(mounts: &[Mount], rootfs: &Path, reaper: &Reaper) -> Result<()> {
+pub async fn attach(mounts: &[Wanted], rootfs: &Path, reaper: &Reaper) -> Result<()> {
     if mounts.is_empty() {
         return Ok(());
     }
@@ -60,7 +68,7 @@ pub async fn attach(mounts: &[Mount], rootfs: &Path, reaper: &Reaper) -> Result<
     Ok(())
 }
 
-async fn attach_one(wanted: &Mount, rootfs: &Path, reaper: &Reaper) -> Result<()> {
+async fn attach_one(wanted: &Wanted, rootfs: &Path, reaper: &Reaper) -> Result<()> {
     let target = target(wanted, rootfs)?;
     for (prefix, helper) in HELPERS {
         if let Some(kind) = wanted.type_.strip_prefix(prefix) {
@@ -71,7 +79,7 @@ async fn attach_one(wanted: &Mount, rootfs: &Path, reaper: &Reaper) -> Result<()
     // Open until the mount has hold of them.
     let (source, _devices) = on_devices(wanted, &mut options)?;
     let maps = options.id_maps.as_ref();
-    let namespace = maps.map(|[users, groups]| mounts::user_namespace(users, groups)).transpose();
+    let namespace = maps.map(|maps| user_namespace::make(|pid| write_maps(pid, maps))).transpose();
     let namespace = namespace.context("make a user namespace of uidmap= and gidmap=")?;
     let is_overlay = wanted.type_ == "overlay";
     // overlay's list of layers may be longer than a page: below a directory that is common to all, it is shorter.
@@ -88,8 +96,7 @@ async fn attach_one(wanted: &Mount, rootfs: &Path, reaper: &Reaper) -> Result<()
         }
     }?;
     if let (Some(maps), false) = (&namespace, is_overlay) {
-        let mapped = mounts::id_mapped(&target, maps).and_then(|mount| mounts::attach(&mount, &target));
-        mapped.context("map its owners")?;
+        attach_mapped(&target, &target, maps).context("map its owners")?;
     }
     for flags in options.propagation {
         mount(None::<&str>, &target, None::<&str>, flags, None::<&str>).context("change its propagation")?;
@@ -110,21 +117,45 @@ fn attach_at(kind: &str, source: &Path, target: &Path, options: &Options) -> Res
         // Of those about times only one can be.
         let clear = if set & libc::MOUNT_ATTR__ATIME == 0 { 0 } else { libc::MOUNT_ATTR__ATIME };
         if set != 0 {
-            mounts::set_attributes(target, set, clear).context("set its attributes")?;
+            set_attributes(open_path(target)?, set, clear, 0, false).context("set its attributes")?;
         }
     }
     Ok(())
 }
 
+/// Mounts a copy of the mount at `source` on `target`, with the owners of its files mapped as a user namespace says.
+/// Private: what is mounted and unmounted below one of the two is no matter of the other's.
+fn attach_mapped(source: &Path, target: &Path, namespace: &OwnedFd) -> Result<()> {
+    let mount = clone_tree(AT_FDCWD, source, false).context("open_tree")?;
+    set_attributes(&mount, 0, 0, libc::MS_PRIVATE, false).context("mount_setattr")?;
+    map_ids(&mount, namespace, false).context("mount_setattr")?;
+    linux::mount::attach(mount, open_path(target)?).context("move_mount")
+}
+
+fn open_path(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).with_context(|| format!("open {}", path.display()))
+}
+
+/// The maps as options have them, `INSIDE:OUTSIDE:COUNT,…`.
+fn write_maps(pid: Pid, [users, groups]: &[String; 2]) -> Result<()> {
+    for (name, map) in [("uid_map", users), ("gid_map", groups)] {
+        let path = format!("/proc/{pid}/{name}");
+        let text = map.replace(':', " ").replace(',', "\n");
+        kernfs::write(Path::new(&path), &text).with_context(|| format!("write {path}"))?;
+    }
+    Ok(())
+}
+
 /// What to mount: with `loop`, devices for the source and for the files that erofs has beside it (`device=`).
-fn on_devices(wanted: &Mount, options: &mut Options) -> Result<(PathBuf, Vec<File>)> {
+fn on_devices(wanted: &Wanted, options: &mut Options) -> Result<(PathBuf, Vec<File>)> {
     let source = PathBuf::from(&wanted.source);
     if !options.on_loop {
         return Ok((source, Vec::new()));
     }
     let (read_only, direct) = (options.flags.contains(MsFlags::MS_RDONLY), options.direct);
     let device = |image: &Path| {
-        mounts::loop_device(image, read_only, direct)
+        loop_device::make(image, read_only, direct)
             .with_context(|| format!("make a loop device of {}", image.display()))
     };
     let (source, first) = device(&source)?;
@@ -144,7 +175,7 @@ fn on_devices(wanted: &Mount, options: &mut Options) -> Result<(PathBuf, Vec<Fil
 
 /// Has a program make the mount. What it leaves running, a FUSE server, is the shim's child, and ends when it is
 /// unmounted.
-async fn call(helper: &str, kind: &str, wanted: &Mount, target: &Path, reaper: &Reaper) -> Result<()> {
+async fn call(helper: &str, kind: &str, wanted: &Wanted, target: &Path, reaper: &Reaper) -> Result<()> {
     let mut words = File::from(memfd_create(c"words", MFdFlags::MFD_CLOEXEC)?);
     let mut command = Command::new(helper);
     command.arg(&wanted.source).arg(target);
@@ -164,7 +195,7 @@ async fn call(helper: &str, kind: &str, wanted: &Mount, target: &Path, reaper: &
 }
 
 /// `target` is relative to the root filesystem, in which nobody but containerd has written yet.
-fn target(wanted: &Mount, rootfs: &Path) -> Result<PathBuf> {
+fn target(wanted: &Wanted, rootfs: &Path) -> Result<PathBuf> {
     let inside = wanted.target.trim_start_matches('/');
     if Path::new(inside).components().any(|part| part.as_os_str() == "..") {
         bail!("its target {:?} leads out of the root filesystem", wanted.target);
@@ -177,12 +208,12 @@ fn target(wanted: &Mount, rootfs: &Path) -> Result<PathBuf> {
 /// # Errors
 /// The kernel refuses. That nothing is mounted there is none.
 pub fn detach(rootfs: &Path) -> Result<()> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+    let text = kernfs::read(Path::new(MOUNTINFO)).with_context(|| format!("read {MOUNTINFO}"))?;
     let found = absent(fs::canonicalize(rootfs)).with_context(|| format!("find {}", rootfs.display()))?;
     let Some(rootfs) = found else { return Ok(()) };
-    let below: Vec<String> = mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4).map(unescape))
+    let below: Vec<String> = mountinfo::parse(&text)?
+        .iter()
+        .map(Mount::target)
         .filter(|target| Path::new(target).starts_with(&rootfs))
         .collect();
     for target in below.iter().rev() {
@@ -197,18 +228,13 @@ pub fn detach(rootfs: &Path) -> Result<()> {
     Ok(())
 }
 
-/// mountinfo writes blank, tab, newline and backslash as three octal digits (proc(5)).
-fn unescape(word: &str) -> String {
-    word.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_target_stays_inside() {
-        let wanted = |target: &str| Mount { target: target.to_owned(), ..Default::default() };
+        let wanted = |target: &str| Wanted { target: target.to_owned(), ..Default::default() };
         let rootfs = Path::new("/b/rootfs");
         assert_eq!(target(&wanted(""), rootfs).unwrap(), rootfs);
         assert_eq!(target(&wanted("/etc"), rootfs).unwrap(), Path::new("/b/rootfs/etc"));

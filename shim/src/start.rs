@@ -10,20 +10,22 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ampoule::sys::absent::{absent, exists};
 use anyhow::{Context, Result, bail};
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{Message, MessageField};
 use containerd_shim_protos::shim::oci;
 use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeVersion};
+use linux::absent::{absent, exists};
+use linux::mountinfo::{self, Mount};
+use linux::scheduling::share_core;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use crate::bootstrap::{self, Told};
 use crate::container::Config;
 use crate::engine::Engine;
 use crate::flags::Flags;
+use crate::options;
 use crate::socket::listens;
-use crate::{options, sys};
 
 /// Where shims listen, below containerd's usual state directory whatever its own is.
 const SOCKETS: &str = "/run/containerd/s";
@@ -114,7 +116,7 @@ fn settle(pid: u32, options: &oci::Options) -> Result<()> {
         join(&options.shim_cgroup, pid).with_context(|| format!("ShimCgroup {}", options.shim_cgroup))?;
     }
     if std::env::var_os("SCHED_CORE").is_some_and(|value| !value.is_empty()) {
-        sys::share_core(pid).context("core scheduling")?;
+        share_core(pid).context("core scheduling")?;
     }
     // Rather the shim than containerd, rather a container than the shim.
     let score = fs::read_to_string("/proc/self/oom_score_adj").context("read oom_score_adj")?;
@@ -125,11 +127,12 @@ fn settle(pid: u32, options: &oci::Options) -> Result<()> {
 
 /// Moves the server into a cgroup, in every hierarchy that has it.
 fn join(cgroup: &str, pid: u32) -> Result<()> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let tops = mounts.lines().filter(|line| line.contains(" - cgroup")).filter_map(|l| l.split(' ').nth(4));
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+    let mounts = mountinfo::parse(&mounts)?;
+    let tops = mounts.iter().filter(|mount| matches!(mount.kind, "cgroup" | "cgroup2")).map(Mount::target);
     let mut joined = false;
     for top in tops {
-        let procs = Path::new(top).join(cgroup.trim_start_matches('/')).join("cgroup.procs");
+        let procs = Path::new(&top).join(cgroup.trim_start_matches('/')).join("cgroup.procs");
         if exists(&procs).with_context(|| format!("stat {}", procs.display()))? {
             let mut file = OpenOptions::new().write(true).open(&procs)?;
             file.write_all(pid.to_string().as_bytes())

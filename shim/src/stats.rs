@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use ampoule::container::stats::{self, Amount, Blkio, BlkioEntry, Psi, Stats};
-use ampoule::sys::absent::{absent, exists};
 use anyhow::{Context, Result};
+use cgroup::stats::{self, Amount, Blkio, BlkioEntry, Psi, Stats};
 use containerd_shim_protos::cgroups::metrics as v1;
 use containerd_shim_protos::cgroups_v2::metrics as v2;
 use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use linux::absent::{absent, exists};
 
 use crate::events::packed;
 

@@ -252,7 +252,7 @@ async fn signal(shim: &Shim, container: &Container, wanted: KillRequest) -> Answ
         }
         let pid = exec.process.living_pid().ok_or_else(finished)?;
         let signal = wanted.signal as i32;
-        crate::sys::kill(pid, signal).map_err(|e| Fault::invalid(format!("signal {signal}: {e}")))?;
+        linux::process::kill(pid, signal).map_err(|e| Fault::invalid(format!("signal {signal}: {e}")))?;
         return Ok(Empty::new());
     }
     if container.init.has_ended() && !wanted.all {

@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use linux::absent::{absent, exists};
 use serde::Serialize;
 
 use super::Context;
-use crate::sys::absent::{absent, exists};
 
 mod cgroups;
 mod kernel;
@@ -78,7 +78,7 @@ pub(super) struct Check {
 }
 
 pub(super) fn run(_: &Context, args: Check) -> Result<ExitCode> {
-    let facts = crate::facts::gather(None)?;
+    let facts = crate::facts::probe::gather(None)?;
     let kernel = text("/proc/sys/kernel/osrelease")?;
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
@@ -162,10 +162,10 @@ mod tests {
     #[test]
     fn whatever_is_lacking_says_how_to_turn_it_on() {
         let layouts = [
-            crate::facts::Layout::default(),
-            crate::facts::Layout::pure_v1(),
-            crate::facts::Layout::pure_v2(),
-            crate::facts::Layout::hybrid(),
+            ::cgroup::layout::Layout::default(),
+            ::cgroup::layout::Layout::pure_v1(),
+            ::cgroup::layout::Layout::pure_v2(),
+            ::cgroup::layout::Layout::hybrid(),
         ];
         let cgroups = layouts.iter().map(cgroups::findings);
         for f in cgroups.chain([kernel::findings(), users::findings()]).flat_map(Result::unwrap) {

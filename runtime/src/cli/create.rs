@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use interface::id::Id;
+use linux::absent::absent;
+use linux::interrupt;
 
 use super::Context;
-use crate::container::id::Id;
 use crate::launch::Gate;
 use crate::lifecycle::{self, HandOut};
 use crate::plan::{Console, Driver, Options};
-use crate::sys::absent::absent;
-use crate::sys::interrupt;
 
 /// What create and run have in common.
 #[derive(clap::Args)]

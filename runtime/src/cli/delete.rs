@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use interface::id::Id;
+use linux::regex::Regex;
 
 use super::Context;
-use crate::container::id::Id;
 use crate::lifecycle;
-use crate::sys::regex::Regex;
 
 #[derive(clap::Args)]
 pub(super) struct Delete {

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use ::cgroup::oom::OomWatch;
+use ::cgroup::stats::{self, Stats};
 use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use serde::Serialize;
 
 use super::{Context, amount};
-use crate::container::oom::OomWatch;
-use crate::container::stats::{self, Stats};
 use crate::container::status::{Verb, allowed, observe};
 
 #[derive(clap::Args)]

@@ -3,17 +3,18 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use ::cgroup::layout::{Layout, Version};
 use anyhow::{Context as _, Result};
+use linux::absent::exists;
+use linux::{probe, scheduling, seccomp};
 use serde_json::{Value, json};
 
 use super::Context;
 use super::check::has_namespace;
 use crate::container::criu::find;
 use crate::container::record::OCI_VERSION;
-use crate::facts::{self, Layout, Version};
+use crate::facts;
 use crate::plan::{CAPABILITIES, known};
-use crate::sys::absent::exists;
-use crate::sys::{probe, scheduling, seccomp};
 
 #[derive(clap::Args)]
 pub(super) struct Features {}
@@ -33,7 +34,7 @@ const NAMESPACES: [(&str, &str); 8] = [
 ];
 
 pub(super) fn run(context: &Context, _: Features) -> Result<ExitCode> {
-    let facts = facts::gather(context.rootless)?;
+    let facts = facts::probe::gather(context.rootless)?;
     let cgroups = facts.host_cgroups();
     let document = json!({
         "ociVersionMin": "1.0.0",

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail};
+use linux::interrupt;
 use nix::sys::signal::Signal;
 
 use super::Context;
 use crate::lifecycle;
-use crate::sys::interrupt;
 
 #[derive(clap::Args)]
 pub(super) struct Kill {

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use interface::id::Id;
 use serde_json::{Value, json};
 
 use super::{Context, state};
-use crate::container::id::Id;
 use crate::container::record::owner_name;
 use crate::container::status::observe;
 

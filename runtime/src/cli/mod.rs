@@ -30,12 +30,13 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use interface::id::Id;
+use interface::line::one_line;
+use interface::root::default_root;
 
-use crate::container::id::Id;
-use crate::container::store::{Container, Store, default_root};
+use crate::container::store::{Container, Store};
 use crate::plan::Driver;
-use crate::report::{Level, Log, one_line};
-use crate::sys;
+use crate::report::{Level, Log};
 
 /// Run OCI containers
 #[derive(Parser)]
@@ -184,7 +185,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     // Before the words are understood, for that would be done twice. One too many does no harm.
     if args.iter().any(|word| ENTERING.iter().any(|verb| word == verb))
-        && let Err(e) = sys::exe::protect().context("protect the runtime's own program from the container")
+        && let Err(e) = linux::exe::protect().context("protect the runtime's own program from the container")
     {
         return fail(&e);
     }
@@ -217,7 +218,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     match dispatch(&context, words) {
         Ok(code) => code,
         Err(e) => {
-            let by = sys::interrupt::taken().map_or(String::new(), |signal| format!("ended by {signal}: "));
+            let by = linux::interrupt::taken().map_or(String::new(), |signal| format!("ended by {signal}: "));
             context.log.failure(&format!("{by}{e:#}"));
             // 1 could be the program's own.
             if words.first().is_some_and(|verb| verb == "exec") {

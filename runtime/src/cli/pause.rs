@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use linux::interrupt;
 
 use super::Context;
 use crate::lifecycle;
-use crate::sys::interrupt;
 
 #[derive(clap::Args)]
 pub(super) struct Pause {

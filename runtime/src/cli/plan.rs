@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ::cgroup::layout::Layout;
 use anyhow::{Context as _, Result};
+use interface::id::Id;
 
 use super::Context;
 use crate::bundle::Bundle;
-use crate::container::id::Id;
-use crate::facts::{self, Facts, Layout};
+use crate::facts::{self, Facts};
 use crate::plan::{self, Console, Driver, Options, Request};
 use crate::spec::{NamespaceKind, Spec};
 
@@ -37,9 +38,9 @@ pub(super) struct Plan {
 fn facts(context: &Context, host: Option<&str>) -> Result<Facts> {
     let cgroups = match host {
         None if context.driver == Driver::Systemd => {
-            return facts::gather(context.rootless)?.with_manager();
+            return facts::probe::gather(context.rootless)?.with_manager();
         }
-        None => return facts::gather(context.rootless),
+        None => return facts::probe::gather(context.rootless),
         Some("v1") => Layout::pure_v1(),
         Some("v2") => Layout::pure_v2(),
         Some(_) => Layout::hybrid(),

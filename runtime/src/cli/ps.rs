@@ -2,10 +2,10 @@
 
 use std::process::{Command, ExitCode};
 
+use ::cgroup::Cgroup;
 use anyhow::{Context as _, Result, bail};
 
 use super::Context;
-use crate::container::cgroup::Cgroup;
 
 #[derive(clap::Args)]
 pub(super) struct Ps {

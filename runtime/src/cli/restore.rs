@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use interface::id::Id;
 
 use super::Context;
 use super::checkpoint::Criu;
 use super::run::stay;
-use crate::container::id::Id;
 use crate::launch::foreground::{self, Signals};
 use crate::lifecycle::{self, HandOut, Made, Wanted};
 use crate::plan::{Console, Options};

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use interface::id::Id;
 
 use super::Context;
 use super::create::Create;
-use crate::container::id::Id;
 use crate::launch::foreground::{self, Signals};
 use crate::launch::{Gate, Launched};
 use crate::lifecycle::{self, HandOut, Made};

@@ -5,11 +5,12 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ::cgroup::layout::Version;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::facts::{self, Version};
+use crate::facts;
 
 #[derive(clap::Args)]
 pub(super) struct Spec {
@@ -26,7 +27,7 @@ const DEFAULT: &str = include_str!("spec/config.json");
 
 pub(super) fn run(context: &Context, args: Spec) -> Result<ExitCode> {
     let mut spec: Value = serde_json::from_str(DEFAULT)?;
-    let hierarchies = facts::gather(context.rootless)?.host_cgroups().hierarchies;
+    let hierarchies = facts::probe::gather(context.rootless)?.host_cgroups().hierarchies;
     // On v1 most programs expect to see the group's name from the host's root on; so does runc.
     if hierarchies.iter().all(|h| h.version == Version::V2) {
         push(&mut spec["linux"]["namespaces"], json!({"type": "cgroup"}));

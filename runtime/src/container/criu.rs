@@ -23,11 +23,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use linux::socket::{Received, receive};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 
-use crate::sys::socket::{Received, receive};
 use request::{Kind, Response};
 
 pub use request::{CgroupMode, Feature, NetworkLock, Request, Wishes};

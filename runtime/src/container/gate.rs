@@ -17,12 +17,11 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
+use linux::interrupt;
 use nix::errno::Errno;
 use nix::sys::socket::{
     self, AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, shutdown,
 };
-
-use crate::sys::interrupt;
 
 /// The socket's name while the container is being made.
 pub const UNREADY: &str = "gate.new";
@@ -56,7 +55,7 @@ pub fn build(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// Inside: parks until somebody says GO. Errors mean that nobody ever will.
 pub fn park(listener: impl AsFd) -> Result<OwnedFd, Errno> {
     loop {
-        let fd = match crate::sys::socket::accept(&listener) {
+        let fd = match linux::socket::accept(&listener) {
             Ok(fd) => fd,
             Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
             Err(e) => return Err(e),

@@ -4,13 +4,13 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use ::cgroup::Cgroup;
 use anyhow::{Context, Result, bail};
+use linux::{kernfs, pidfd};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use super::cgroup::Cgroup;
 use super::store::{Container, Locked};
-use crate::sys::{kernfs, pidfd};
 
 /// runtime.md#state, and runc's `paused`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

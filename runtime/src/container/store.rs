@@ -17,15 +17,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use interface::id::Id;
+use linux::absent::{absent, entries, exists};
+use linux::{interrupt, lock};
 use nix::unistd::Pid;
 
 use super::gate;
-use super::id::Id;
 use super::record::Record;
 use super::status::Init;
-use crate::facts;
-use crate::sys::absent::{absent, entries, exists};
-use crate::sys::{interrupt, lock};
 
 /// Longer than any step of another verb should take; then the user hears who is in the way.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -356,24 +355,4 @@ impl Locked {
         }
         fs::remove_dir(path).with_context(|| format!("remove {}", path.display()))
     }
-}
-
-/// The default of `--root`. An ordinary user has a directory of his own below /run, if somebody made it.
-///
-/// # Errors
-/// It can't be told whether the caller is rootless.
-pub fn default_root(rootless: Option<bool>) -> Result<PathBuf> {
-    let uid = nix::unistd::geteuid();
-    // root of a user namespace may be root of a whole machine in there, or an ordinary user's: USER tells (as in runc).
-    let is_users = || std::env::var_os("USER").is_none_or(|user| user != "root");
-    let rootless = match rootless {
-        Some(word) => word,
-        None if !uid.is_root() => true,
-        None => std::env::var_os("XDG_RUNTIME_DIR").is_some() && is_users() && facts::in_user_namespace()?,
-    };
-    Ok(match std::env::var_os("XDG_RUNTIME_DIR") {
-        _ if !rootless => PathBuf::from("/run/ampoule"),
-        Some(dir) => Path::new(&dir).join("ampoule"),
-        None => PathBuf::from(format!("/run/user/{uid}/ampoule")),
-    })
 }

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
+use dbus::gvariant::Value;
+use dbus::wire::{Call, Writer};
+use dbus::{Bus, Refusal};
 
-mod bus;
-mod wire;
-
-use crate::plan::systemd::{Property, Scope, Value};
-use bus::{Bus, Refusal};
-use wire::{Call, Writer};
+use crate::plan::systemd::{Property, Scope};
 
 /// systemd's own limit for a call, and for what follows from it.
 const START_LIMIT: Duration = Duration::from_secs(25);

@@ -5,14 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use linux::absent::{absent, is_dir};
+use linux::{bpf, kernfs};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Pid, Uid, chown, mkdir};
 
 use crate::plan::step::IfMissing;
-use crate::sys::absent::{absent, is_dir};
-use crate::sys::{bpf, kernfs};
 
 /// Makes a container's cgroup and those above it. One that is already there is taken over if it is unused.
 ///

@@ -25,13 +25,13 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use anyhow::{Context, Result, bail};
+use linux::socket::{self, Received};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair, sockopt,
 };
 
 use crate::plan::step::Mark;
-use crate::sys::socket::{self, Received};
 
 /// A reason longer than this is cut.
 const MAX_MESSAGE: usize = 4096;

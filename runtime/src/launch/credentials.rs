@@ -4,12 +4,12 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use linux::{credentials as sys, kernfs};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use nix::unistd::{Uid, fchown};
 
 use crate::plan::Credentials;
-use crate::sys::{credentials as sys, kernfs};
 
 /// Takes the ids and the capabilities on.
 pub(super) fn take(wanted: &Credentials) -> Result<()> {

@@ -5,17 +5,17 @@ use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use ::cgroup::Cgroup;
 use anyhow::{Context, Result};
+use linux::{kernfs, mountinfo};
 use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{Pid, getpid};
 
 use super::images::{DESCRIPTORS, Images, NULL, name, resolved, root};
-use crate::container::cgroup::Cgroup;
 use crate::container::criu::{Feature, Notice, Request, Worker, network_lock};
 use crate::container::record::Record;
 use crate::plan::Outer;
-use crate::sys::kernfs;
 
 const LOG: &str = "dump.log";
 
@@ -125,7 +125,7 @@ fn namespaces(outer: &Outer, pid: Pid) -> Result<Vec<String>> {
 fn streams(record: &Record, pid: Pid) -> Result<(Vec<String>, Vec<String>)> {
     let mountinfo =
         kernfs::read(Path::new(&format!("/proc/{pid}/mountinfo"))).context("read its mountinfo")?;
-    let own: Vec<u64> = mountinfo.lines().filter_map(|line| line.split(' ').next()?.parse().ok()).collect();
+    let own: Vec<u64> = mountinfo::parse(&mountinfo)?.iter().map(|mount| mount.id).collect();
     let mut descriptors = record.streams.clone();
     let mut external = Vec::new();
     for (n, stream) in descriptors.iter_mut().enumerate() {

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
+use linux::{interrupt, pidfd, tty, wait};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -13,7 +14,6 @@ use nix::unistd::Pid;
 
 use super::Launched;
 use super::output::Output;
-use crate::sys::{interrupt, pidfd, tty, wait};
 
 /// Signals as they arrive, none lost: blocked before there is a process, read from a descriptor.
 pub struct Signals {

@@ -8,12 +8,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use linux::{interrupt, pidfd, process};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Pid;
 
 use crate::plan::step::{Hook, HookKind};
-use crate::sys::{interrupt, pidfd, process};
 
 /// Runs all hooks of one kind in order, each with `state` on its stdin.
 ///

@@ -5,16 +5,10 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
-use nix::fcntl::{OFlag, open};
-use nix::sched::CloneFlags;
-use nix::sys::stat::Mode;
-use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, pipe2, read};
+use linux::{kernfs, user_namespace};
+use nix::unistd::Pid;
 
 use crate::plan::step::{IdRange, Mapper};
-use crate::sys::clone::{Fork, clone3};
-use crate::sys::kernfs;
-use crate::sys::process::exit_now;
 
 /// Maps the ids of the process's namespace. Each map can be written once, in one write.
 ///
@@ -33,30 +27,12 @@ pub(super) fn write(pid: Pid, uids: &[IdRange], gids: &[IdRange], by: Mapper) ->
     put(pid, "gid_map", &lines(gids))
 }
 
-/// A user namespace with this map, in which nobody is. It lives as long as its handle, or a mount that uses it.
+/// A user namespace with this map, in which nobody is.
 ///
 /// # Errors
 /// Names the call.
 pub(super) fn namespace(uids: &[IdRange], gids: &[IdRange]) -> Result<OwnedFd> {
-    let (wait, end) = pipe2(OFlag::O_CLOEXEC).context("pipe2")?;
-    match clone3(CloneFlags::CLONE_NEWUSER.bits() as u32 as u64, None).context("clone3")? {
-        Fork::Child => {
-            drop(end);
-            // It only has to be there; once nobody holds the other end, be it that the runtime was killed, it goes.
-            let _ = read(&wait, &mut [0]);
-            exit_now(0)
-        }
-        Fork::Parent { pid, .. } => {
-            let path = format!("/proc/{pid}/ns/user");
-            let made = write(pid, uids, gids, Mapper::Ourselves).and_then(|()| {
-                open(&*path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-                    .with_context(|| format!("open {path}"))
-            });
-            drop(end);
-            waitpid(pid, None).context("waitpid")?;
-            made
-        }
-    }
+    user_namespace::make(|pid| write(pid, uids, gids, Mapper::Ourselves))
 }
 
 fn put(pid: Pid, name: &str, text: &str) -> Result<()> {

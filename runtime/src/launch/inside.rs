@@ -24,7 +24,6 @@ use crate::plan::Plan;
 use crate::plan::path::ContainerPath;
 use crate::plan::seccomp::Filter;
 use crate::plan::step::{HookKind, Inside, Mark, Scheduler, Slot};
-use crate::sys;
 
 /// What the process has at hand.
 pub(super) struct Init<'a> {
@@ -63,10 +62,10 @@ const NO_ROOT: &str = "there is no root yet";
 pub(super) fn play(mut init: Init<'_>) -> ! {
     if let Err(reason) = forget_the_host(&init) {
         init.channel.fail(0, &format!("{reason:#}"));
-        sys::process::exit_now(1);
+        linux::process::exit_now(1);
     }
     // Exactly the modes that are asked for, until the plan sets the payload's own mask.
-    sys::process::set_umask(0);
+    linux::process::set_umask(0);
     let mut found = Found { handles: std::mem::take(&mut init.handles), ..Found::default() };
     for (n, step) in init.plan.inside.iter().enumerate() {
         // Any other step may mount over it.
@@ -94,7 +93,7 @@ pub(super) fn play(mut init: Init<'_>) -> ! {
         }
         break;
     }
-    sys::process::exit_now(1)
+    linux::process::exit_now(1)
 }
 
 /// The one line about a failed step.
@@ -123,8 +122,8 @@ impl Init<'_> {
             Inside::LabelKeys { label } => found.procfs()?.write_own(&["attr/keycreate"], label),
             Inside::SessionKeyring { name } => session_keyring(name),
             Inside::Hostname { name } => sethostname(name).context("sethostname"),
-            Inside::Domainname { name } => sys::process::set_domainname(name).context("setdomainname"),
-            Inside::LoopbackUp => sys::net::loopback_up().context("SIOCSIFFLAGS"),
+            Inside::Domainname { name } => linux::process::set_domainname(name).context("setdomainname"),
+            Inside::LoopbackUp => linux::net::loopback_up().context("SIOCSIFFLAGS"),
             Inside::Sysctl { key, value } => found.procfs()?.write(&format!("sys/{key}"), value),
             Inside::RunHooks { kind, hooks: all } => {
                 let status = if *kind == HookKind::CreateContainer { "creating" } else { "created" };
@@ -149,23 +148,24 @@ impl Init<'_> {
     pub(super) fn become_payload(&self, found: &mut Found, step: &Inside) -> Result<()> {
         match step {
             Inside::Rlimit(limit) => {
-                sys::process::set_limit(0, limit.resource, limit.soft, limit.hard).context("setrlimit")
+                linux::process::set_limit(0, limit.resource, limit.soft, limit.hard).context("setrlimit")
             }
             Inside::Apparmor { profile } => confine(found.procfs()?, profile),
             Inside::Selinux { label } => found.procfs()?.write_own(&["attr/exec"], label),
-            Inside::RunOn { cpus } => sys::scheduling::run_on(&cpus.words).context("sched_setaffinity"),
+            Inside::RunOn { cpus } => linux::scheduling::run_on(&cpus.words).context("sched_setaffinity"),
             Inside::Personality { value, .. } => {
-                sys::scheduling::set_personality(*value).context("personality")
+                linux::scheduling::set_personality(*value).context("personality")
             }
             Inside::MemoryPolicy(policy) => {
-                sys::scheduling::set_memory_policy(policy.mode, &policy.nodes.words).context("set_mempolicy")
+                linux::scheduling::set_memory_policy(policy.mode, &policy.nodes.words)
+                    .context("set_mempolicy")
             }
             Inside::IoPriority { value, .. } => {
-                sys::scheduling::set_io_priority(*value).context("ioprio_set")
+                linux::scheduling::set_io_priority(*value).context("ioprio_set")
             }
             Inside::Scheduler(wanted) => schedule(wanted),
             Inside::Umask { mask } => {
-                sys::process::set_umask(*mask);
+                linux::process::set_umask(*mask);
                 Ok(())
             }
             Inside::WorkingDirectory { path } => {
@@ -179,7 +179,7 @@ impl Init<'_> {
                 found.home = Some(format!("HOME={}", program::home(*uid)?));
                 Ok(())
             }
-            Inside::CloseOnExec { from } => sys::process::close_on_exec_from(*from).context("close_range"),
+            Inside::CloseOnExec { from } => linux::process::close_on_exec_from(*from).context("close_range"),
             Inside::FindProgram { name } => {
                 let env = self.plan.inside.iter().find_map(|step| match step {
                     Inside::Exec { env, .. } => Some(&env[..]),
@@ -204,7 +204,7 @@ impl Init<'_> {
 
     fn filter(&self, found: &mut Found, filter: &Filter) -> Result<()> {
         found.listener =
-            sys::seccomp::install(&filter.program, filter.flags, filter.notify).context("seccomp")?;
+            linux::seccomp::install(&filter.program, filter.flags, filter.notify).context("seccomp")?;
         match &found.listener {
             // By its number: to send it along, profiles would have to let sendmsg(2) go without asking.
             Some(fd) => {
@@ -232,7 +232,7 @@ impl Init<'_> {
         if let Some(stream) = &found.stream {
             gate::about_to_exec(stream).context("the runtime is gone")?;
         }
-        sys::process::default_sigpipe();
+        linux::process::default_sigpipe();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.signals), None).context("sigprocmask")?;
         Err(program::exec(&found.program, args, &env))
     }
@@ -284,7 +284,7 @@ impl Found {
 }
 
 fn session_keyring(name: &str) -> Result<()> {
-    match sys::keyring::join(&std::ffi::CString::new(name)?) {
+    match linux::keyring::join(&std::ffi::CString::new(name)?) {
         // A kernel without keys has none to leak, either.
         Err(Errno::ENOSYS) => Ok(()),
         other => other.context("keyctl"),
@@ -305,7 +305,7 @@ fn confine(procfs: &Procfs, profile: &str) -> Result<()> {
 fn schedule(wanted: &Scheduler) -> Result<()> {
     let Scheduler { policy, nice, priority, flags, runtime, deadline, period, .. } = *wanted;
     let times = [runtime, deadline, period];
-    match sys::scheduling::set_scheduler(policy, flags, nice, priority, times) {
+    match linux::scheduling::set_scheduler(policy, flags, nice, priority, times) {
         // sched(7), cpuset(7).
         Err(e @ (Errno::EPERM | Errno::EBUSY)) => {
             bail!(
@@ -319,7 +319,7 @@ fn schedule(wanted: &Scheduler) -> Result<()> {
 
 /// A working directory outside the root would be a way out (CVE-2024-21626).
 fn inside_the_root() -> Result<()> {
-    let now = sys::process::working_directory().context("getcwd")?;
+    let now = linux::process::working_directory().context("getcwd")?;
     if now.first() != Some(&b'/') {
         bail!("{} is outside the container", String::from_utf8_lossy(&now));
     }

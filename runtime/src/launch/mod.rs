@@ -34,6 +34,7 @@ mod terminal;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
+use linux::pidfd;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -44,7 +45,6 @@ use crate::container::record::Record;
 use crate::container::status::Init;
 use crate::container::store::Locked;
 use crate::plan::Plan;
-use crate::sys::pidfd;
 use channel::Channel;
 use outside::{Host, Peer};
 

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use linux::mount::{Filesystem, attach, clone_tree, map_ids, set_attributes};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::mount::MsFlags;
@@ -15,7 +16,6 @@ use super::root::Root;
 use crate::plan::path::ContainerPath;
 use crate::plan::step::Parameter;
 use crate::plan::{Attributes, Change};
-use crate::sys::mount::{Filesystem, attach, clone_tree, map_ids, set_attributes};
 
 /// fsconfig(2) takes no longer value.
 const MAX_VALUE: usize = 255;

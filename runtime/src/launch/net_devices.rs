@@ -4,12 +4,11 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow, bail};
+use linux::rtnetlink::{Address, Route};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::fstat;
 use nix::unistd::Pid;
-
-use crate::sys::rtnetlink::{Address, Route};
 
 /// Brings `lo` up in the network namespace of a process.
 ///
@@ -22,7 +21,7 @@ pub(super) fn loopback_up(pid: Pid) -> Result<()> {
     };
     let (own, theirs) = (open("self")?, open(&pid.to_string())?);
     setns(theirs, CloneFlags::CLONE_NEWNET).context("setns")?;
-    let done = crate::sys::net::loopback_up();
+    let done = linux::net::loopback_up();
     setns(&own, CloneFlags::CLONE_NEWNET).context("setns back")?;
     done.context("SIOCSIFFLAGS")
 }

@@ -4,6 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use linux::mount::attach;
+use linux::path;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mknodat};
@@ -13,8 +15,6 @@ use super::mounts;
 use super::root::Root;
 use crate::plan::path::ContainerPath;
 use crate::plan::step::{Node, NodeKind};
-use crate::sys::mount::attach;
-use crate::sys::path;
 
 fn kind(node: &Node) -> SFlag {
     match node.kind {

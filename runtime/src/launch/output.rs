@@ -5,13 +5,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 
 use anyhow::{Context, Result};
+use linux::interrupt;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::Mode;
-
-use crate::sys::interrupt;
 
 /// What a pipe that is ready takes without waiting (pipe(7), PIPE_BUF).
 const PART: usize = 4096;

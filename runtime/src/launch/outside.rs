@@ -18,7 +18,6 @@ use crate::container::systemd;
 use crate::plan::Plan;
 use crate::plan::step::{Mark, Outside};
 use crate::spec::NamespaceKind;
-use crate::sys;
 
 /// The host's side of a launch.
 pub(super) struct Host<'a> {
@@ -143,14 +142,14 @@ impl<'a> Host<'a> {
             Outside::LoopbackUp => net_devices::loopback_up(there(peer)?.pid),
             Outside::RdtGroup { dir, schemata, shared } => resctrl::group(dir, schemata, *shared),
             Outside::EnterRdtGroup { dir } => resctrl::enter(dir, there(peer)?.pid),
-            Outside::RunOn { cpus } => sys::scheduling::run_on(&cpus.words).context("sched_setaffinity"),
+            Outside::RunOn { cpus } => linux::scheduling::run_on(&cpus.words).context("sched_setaffinity"),
             Outside::OomScore { value } => {
                 let path = format!("{}/oom_score_adj", there(peer)?.pid);
                 Procfs::open()?.write(&path, &value.to_string())
             }
             Outside::Rlimit(limit) => {
                 let pid = there(peer)?.pid.as_raw();
-                sys::process::set_limit(pid, limit.resource, limit.soft, limit.hard).context("prlimit")
+                linux::process::set_limit(pid, limit.resource, limit.soft, limit.hard).context("prlimit")
             }
             Outside::MapIds { uids, gids, by } => id_maps::write(there(peer)?.pid, uids, gids, *by),
             Outside::RunHooks { kind, hooks: all } => {
@@ -181,8 +180,8 @@ impl<'a> Host<'a> {
     fn hear(&mut self, wanted: Mark, peer: Option<&Peer<'_>>) -> Result<()> {
         match there(peer)?.channel.receive()? {
             Message::Mark { mark, value, .. } if mark == wanted as u8 && wanted == Mark::Listener => {
-                let pidfd = sys::pidfd::open(there(peer)?.pid).context("pidfd_open")?;
-                self.listener = Some(sys::pidfd::descriptor(pidfd, value).context("pidfd_getfd")?);
+                let pidfd = linux::pidfd::open(there(peer)?.pid).context("pidfd_open")?;
+                self.listener = Some(linux::pidfd::descriptor(pidfd, value).context("pidfd_getfd")?);
                 Ok(())
             }
             Message::Mark { mark, fd, .. } if mark == wanted as u8 => {

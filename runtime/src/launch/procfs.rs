@@ -3,14 +3,13 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
+use linux::kernfs;
+use linux::mount::Filesystem;
+use linux::path::{RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, readlinkat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-
-use crate::sys::kernfs;
-use crate::sys::mount::Filesystem;
-use crate::sys::path::{RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2};
 
 /// A handle on a procfs that nobody else can mount over.
 pub(super) struct Procfs(OwnedFd);

@@ -6,13 +6,13 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, anyhow, bail};
+use linux::process;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::stat::{SFlag, stat};
 use nix::unistd::{AccessFlags, faccessat};
 
 use super::root::open_regular;
-use crate::sys::process;
 
 const MAX_PASSWD: u64 = 1 << 20;
 

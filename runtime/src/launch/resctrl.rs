@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use linux::{absent, kernfs};
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkdir};
 
 use crate::facts::RESCTRL;
-use crate::sys::{absent, kernfs};
 
 /// Makes a group and writes its schemata. One that others may be in (`shared`) is taken as it is: it must be there when
 /// no schemata are given, and have just these otherwise (config-linux.md#intelrdt).

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use linux::{interrupt, kernfs, pidfd};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::SigSet;
 use nix::sys::wait::waitpid;
@@ -22,7 +23,6 @@ use crate::container::store::Locked;
 use crate::plan::namespaces::proc_name;
 use crate::plan::step::{Mark, Outside, Slot};
 use crate::plan::{Console, Outer, Plan};
-use crate::sys::{interrupt, kernfs, pidfd};
 
 const LOG: &str = "restore.log";
 /// How long CRIU may take to remove what it has made, once it hears no more of us.

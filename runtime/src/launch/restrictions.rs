@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use linux::mount::{Filesystem, attach, clone_tree};
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, SFlag, fstat, stat};
 use nix::sys::statfs::TMPFS_MAGIC;
@@ -15,7 +16,6 @@ use super::root::Root;
 use crate::plan::Attributes;
 use crate::plan::path::ContainerPath;
 use crate::plan::step::Parameter;
-use crate::sys::mount::{Filesystem, attach, clone_tree};
 
 /// What is taken from the container at a path.
 #[derive(Clone, Copy, PartialEq, Eq)]

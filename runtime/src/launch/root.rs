@@ -9,6 +9,10 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
+use linux::mount::attach;
+use linux::path::{
+    RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, mount_id, openat2,
+};
 use nix::NixPath;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
@@ -20,10 +24,6 @@ use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 use super::restrictions::Restriction;
 use crate::plan::path::ContainerPath;
 use crate::plan::step::Entry;
-use crate::sys::mount::attach;
-use crate::sys::path::{
-    RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, mount_id, openat2,
-};
 
 /// The root directory, and what has to be as it was once it is entered.
 pub(super) struct Root {

@@ -13,7 +13,6 @@ use super::mounts::{self, Wanted};
 use super::{nodes, old_root, restrictions, terminal};
 use crate::plan::Attributes;
 use crate::plan::step::{Entry, Inside, Mark};
-use crate::sys;
 
 impl Init<'_> {
     /// Steps about the tree of mounts, then those about the process itself.
@@ -44,7 +43,8 @@ impl Init<'_> {
                 attach_root(found, tree, at)
             }
             Inside::ReadonlyDevice { path } => {
-                sys::mount::attach(mounts::clone_device(path, true)?, open_path(path)?).context("move_mount")
+                linux::mount::attach(mounts::clone_device(path, true)?, open_path(path)?)
+                    .context("move_mount")
             }
             Inside::ClearStage { at } => umount2(at, MntFlags::MNT_DETACH).context("umount2"),
             Inside::Mount { kind, source, parameters, attributes, target, copy_up, .. } => {
@@ -93,11 +93,11 @@ impl Init<'_> {
 /// The copy of the host's tree hears of the host's mounts and tells nothing back.
 fn isolate() -> Result<()> {
     let top = open_path(Path::new("/"))?;
-    sys::mount::set_attributes(top, 0, 0, libc::MS_SLAVE, true).context("mount_setattr")
+    linux::mount::set_attributes(top, 0, 0, libc::MS_SLAVE, true).context("mount_setattr")
 }
 
 fn attach_root(found: &mut Found, tree: OwnedFd, at: &Path) -> Result<()> {
-    sys::mount::attach(&tree, open_path(at)?).context("move_mount")?;
+    linux::mount::attach(&tree, open_path(at)?).context("move_mount")?;
     found.hold(tree);
     Ok(())
 }

@@ -4,6 +4,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use linux::clone::{Fork, clone3};
+use linux::{pidfd, process};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::setns;
@@ -14,11 +16,8 @@ use nix::unistd::Pid;
 use super::channel::{Channel, Message};
 use super::inside::{self, Init};
 use super::namespaces::flag;
-use crate::facts;
 use crate::plan::namespaces::proc_name;
 use crate::plan::step::{Inside, Mark, Spawn};
-use crate::sys::clone::{Fork, clone3};
-use crate::sys::{pidfd, process};
 
 /// Makes the process that plays the inside steps. Returns on the host only.
 pub(super) fn spawn(spawn: &Spawn, ours: &Channel, init: Init<'_>) -> Result<(Pid, OwnedFd)> {
@@ -51,7 +50,8 @@ fn clone_into(spawn: &Spawn, flags: u64) -> Result<Fork> {
         // The container has divided its group, and a divided one takes no processes (cgroup-v2.rst, "No Internal
         // Process Constraint").
         (Err(Errno::EBUSY), Some(neighbor)) => {
-            let dir = facts::cgroup2_of(neighbor)?.context("find the cgroup of the container's init")?;
+            let dir =
+                ::cgroup::probe::cgroup2_of(neighbor)?.context("find the cgroup of the container's init")?;
             clone3(flags, Some(open_dir(&dir)?.as_fd()))
                 .with_context(|| format!("clone3 into {}", dir.display()))
         }

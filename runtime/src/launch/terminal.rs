@@ -3,6 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
+use linux::mount::{attach, clone_tree};
+use linux::tty;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -10,8 +12,6 @@ use nix::sys::statfs::{FsType, fstatfs};
 
 use super::root::Root;
 use crate::plan::path::ContainerPath;
-use crate::sys::mount::{attach, clone_tree};
-use crate::sys::tty;
 
 /// linux/magic.h
 const DEVPTS_SUPER_MAGIC: FsType = FsType(0x1cd1);

@@ -77,7 +77,7 @@ fn outer(locked: &Locked, record: &Record) -> Result<Outer> {
 
 /// CRIU can do a little without, but nothing that a container is made of.
 pub(super) fn needs_root(rootless: Option<bool>) -> Result<()> {
-    if facts::ourselves(rootless)?.rootless {
+    if facts::probe::ourselves(rootless)?.rootless {
         bail!("checkpoint and restore take root's rights over the host: CRIU needs them");
     }
     Ok(())

@@ -3,23 +3,24 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use ::cgroup::Cgroup;
 use anyhow::{Context, Result, bail};
+use interface::id::Id;
+use interface::line::rfc3339;
+use linux::absent::{absent, is_dir, metadata};
 use nix::sys::signal::SigSet;
 
 use super::HandOut;
 use super::delete::destroy;
 use crate::bundle::Bundle;
-use crate::container::cgroup::Cgroup;
-use crate::container::id::Id;
 use crate::container::record::{OCI_VERSION, Record};
 use crate::container::store::{Locked, Store};
 use crate::facts::{self, Facts};
 use crate::launch::{self, Gate, Launched};
 use crate::plan::step::HookKind;
 use crate::plan::{self, Driver, Options, Plan, Request};
-use crate::report::{Level, Log, rfc3339};
+use crate::report::{Level, Log};
 use crate::spec::{NamespaceKind, Spec};
-use crate::sys::absent::{absent, is_dir, metadata};
 
 /// What the caller asked for.
 #[allow(missing_docs, reason = "runc's own flags")]
@@ -112,8 +113,8 @@ pub(super) fn made(locked: Locked, record: Record, launched: Result<Launched>, l
 /// The host, and the systemd that makes scopes, where one is to.
 pub(super) fn facts(driver: Driver, rootless: Option<bool>) -> Result<Facts> {
     match driver {
-        Driver::Cgroupfs => facts::gather(rootless),
-        Driver::Systemd => facts::gather(rootless)?.with_manager(),
+        Driver::Cgroupfs => facts::probe::gather(rootless),
+        Driver::Systemd => facts::probe::gather(rootless)?.with_manager(),
     }
 }
 

@@ -3,23 +3,22 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
+use ::cgroup::Cgroup;
 use anyhow::{Context, Result, bail};
+use linux::absent::absent;
+use linux::{interrupt, pidfd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::start::gone;
-use crate::container::cgroup::Cgroup;
 use crate::container::record::Record;
 use crate::container::status::{Init, Status, Verb, allowed, observe, observe_locked};
 use crate::container::store::{Container, Locked, SavedRecord};
 use crate::container::systemd;
-use crate::facts;
 use crate::launch::hooks;
 use crate::plan::step::HookKind;
 use crate::plan::systemd::Scope;
 use crate::report::{Level, Log};
-use crate::sys::absent::absent;
-use crate::sys::{interrupt, pidfd};
 
 /// How long a killed process may take to go, in milliseconds: one that waits for a dead disk never does.
 const DEATH: u16 = 10_000;
@@ -115,7 +114,7 @@ fn end_without_record(container: &Container, live: Option<(Init, OwnedFd)>) -> R
             container.path().display()
         );
     };
-    let dirs = facts::cgroups_of(init.pid.as_raw(), container.id.as_str())?;
+    let dirs = cgroup::probe::cgroups_of(init.pid.as_raw(), container.id.as_str())?;
     let is_scope = |dir: &PathBuf| dir.extension().is_some_and(|kind| kind == "scope");
     let (scopes, dirs): (Vec<_>, Vec<_>) = dirs.into_iter().partition(is_scope);
     // systemd removes one that is empty.

@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use linux::absent::is_dir;
 use nix::sys::signal::SigSet;
 
 use super::HandOut;
@@ -14,7 +15,6 @@ use crate::launch::{self, Launched};
 use crate::plan::{self, ExecRequest, Options};
 use crate::report::{Level, Log};
 use crate::spec::{Process, Spec};
-use crate::sys::absent::is_dir;
 
 /// What the caller asked for.
 #[allow(missing_docs, reason = "runc's own flags")]
@@ -59,7 +59,7 @@ pub fn exec(
     let (into, enter) = cgroups(&record, wanted.cgroups)?;
     let mut options = wanted.options;
     options.no_new_keyring = !record.keyring;
-    let facts = facts::ourselves(wanted.rootless)?;
+    let facts = facts::probe::ourselves(wanted.rootless)?;
     let plan = plan::exec(&ExecRequest {
         id: container.id.as_str(),
         spec,

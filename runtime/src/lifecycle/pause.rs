@@ -1,8 +1,8 @@
 //! running → paused, and back.
 
+use ::cgroup::Cgroup;
 use anyhow::{Result, bail};
 
-use crate::container::cgroup::Cgroup;
 use crate::container::status::{Verb, allowed, observe_locked};
 use crate::container::store::Locked;
 

@@ -1,6 +1,7 @@
 //! files → running.
 
 use anyhow::{Context, Result};
+use linux::absent::absent;
 
 use super::checkpoint::{config_file, needs_root};
 use super::create::{Made, Wanted, facts, made, put_on_record, record};
@@ -9,7 +10,6 @@ use crate::container::store::Store;
 use crate::launch::{self, Images, Launched, Restore};
 use crate::plan::{self, Request};
 use crate::report::{Level, Log};
-use crate::sys::absent::absent;
 
 /// Makes a container of the bundle, with the processes that were saved.
 ///

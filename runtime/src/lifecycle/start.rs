@@ -3,18 +3,18 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use ::cgroup::Cgroup;
 use anyhow::{Context, Result, bail};
+use linux::{interrupt, pidfd};
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
 
-use crate::container::cgroup::Cgroup;
 use crate::container::gate;
 use crate::container::record::Record;
 use crate::container::status::{Status, Verb, allowed, observe_locked};
 use crate::container::store::Locked;
 use crate::launch::{Launched, hooks};
 use crate::plan::step::HookKind;
-use crate::sys::{interrupt, pidfd};
 
 /// From then on it is asked whether there is a reason to wait.
 const PATIENCE: Duration = Duration::from_secs(1);

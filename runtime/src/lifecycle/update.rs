@@ -1,8 +1,8 @@
 //! New limits for a container that is there.
 
+use ::cgroup::Cgroup;
 use anyhow::{Result, anyhow, bail};
 
-use crate::container::cgroup::Cgroup;
 use crate::container::status::{Verb, allowed, observe_locked};
 use crate::container::store::Locked;
 use crate::facts;
@@ -31,8 +31,8 @@ pub fn update(locked: &Locked, log: &Log, changes: &Changes<'_>) -> Result<()> {
         }
     }
     let facts = match record.scope {
-        Some(_) => facts::gather(None)?.with_manager()?,
-        None => facts::gather(None)?,
+        Some(_) => facts::probe::gather(None)?.with_manager()?,
+        None => facts::probe::gather(None)?,
     };
     let config = container.config()?;
     let spec = spec::parse(&config).map_err(|e| anyhow!("the container's config.json: {e}"))?;

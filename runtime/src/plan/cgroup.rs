@@ -5,12 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
+use ::cgroup::layout::{Hierarchy, Layout, Version};
 use anyhow::{Context, Result, bail};
 
 use super::devices;
 use super::step::{IfMissing, Outside};
 use super::systemd::Scope;
-use crate::facts::{Facts, Hierarchy, Layout, Version};
+use crate::facts::Facts;
 use crate::spec::Resources;
 
 mod both;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ::cgroup::layout::{Hierarchy, Version};
 use anyhow::{Result, bail};
 use serde::Serialize;
 
@@ -35,7 +36,7 @@ pub use attributes::{Attributes, Change};
 pub use identity::{CAPABILITIES, CapabilitySets, Credentials};
 pub use restore::{Outer, outer, restore};
 
-use crate::facts::{Facts, Hierarchy, Version};
+use crate::facts::Facts;
 use crate::spec::{NamespaceKind, Process, Resources, Spec};
 use namespaces::Namespaces;
 use path::ContainerPath;

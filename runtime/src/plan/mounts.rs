@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ::cgroup::layout::{Hierarchy, Version};
 use anyhow::{Result, bail};
 
 use super::Draft;
@@ -9,7 +10,6 @@ use super::attributes::{Attributes, Propagation};
 use super::path::ContainerPath;
 use super::step::{IdMap, Inside, Parameter, Slot};
 use super::{id_maps, labels};
-use crate::facts::{Hierarchy, Version};
 use crate::spec::{Mount, NamespaceKind};
 
 /// What the options of one mount mean together.

@@ -7,20 +7,19 @@
 
 use std::path::PathBuf;
 
+use ::cgroup::layout::{Hierarchy, Version};
 use anyhow::{Result, bail};
+use dbus::gvariant::Value;
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
 use super::cgroup::{self, Cgroups};
 use super::step::Outside;
-use crate::facts::{Facts, Hierarchy, Version};
+use crate::facts::Facts;
 use crate::spec::Spec;
 
 mod annotations;
 mod resources;
-mod variant;
-
-pub use variant::Value;
 
 /// A unit of systemd's that holds a container, the slice it lies in, and whether the user's own manager keeps it
 /// rather than the system's.
@@ -179,7 +178,7 @@ mod tests {
 
     fn at(path: &str) -> Result<(String, String), String> {
         let place = Place::parse(path, "web", false).map_err(|e| e.to_string())?;
-        let tree = &crate::facts::Layout::pure_v2().hierarchies[0];
+        let tree = &::cgroup::layout::Layout::pure_v2().hierarchies[0];
         Ok((place.slice.clone(), place.dir(tree, "/").display().to_string()))
     }
 

@@ -9,7 +9,6 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
 use super::options::Options;
-use crate::sys::mounts;
 
 /// Names the layers from the directory that holds all of them, and tells which that is. None: there is none.
 pub fn shorten(options: &mut Options) -> Option<PathBuf> {
@@ -42,7 +41,7 @@ pub fn within_mapped<T>(
     act: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     fs::create_dir_all(place).with_context(|| format!("make {}", place.display()))?;
-    let mapped = mounts::id_mapped(base, namespace).and_then(|mount| mounts::attach(&mount, place));
+    let mapped = super::attach_mapped(base, place, namespace);
     let done = mapped
         .with_context(|| format!("map the owners of {}", base.display()))
         .and_then(|()| within(place, act));

@@ -5,10 +5,11 @@ use std::io::{IsTerminal, Read, Write, stdin};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use ampoule::sys::absent::exists;
 use anyhow::{Context, Result};
 use containerd_shim_protos::api::{CloseIORequest, ResizePtyRequest};
 use containerd_shim_protos::ttrpc::context;
+use linux::absent::exists;
+use linux::tty;
 use nix::fcntl::OFlag;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,7 +17,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use super::home::{Home, Status};
 use super::logs::Reader;
 use super::run::calls;
-use crate::sys;
 
 /// How soon output and a new size of the window are seen.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -71,9 +71,10 @@ fn is_left(left: &Receiver<Left>) -> bool {
 
 /// Gives the container's terminal the size of ours.
 fn follow_window(home: &Home, last: &mut (u16, u16)) {
-    let Some(size) = sys::window_size(stdin()).filter(|size| size != last) else { return };
+    // Not each of them has one.
+    let Some(size @ (rows, columns)) = tty::size(stdin()).ok().filter(|size| size != last) else { return };
     *last = size;
-    let (width, height) = (u32::from(size.0), u32::from(size.1));
+    let (width, height) = (u32::from(columns), u32::from(rows));
     let resize = ResizePtyRequest { id: home.id.clone(), width, height, ..Default::default() };
     // It may have ended; and its size is no reason to leave it.
     let _ = calls(home, async |tasks| Ok(tasks.resize_pty(context::Context::default(), &resize).await?));

@@ -16,9 +16,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ampoule::container::id::Id;
-use ampoule::sys::absent::{absent, entries, exists};
 use anyhow::{Context, Result, bail};
+use interface::id::Id;
+use linux::absent::{absent, entries, exists};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde::{Deserialize, Serialize};
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use ampoule::sys::absent::{absent, metadata};
 use anyhow::{Context, Result};
+use linux::absent::{absent, metadata};
 
 use super::home::{Home, Status};
 

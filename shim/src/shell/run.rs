@@ -9,13 +9,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ampoule::container::store::default_root;
 use anyhow::{Context, Result};
 use containerd_shim_protos::api::{CreateTaskRequest, ShutdownRequest, StartRequest};
 use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::shim::oci::Options;
 use containerd_shim_protos::shim_async::{Client, TaskClient};
 use containerd_shim_protos::ttrpc::{self, context};
+use interface::root::default_root;
 use nix::sys::stat::Mode;
 use serde::Deserialize;
 

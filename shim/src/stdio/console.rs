@@ -6,10 +6,9 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ampoule::sys::absent::absent;
 use anyhow::{Context, Result};
-
-use crate::sys;
+use linux::absent::absent;
+use linux::{socket, tty};
 
 /// A master end.
 pub struct Console(OwnedFd);
@@ -50,7 +49,7 @@ impl Console {
     /// # Errors
     /// The kernel refuses.
     pub fn resize(&self, width: u16, height: u16) -> Result<()> {
-        sys::resize(&self.0, width, height).context("resize the terminal")
+        tty::resize(&self.0, (height, width)).context("resize the terminal")
     }
 }
 
@@ -68,9 +67,11 @@ impl Socket {
         let receive = || {
             let (stream, _) = self.listener.accept()?;
             stream.set_nonblocking(true)?;
-            sys::receive_descriptor(&stream)
+            let message = socket::receive(&stream, &mut [0; 4096]).context("recvmsg")?;
+            message.fd.context("a message without a descriptor")
         };
-        receive().map(Console).context("the runtime sent no terminal")
+        let receive: Result<_> = receive();
+        receive.map(Console).context("the runtime sent no terminal")
     }
 }
 

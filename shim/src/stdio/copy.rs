@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
+use linux::watch::watched;
 use nix::errno::Errno;
 use nix::fcntl::SpliceFFlags;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -18,7 +19,6 @@ use tokio::sync::{Notify, oneshot};
 
 use super::outlet::Outlet;
 use super::place;
-use crate::sys;
 
 /// What is moved at a time; a pipe holds no more.
 const PIPE: usize = 64 << 10;
@@ -61,7 +61,7 @@ pub async fn all_done() {
 /// Moves what is in a pipe to a fifo, without seeing it, until the pipe's other end is closed; once `end` is over, only
 /// what is in it already.
 pub fn splice(from: OwnedFd, outlet: Outlet, end: oneshot::Receiver<()>) -> Result<()> {
-    let from = sys::watched(from, Interest::READABLE)?;
+    let from = watched(from, Interest::READABLE)?;
     let outlet = outlet.watched()?;
     let at_work = AtWork::begin();
     tokio::spawn(async move {
@@ -87,7 +87,7 @@ pub fn splice(from: OwnedFd, outlet: Outlet, end: oneshot::Receiver<()>) -> Resu
 /// Copies to and from what can't be spliced: terminals, and files that are put aside.
 pub fn bytes(from: OwnedFd, mut sink: Sink, end: oneshot::Receiver<()>) -> Result<()> {
     place::set_nonblocking(&from)?;
-    let from = sys::watched(from, Interest::READABLE)?;
+    let from = watched(from, Interest::READABLE)?;
     let at_work = AtWork::begin();
     tokio::spawn(async move {
         let _at_work = at_work;
@@ -169,7 +169,7 @@ impl Sink {
             return Ok(Sink::File(fd));
         }
         place::set_nonblocking(&fd)?;
-        Ok(Sink::Other(sys::watched(fd, Interest::WRITABLE)?))
+        Ok(Sink::Other(watched(fd, Interest::WRITABLE)?))
     }
 
     async fn write(&mut self, mut rest: &[u8]) -> Result<(), Error> {

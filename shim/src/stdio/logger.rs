@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use linux::process::pass;
+use linux::watch::watched;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, pipe2};
@@ -13,7 +15,6 @@ use tokio::io::Interest;
 use super::Owner;
 use super::place::{self, Program};
 use crate::reaper::Reaper;
-use crate::sys;
 
 /// How long a logger may go on with what is left for it, as containerd's own shim has it.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(12);
@@ -41,7 +42,7 @@ impl Logger {
         command.args(&program.args);
         command.env("CONTAINER_ID", owner.id).env("CONTAINER_NAMESPACE", owner.namespace);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        sys::pass(&mut command, [&out, &err, &says_ready]);
+        pass(&mut command, [&out, &err, &says_ready]);
         let child = reaper
             .spawn(&mut command)
             .with_context(|| format!("start the logger {}", program.path.display()))?;
@@ -71,7 +72,7 @@ impl Logger {
 /// Whether a byte came before the other end was closed.
 async fn wait_ready(fd: OwnedFd) -> Result<bool> {
     place::set_nonblocking(&fd)?;
-    let fd = sys::watched(fd, Interest::READABLE)?;
+    let fd = watched(fd, Interest::READABLE)?;
     let read = |fd: &OwnedFd| Ok(nix::unistd::read(fd, &mut [0])?);
     Ok(fd.async_io(Interest::READABLE, read).await? > 0)
 }

@@ -4,13 +4,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::Result;
+use linux::watch::watched;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
 use super::place;
-use crate::sys;
 
 /// How often it is looked whether a client has come: at first, and after a while.
 const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(1)];
@@ -34,7 +34,7 @@ impl Outlet {
     /// # Errors
     /// Those of epoll_ctl(2).
     pub fn watched(self) -> Result<Outlet<AsyncFd<OwnedFd>>> {
-        Ok(Outlet { reader: self.reader, writer: sys::watched(self.writer, Interest::WRITABLE)? })
+        Ok(Outlet { reader: self.reader, writer: watched(self.writer, Interest::WRITABLE)? })
     }
 }
 

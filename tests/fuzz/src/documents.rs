@@ -3,11 +3,12 @@
 use std::path::{Component, Path};
 use std::sync::LazyLock;
 
-use ampoule::facts::{Facts, Layout};
+use ampoule::facts::Facts;
 use ampoule::plan::path::ContainerPath;
 use ampoule::plan::step::{HookKind, Inside};
 use ampoule::plan::{self, Changes, Console, Driver, ExecRequest, Options, Plan, Request};
 use ampoule::spec::{self, Spec};
+use cgroup::layout::Layout;
 use serde_json::Value;
 
 /// The hosts that documents are planned for.

@@ -15,7 +15,6 @@ mod state;
 mod wires;
 
 // Where included files look for each other.
-use ampoule::plan;
 use filter::interpreter;
 use shim::flags;
 
@@ -29,7 +28,7 @@ pub use wires::{kernel_files, wires, words};
 
 /// What a person reads of a failure.
 fn one_line(text: &str) {
-    let line = ampoule::report::one_line(text);
+    let line = interface::line::one_line(text);
     assert!(!line.trim().is_empty() && !line.contains(char::is_control), "{text:?} is no line");
 }
 

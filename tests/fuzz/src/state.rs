@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use ampoule::container::id::Id;
 use ampoule::container::record::Record;
 use ampoule::container::store::Store;
+use interface::id::Id;
 
 /// `state.json`, `init` and `config.json`, with zero bytes between them.
 pub fn state(bytes: &[u8]) {

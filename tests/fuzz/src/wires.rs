@@ -4,10 +4,6 @@
 
 #[path = "../../../runtime/src/cli/amount.rs"]
 mod amount;
-// rustfmt would look for its tests.
-#[rustfmt::skip]
-#[path = "../../../runtime/src/container/systemd/wire.rs"]
-mod bus;
 #[path = "../../../runtime/src/container/criu/request.rs"]
 mod request;
 #[path = "../../../runtime/src/container/criu/wire.rs"]
@@ -16,9 +12,11 @@ mod wire;
 use std::fs;
 use std::path::Path;
 
-use ampoule::container::id::Id;
-use ampoule::container::stats;
-use ampoule::fuzz;
+use ampoule::facts::probe;
+use cgroup::{layout, stats};
+use dbus::wire as bus;
+use interface::id::Id;
+use linux::rtnetlink::addresses_in;
 
 use crate::place::Place;
 
@@ -29,7 +27,7 @@ pub fn wires(bytes: &[u8]) {
         0 => message_of_the_bus(bytes),
         1 => answer_of_criu(bytes),
         _ => {
-            for address in fuzz::addresses(bytes, 1) {
+            for address in addresses_in(bytes, 1) {
                 assert!(format!("{address:?}").len() <= 64 * bytes.len());
             }
         }
@@ -65,7 +63,10 @@ pub fn kernel_files(bytes: &[u8]) {
     let mut files = text.split('\0');
     match kind % 4 {
         0 => {
-            let layout = fuzz::layout(files.next().unwrap_or_default(), files.next().unwrap_or_default());
+            let layout =
+                layout::parse(files.next().unwrap_or_default(), files.next().unwrap_or_default(), |_| {
+                    Ok(vec!["memory".to_owned()])
+                });
             let layout = match layout {
                 Ok(layout) => layout,
                 Err(e) => return crate::one_line(&format!("{e:#}")),
@@ -74,7 +75,7 @@ pub fn kernel_files(bytes: &[u8]) {
         }
         1 => {
             let manager =
-                fuzz::manager(7, files.next().unwrap_or_default(), files.next().unwrap_or_default());
+                probe::manager(7, files.next().unwrap_or_default(), files.next().unwrap_or_default());
             assert!(!manager.root.ends_with('/') || manager.root == "/", "{manager:?}");
         }
         kind => {

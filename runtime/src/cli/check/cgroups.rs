@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use ::cgroup::layout::{Hierarchy, Layout, Version};
 use anyhow::{Context, Result};
+use linux::absent::entries;
+use linux::{bpf, probe};
 use nix::unistd::{AccessFlags, access};
 
 use super::{Finding, is_there, text};
 use crate::container::systemd;
-use crate::facts::{Hierarchy, Layout, Manager, Version};
-use crate::sys::absent::entries;
-use crate::sys::{bpf, probe};
+use crate::facts::Manager;
 
 const UNIFY: &str = "boot with systemd.unified_cgroup_hierarchy=1, or: mount -t cgroup2 none /sys/fs/cgroup";
 

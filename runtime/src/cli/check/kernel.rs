@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
+use linux::probe::{self, Call};
 
 use super::{Finding, has_namespace, text};
-use crate::sys::probe::{self, Call};
 
 pub(super) fn findings() -> Result<Vec<Finding>> {
     let mut findings = calls();

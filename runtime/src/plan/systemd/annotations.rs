@@ -4,8 +4,9 @@
 //! can have the host rebooted, or other units started and stopped, and that is nothing that a container may ask for.
 
 use anyhow::{Context, Result, anyhow, bail};
+use dbus::gvariant::Value;
 
-use super::{Property, Value};
+use super::Property;
 use crate::spec::{Map, Str};
 
 const PREFIX: &str = "org.systemd.property.";

@@ -3,7 +3,9 @@
 //! They are read off the writes that go to the kernel, so config.json is translated in one place only and `unified`
 //! needs no list of its own. What systemd has no word for, it leaves alone.
 
-use super::{Property, Value};
+use dbus::gvariant::Value;
+
+use super::Property;
 use crate::plan::step::{IfMissing, Outside};
 
 /// The properties that say the same as these steps.

@@ -1,0 +1,119 @@
+//! SIGTERM, SIGINT and SIGHUP end a wait with an error, so that whoever waits removes what it has made.
+//!
+//! Once [`arm`] was called they are blocked, and let in only while one of the waits here waits (ppoll(2)): none comes between
+//! a look and a wait, and none is lost to who reads them from a descriptor later. Where it was not called, they do what
+//! they always do, which is right for a verb that leaves nothing.
+
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
+
+const ENDING: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+
+static ARMED: AtomicBool = AtomicBool::new(false);
+/// The last that came, and whether a wait has still to be ended by it.
+static LAST: AtomicI32 = AtomicI32::new(0);
+static DUE: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn take(signal: libc::c_int) {
+    LAST.store(signal, Ordering::Relaxed);
+    DUE.store(true, Ordering::Relaxed);
+}
+
+/// Blocks the three from now on, and returns the mask as it was. One that is ignored, as by nohup(1), stays so.
+///
+/// # Errors
+/// Those of sigaction(2) and sigprocmask(2).
+pub fn arm() -> Result<SigSet, Errno> {
+    let mut before = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&ENDING.into_iter().collect()), Some(&mut before))?;
+    let handler = SigAction::new(SigHandler::Handler(take), SaFlags::empty(), SigSet::empty());
+    for signal in ENDING {
+        // SAFETY: the handler stores to atomics and does nothing else.
+        let old = unsafe { sigaction(signal, &handler) }?;
+        if matches!(old.handler(), SigHandler::SigIgn) {
+            // SAFETY: what was there before, which is no code of ours.
+            unsafe { sigaction(signal, &old) }?;
+        }
+    }
+    ARMED.store(true, Ordering::Relaxed);
+    Ok(before)
+}
+
+/// In a new process, whose handlers are not ours: nothing is let in that its program is to hear.
+pub fn disarm() {
+    ARMED.store(false, Ordering::Relaxed);
+}
+
+/// While it lives they end no wait: what is being removed is removed to its end, which is not far. One that comes in this
+/// time asks for no more than what is done, and ends no later wait either.
+pub struct Held(bool);
+
+/// Holds them back.
+pub fn hold() -> Held {
+    Held(ARMED.swap(false, Ordering::Relaxed))
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        ARMED.store(self.0, Ordering::Relaxed);
+        if self.0 {
+            let last = LAST.load(Ordering::Relaxed);
+            // Lets in what waits outside; that it has come is the only answer there is.
+            let _ = sleep(Duration::ZERO);
+            LAST.store(last, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The signal that has ended a wait.
+pub fn taken() -> Option<Signal> {
+    Signal::try_from(LAST.load(Ordering::Relaxed)).ok()
+}
+
+/// Waits until one of them is ready, or the time is over: how many are ready.
+///
+/// # Errors
+/// EINTR: one of the three came. The others of poll(2).
+pub fn poll(fds: &mut [PollFd<'_>], patience: Option<Duration>) -> Result<usize, Errno> {
+    let end = patience.map(|patience| Instant::now() + patience);
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()).into());
+        let mask = if ARMED.load(Ordering::Relaxed) { Some(open_mask()?) } else { None };
+        match ppoll(fds, left, mask) {
+            Err(Errno::EINTR) if !DUE.swap(false, Ordering::Relaxed) => {}
+            answer => return answer.map(|ready| ready as usize),
+        }
+    }
+}
+
+/// Waits until there is something to read, or the end of it. Not armed it leaves that to the read: a filter may be in
+/// force that knows no ppoll(2).
+///
+/// # Errors
+/// As those of [`poll`].
+pub fn readable(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    if ARMED.load(Ordering::Relaxed) {
+        poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], None)?;
+    }
+    Ok(())
+}
+
+/// Sleeps.
+///
+/// # Errors
+/// As those of [`poll`].
+pub fn sleep(time: Duration) -> Result<(), Errno> {
+    poll(&mut [], Some(time)).map(drop)
+}
+
+/// The mask as it is, but for the three.
+fn open_mask() -> Result<SigSet, Errno> {
+    let mut mask = SigSet::thread_get_mask()?;
+    ENDING.iter().for_each(|signal| mask.remove(*signal));
+    Ok(mask)
+}
