@@ -13,7 +13,7 @@ pub struct Facts {
     /// Where which cgroup controller lives, of the hierarchies that the runtime may use.
     pub cgroups: Layout,
     /// The hierarchies that are there, too, but not for us: an ordinary user's without delegation.
-    pub foreign: Layout,
+    pub undelegated: Layout,
     /// The runtime's permitted capabilities, bit N for capability number N (capabilities(7)).
     pub capabilities: u64,
     /// The runtime's effective user id.
@@ -53,14 +53,14 @@ impl Default for Manager {
 
 impl Facts {
     /// Whether it takes a user namespace to have any rights at all.
-    pub fn powerless(&self) -> bool {
+    pub fn needs_user_namespace(&self) -> bool {
         const CAP_SYS_ADMIN: u64 = 1 << 21;
         self.rootless && !(self.in_user_namespace && self.capabilities & CAP_SYS_ADMIN != 0)
     }
 
     /// All hierarchies of the host, ours or not.
     pub fn host_cgroups(&self) -> Layout {
-        let hierarchies = [&self.cgroups.hierarchies[..], &self.foreign.hierarchies[..]].concat();
+        let hierarchies = [&self.cgroups.hierarchies[..], &self.undelegated.hierarchies[..]].concat();
         Layout { hierarchies }
     }
 }

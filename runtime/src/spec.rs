@@ -4,8 +4,8 @@
 //! asks; wrong types are errors. A slice that Go wrote as `null` reads as empty. Nothing here judges a value: that
 //! is the planner's work, which knows what to do with it.
 
+mod json_path;
 mod values;
-mod whereabouts;
 
 use serde::de::{Deserialize as De, Deserializer};
 use serde::{Deserialize, Serialize};
@@ -308,7 +308,7 @@ pub fn parse_resources(bytes: &[u8]) -> Result<Resources<'_>, String> {
 }
 
 fn read<'a, T: De<'a>>(bytes: &'a [u8]) -> Result<T, String> {
-    serde_json::from_slice(bytes).map_err(|e| match whereabouts::path(bytes, e.line(), e.column()) {
+    serde_json::from_slice(bytes).map_err(|e| match json_path::path(bytes, e.line(), e.column()) {
         path if path.is_empty() => e.to_string(),
         path => format!("{path}: {e}"),
     })

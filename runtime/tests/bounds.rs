@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ampoule::facts::Facts;
-use ampoule::plan::step::Outside;
+use ampoule::plan::step::HostStep;
 use ampoule::plan::{Options, Plan, Request, create};
 use ampoule::spec;
 use anyhow::Result;
@@ -67,7 +67,7 @@ fn many_mounts_with_maps_of_their_own_are_planned_in_time_and_equal_maps_are_mad
         json!({ "destination": "/m", "source": "/a", "options": ["bind"], "uidMappings": uids, "gidMappings": gids })
     };
     let plan = in_time(|c| c["mounts"] = many(60_000, mount)).unwrap();
-    let made = plan.before.iter().filter(|step| matches!(step, Outside::MakeIdMap { .. }));
+    let made = plan.pre_clone.iter().filter(|step| matches!(step, HostStep::CreateUserNamespace { .. }));
     assert_eq!(made.count(), 30_000);
 }
 

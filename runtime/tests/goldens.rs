@@ -3,6 +3,7 @@
 //! `systemd-NAME` and `systemd` for the systemd driver; `restore` as the restore of what it would create.
 //! `UPDATE=1 cargo test -p ampoule goldens` writes them anew; the diff is the review.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -28,8 +29,8 @@ fn root(cgroups: Layout) -> Facts {
     }
 }
 
-fn user(foreign: Layout) -> Facts {
-    Facts { foreign, euid: 1000, egid: 1000, rootless: true, ..Facts::default() }
+fn user(undelegated: Layout) -> Facts {
+    Facts { undelegated, euid: 1000, egid: 1000, rootless: true, ..Facts::default() }
 }
 
 /// The plan of a document, or the one line that refuses it.
@@ -40,10 +41,10 @@ fn plan(config: &[u8], facts: &Facts, driver: Driver) -> String {
 /// The plan of its restore, likewise.
 fn restored(config: &[u8], facts: &Facts) -> String {
     let paths = (Path::new("/usr/sbin/criu"), Path::new("/run/ampoule/web"));
-    planned(config, facts, Driver::Cgroupfs, |whole| restore(whole, paths.0, paths.1).0)
+    planned(config, facts, Driver::Cgroupfs, |whole| restore(whole, paths.0, paths.1))
 }
 
-fn planned(config: &[u8], facts: &Facts, driver: Driver, then: impl Fn(Plan) -> Plan) -> String {
+fn planned<P: Display>(config: &[u8], facts: &Facts, driver: Driver, then: impl Fn(Plan) -> P) -> String {
     let spec = match spec::parse(config) {
         Ok(spec) => spec,
         Err(e) => return format!("refused: {e}\n"),

@@ -1,6 +1,6 @@
 //! A connection to a message bus, for one piece of work that has an end in time.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -207,9 +207,13 @@ fn is_timeout(e: &std::io::Error) -> bool {
 }
 
 fn open(address: &str, end: Instant) -> Result<UnixStream> {
-    let socket = socket::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     // A bus that accepts nobody any more makes connect(2) wait, as long as this says (unix(7)).
     let limit = TimeVal::milliseconds(left(end)?.as_millis() as i64);
+    Ok(connect(address, limit)?)
+}
+
+fn connect(address: &str, limit: TimeVal) -> io::Result<UnixStream> {
+    let socket = socket::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&socket, sockopt::SendTimeout, &limit)?;
     let address = match address.strip_prefix('\0') {
         Some(name) => UnixAddr::new_abstract(name.as_bytes())?,

@@ -10,9 +10,8 @@ use linux::absent::absent;
 use linux::interrupt;
 
 use super::Context;
-use crate::launch::Gate;
 use crate::lifecycle::{self, HandOut};
-use crate::plan::{Console, Driver, Options};
+use crate::plan::{Console, Driver, Gate, Options};
 
 /// What create and run have in common.
 #[derive(clap::Args)]
@@ -44,7 +43,7 @@ pub(super) struct Create {
 
 impl Create {
     /// The flags as the planner knows them; `console` says where a terminal would go without a console socket.
-    pub(super) fn options(&self, console: Console, driver: Driver) -> Result<Options> {
+    pub(super) fn options(&self, console: Console, driver: Driver, gate: Gate) -> Result<Options> {
         let console = match &self.console_socket {
             Some(socket) => Console::Socket(socket.clone()),
             None => console,
@@ -52,7 +51,7 @@ impl Create {
         let listen_fds = listen_fds()?;
         let preserve_fds = preserved(self.preserve_fds.saturating_add(listen_fds))? - listen_fds;
         let (no_pivot, no_new_keyring) = (self.no_pivot, self.no_new_keyring);
-        Ok(Options { console, driver, no_pivot, no_new_keyring, preserve_fds, listen_fds })
+        Ok(Options { console, driver, gate, no_pivot, no_new_keyring, preserve_fds, listen_fds })
     }
 }
 
@@ -90,11 +89,11 @@ fn create(context: &Context, args: &Create) -> Result<ExitCode> {
     let wanted = lifecycle::Wanted {
         id: &id,
         bundle: &args.bundle,
-        options: args.options(Console::None, context.driver)?,
+        options: args.options(Console::None, context.driver, Gate::Published)?,
         rootless: context.rootless,
         hand_out: HandOut { pid_file: args.pid_file.as_deref(), pidfd_socket: args.pidfd_socket.as_deref() },
         signals,
     };
-    lifecycle::create(&context.store, &context.log, wanted, Gate::Shut)?;
+    lifecycle::create(&context.store, &context.log, wanted)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -14,7 +14,7 @@ use super::check::has_namespace;
 use crate::container::criu::find;
 use crate::container::record::OCI_VERSION;
 use crate::facts;
-use crate::plan::{CAPABILITIES, known};
+use crate::plan::{CAPABILITIES, supported};
 
 #[derive(clap::Args)]
 pub(super) struct Features {}
@@ -40,7 +40,7 @@ pub(super) fn run(context: &Context, _: Features) -> Result<ExitCode> {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,
         "hooks": HOOKS,
-        "mountOptions": known::mount_options(),
+        "mountOptions": supported::mount_options(),
         "linux": {
             "namespaces": namespaces()?,
             "capabilities": capabilities()?,
@@ -96,7 +96,7 @@ fn cgroup(layout: &Layout) -> Result<Value> {
 }
 
 fn seccomp() -> Value {
-    let known = known::seccomp();
+    let known = supported::seccomp();
     let supported = known.flags.iter().filter(|(_, flag)| seccomp::knows(*flag));
     json!({
         "enabled": seccomp::available(),
@@ -110,7 +110,7 @@ fn seccomp() -> Value {
 
 fn memory_policy() -> Value {
     const MPOL_BIND: u32 = 2;
-    let [modes, flags] = known::memory_policy();
+    let [modes, flags] = supported::memory_policy();
     let modes = modes.iter().filter(|(_, mode)| scheduling::takes_memory_policy(*mode as u32));
     let flags = flags.iter().filter(|(_, flag)| scheduling::takes_memory_policy(*flag as u32 | MPOL_BIND));
     json!({

@@ -65,7 +65,7 @@ fn plan(context: &Context, args: &Plan) -> Result<ExitCode> {
     // What needs root can still be looked at without: then the plan is root's.
     let for_root =
         |spec: &Spec<'_>| !spec.linux.namespaces.iter().any(|n| n.kind == Some(NamespaceKind::User));
-    if facts.powerless() && context.rootless.is_none() && for_root(&spec) {
+    if facts.needs_user_namespace() && context.rootless.is_none() && for_root(&spec) {
         facts = roots(facts.host_cgroups());
     }
     // Whichever way create would be told to hand the terminal out.

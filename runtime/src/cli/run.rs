@@ -7,10 +7,10 @@ use interface::id::Id;
 
 use super::Context;
 use super::create::Create;
+use crate::launch::Launched;
 use crate::launch::foreground::{self, Signals};
-use crate::launch::{Gate, Launched};
 use crate::lifecycle::{self, HandOut, Made};
-use crate::plan::Console;
+use crate::plan::{Console, Gate};
 
 #[derive(clap::Args)]
 pub(super) struct Run {
@@ -46,7 +46,7 @@ fn execute(context: &Context, id: &Id, args: &Run) -> Result<ExitCode> {
     let wanted = lifecycle::Wanted {
         id,
         bundle: &args.create.bundle,
-        options: args.create.options(console, context.driver)?,
+        options: args.create.options(console, context.driver, Gate::Passed)?,
         rootless: context.rootless,
         hand_out: HandOut {
             pid_file: args.create.pid_file.as_deref(),
@@ -54,8 +54,7 @@ fn execute(context: &Context, id: &Id, args: &Run) -> Result<ExitCode> {
         },
         signals: signals.original,
     };
-    let Made { locked, record, launched } =
-        lifecycle::create(&context.store, &context.log, wanted, Gate::Open)?;
+    let Made { locked, record, launched } = lifecycle::create(&context.store, &context.log, wanted)?;
     if let Err(reason) = lifecycle::started(&locked, &record, &launched) {
         lifecycle::delete(locked, true, &context.log)?;
         return Err(reason);

@@ -33,8 +33,8 @@ impl Facts {
     /// # Errors
     /// It can't be told which that is.
     pub fn with_manager(self) -> Result<Self> {
-        let (cgroups, foreign) = (self.host_cgroups(), Layout::default());
-        Ok(Facts { cgroups, foreign, manager: Manager::find()?, ..self })
+        let (cgroups, undelegated) = (self.host_cgroups(), Layout::default());
+        Ok(Facts { cgroups, undelegated, manager: Manager::find()?, ..self })
     }
 }
 
@@ -54,7 +54,7 @@ pub fn gather(rootless: Option<bool>) -> Result<Facts> {
     }
     for tree in all.hierarchies {
         let ours = is_delegated(&tree)?;
-        let list = if ours { &mut facts.cgroups } else { &mut facts.foreign };
+        let list = if ours { &mut facts.cgroups } else { &mut facts.undelegated };
         list.hierarchies.push(tree);
     }
     Ok(facts)

@@ -1,28 +1,32 @@
 //! The channel between the runtime and the process that it makes: both ends, and all that is ever said.
 //!
 //! ```text
-//!   runtime                                         init
-//!   ───────                                         ────
-//!   clone3 ────────────────────────────────────▶    plays `inside`
-//!   has it on record            OnRecord      ──▶    (heard before it may park)
+//!   runtime (HostEnd)                               init (InitEnd)
+//!   ─────────────────                               ──────────────
+//!   clone3 ────────────────────────────────────▶    plays `init`
+//!                           ◀── Cloned               (through an intermediate process)
+//!   saves its pid               PidSaved      ──▶    (heard before it may park)
 //!   maps ids                    IdsMapped     ──▶    (with a new user namespace)
-//!   moves network devices       DevicesMoved ──▶    (with linux.netDevices)
-//!   has systemd move it         Attached      ──▶    (with a scope)
+//!   moves network devices       NetDevicesMoved ─▶   (with linux.netDevices)
+//!   has systemd move it         InCgroup      ──▶    (with a scope)
 //!                           ◀── Console + master     (with a terminal)
-//!                           ◀── HooksDue             (with hooks)
+//!                           ◀── ReadyForHooks        (with hooks)
 //!   runs hooks                  HooksRan      ──▶    runs its own hooks
-//!                           ◀── LimitsDue            (with limits and a user namespace)
-//!   sets limits                 Limited       ──▶
-//!   takes and passes it     ◀── Listener + number    (with SCMP_ACT_NOTIFY)
-//!                           ◀── Ready                and parks at the gate
+//!                           ◀── ReadyForRlimits      (with limits and a user namespace)
+//!   sets limits                 RlimitsSet    ──▶
+//!   takes and passes it     ◀── SeccompListener + number (with SCMP_ACT_NOTIFY)
+//!                           ◀── Ready
+//!   publishes the gate          GatePublished ──▶    parks at the gate (with `create`)
 //!
 //!   at any time             ◀── (step number, reason), then the process ends
 //! ```
 //!
-//! A SOCK_SEQPACKET pair: messages keep their bounds, and end-of-file tells either side that the other is gone.
+//! A SOCK_SEQPACKET pair: messages keep their bounds, and end-of-file tells either side that the other is gone. The
+//! container's filter may be in force in the new process: there it is read(2) and write(2), which every profile allows
+//! and none leaves to a listener, but for a descriptor that is sent along.
 
 use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use linux::socket::{self, Received};
@@ -30,81 +34,69 @@ use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair, sockopt,
 };
+use nix::unistd::{read, write};
 
-use crate::plan::step::Mark;
+use crate::plan::step::{HostSync, InitSync};
 
 /// A reason longer than this is cut.
 const MAX_MESSAGE: usize = 4096;
-/// The mark, or 0 for a failure; then the failed step's number.
+/// From the init: a point's number from 1 on, or [`FAILED`]; then a number.
 const HEADER: usize = 5;
+const FAILED: u8 = 0;
 
-/// One end.
-pub struct Channel(OwnedFd);
+/// The runtime's end.
+pub struct HostEnd(OwnedFd);
 
-/// What the other side said.
+/// The new process's end.
+pub struct InitEnd(OwnedFd);
+
+/// What the new process says.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "see the diagram")]
-pub enum Message {
-    Mark {
-        mark: u8,
-        value: u32,
-        fd: Option<OwnedFd>,
-        sender: i32,
-    },
+pub enum FromInit {
+    Reached(Reached),
     Failed {
         step: usize,
         reason: String,
     },
-    /// The other side is gone.
+    /// It is gone.
     End,
 }
 
-/// Both ends; the first is the runtime's.
-pub fn pair() -> Result<(Channel, Channel)> {
-    let kind = SockType::SeqPacket;
-    let (a, b) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).context("socketpair")?;
-    Ok((Channel(a), Channel(b)))
+/// It has reached a point.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "see the diagram")]
+pub struct Reached {
+    pub point: InitSync,
+    pub number: u32,
+    pub fd: Option<OwnedFd>,
+    /// As the runtime knows it, once asked for.
+    pub sender: i32,
 }
 
-impl Channel {
-    /// Asks the kernel to say who sends, by the number that the receiver knows it by.
+/// Both ends.
+pub fn pair() -> Result<(HostEnd, InitEnd)> {
+    let kind = SockType::SeqPacket;
+    let (a, b) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).context("socketpair")?;
+    Ok((HostEnd(a), InitEnd(b)))
+}
+
+impl HostEnd {
+    /// Asks the kernel to say who sends, by the number that this process knows it by.
     pub fn learn_senders(&self) -> Result<()> {
         setsockopt(&self.0, sockopt::PassCred, &true).context("setsockopt SO_PASSCRED")
     }
 
     /// Says that a point is reached.
-    pub fn tell(&self, mark: Mark, fd: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
-        let raw: Vec<RawFd> = fd.iter().map(|fd| fd.as_raw_fd()).collect();
-        self.send(mark as u8, 0, b"", &raw)
-    }
-
-    /// Says that a point is reached, and a number with it.
-    pub fn tell_number(&self, mark: Mark, number: u32) -> Result<(), Errno> {
-        self.send(mark as u8, number, b"", &[])
-    }
-
-    /// Says which step failed, and why.
-    pub fn fail(&self, step: usize, reason: &str) {
-        // When nobody listens there is nobody to tell.
-        let _ = self.send(0, step as u32, reason.as_bytes(), &[]);
-    }
-
-    fn send(&self, kind: u8, value: u32, text: &[u8], fds: &[RawFd]) -> Result<(), Errno> {
-        let mut header = [kind, 0, 0, 0, 0];
-        header[1..].copy_from_slice(&value.to_ne_bytes());
-        let text = &text[..text.len().min(MAX_MESSAGE - HEADER)];
-        if fds.is_empty() && text.is_empty() {
-            // write(2), which every profile allows and none leaves to a listener. (SIGPIPE is ignored until exec.)
-            return nix::unistd::write(&self.0, &header).map(drop);
-        }
-        let parts = [IoSlice::new(&header), IoSlice::new(text)];
-        let rights = [ControlMessage::ScmRights(fds)];
-        let rights = if fds.is_empty() { &[][..] } else { &rights[..] };
-        sendmsg::<()>(self.0.as_raw_fd(), &parts, rights, MsgFlags::MSG_NOSIGNAL, None).map(drop)
+    ///
+    /// # Errors
+    /// EPIPE: the new process is gone. (SIGPIPE is ignored.)
+    pub fn send(&self, point: HostSync) -> Result<(), Errno> {
+        write(&self.0, &[point as u8]).map(drop)
     }
 
     /// Waits for the next message.
-    pub fn receive(&self) -> Result<Message> {
+    pub fn receive(&self) -> Result<FromInit> {
         let mut bytes = [0u8; MAX_MESSAGE];
         let Received { len: n, fd, sender } = loop {
             match socket::receive(&self.0, &mut bytes) {
@@ -114,20 +106,83 @@ impl Channel {
             }
         };
         if n == 0 {
-            return Ok(Message::End);
+            return Ok(FromInit::End);
         }
         let Some((&[kind, a, b, c, d], text)) = bytes[..n].split_first_chunk::<HEADER>() else {
             bail!("receive from the new process: {n} bytes are no message")
         };
-        let value = u32::from_ne_bytes([a, b, c, d]);
-        Ok(match kind {
-            0 => Message::Failed { step: value as usize, reason: String::from_utf8_lossy(text).into_owned() },
-            mark => Message::Mark { mark, value, fd, sender },
-        })
+        let number = u32::from_ne_bytes([a, b, c, d]);
+        if kind == FAILED {
+            let reason = String::from_utf8_lossy(text).into_owned();
+            return Ok(FromInit::Failed { step: number as usize, reason });
+        }
+        let point = InitSync::ALL.get(usize::from(kind) - 1).copied();
+        let point = point.with_context(|| format!("receive from the new process: {kind} is no point"))?;
+        Ok(FromInit::Reached(Reached { point, number, fd, sender }))
     }
 }
 
-impl AsFd for Channel {
+impl InitEnd {
+    /// Says that a point is reached.
+    pub fn send(&self, point: InitSync) -> Result<(), Errno> {
+        self.send_number(point, 0)
+    }
+
+    /// The same, and a number with it.
+    pub fn send_number(&self, point: InitSync, number: u32) -> Result<(), Errno> {
+        // SIGPIPE is ignored until exec.
+        write(&self.0, &header(point as u8 + 1, number)).map(drop)
+    }
+
+    /// The same, and a descriptor with it.
+    pub fn send_fd(&self, point: InitSync, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        let header = header(point as u8 + 1, 0);
+        let fds = [fd.as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&fds)];
+        let parts = [IoSlice::new(&header)];
+        sendmsg::<()>(self.0.as_raw_fd(), &parts, &rights, MsgFlags::MSG_NOSIGNAL, None).map(drop)
+    }
+
+    /// Says which step failed, and why.
+    pub fn fail(&self, step: usize, reason: &str) {
+        let mut message = header(FAILED, step as u32).to_vec();
+        message.extend(&reason.as_bytes()[..reason.len().min(MAX_MESSAGE - HEADER)]);
+        // When nobody listens there is nobody to tell.
+        let _ = write(&self.0, &message);
+    }
+
+    /// Waits for the next point that the runtime reaches. None: it is gone.
+    ///
+    /// # Errors
+    /// Those of read(2), and of a message that is none.
+    pub fn receive(&self) -> Result<Option<HostSync>> {
+        let mut point = [0u8; 1];
+        let len = loop {
+            match read(&self.0, &mut point) {
+                Err(Errno::EINTR) => {}
+                other => break other.context("receive from the runtime")?,
+            }
+        };
+        match (len, HostSync::ALL.get(usize::from(point[0]))) {
+            (0, _) => Ok(None),
+            (_, Some(point)) => Ok(Some(*point)),
+            (_, None) => bail!("receive from the runtime: {} is no point", point[0]),
+        }
+    }
+}
+
+fn header(kind: u8, number: u32) -> [u8; HEADER] {
+    let [a, b, c, d] = number.to_ne_bytes();
+    [kind, a, b, c, d]
+}
+
+impl AsFd for HostEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for InitEnd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

@@ -8,18 +8,18 @@ use anyhow::{Context, Result, anyhow, bail};
 use linux::{kernfs, user_namespace};
 use nix::unistd::Pid;
 
-use crate::plan::step::{IdRange, Mapper};
+use crate::plan::step::{IdMapper, IdRange};
 
 /// Maps the ids of the process's namespace. Each map can be written once, in one write.
 ///
 /// # Errors
 /// Names the file or the helper, and what that said.
-pub(super) fn write(pid: Pid, uids: &[IdRange], gids: &[IdRange], by: Mapper) -> Result<()> {
-    if by == Mapper::Helpers {
+pub(super) fn write(pid: Pid, uids: &[IdRange], gids: &[IdRange], by: IdMapper) -> Result<()> {
+    if by == IdMapper::Helpers {
         help("newuidmap", pid, uids)?;
         return help("newgidmap", pid, gids);
     }
-    if by == Mapper::WithoutGroups {
+    if by == IdMapper::WithoutSetgroups {
         put(pid, "setgroups", "deny")?;
     }
     let lines = |ranges: &[IdRange]| ranges.iter().map(|r| format!("{r}\n")).collect::<String>();
@@ -32,7 +32,7 @@ pub(super) fn write(pid: Pid, uids: &[IdRange], gids: &[IdRange], by: Mapper) ->
 /// # Errors
 /// Names the call.
 pub(super) fn namespace(uids: &[IdRange], gids: &[IdRange]) -> Result<OwnedFd> {
-    user_namespace::make(|pid| write(pid, uids, gids, Mapper::Ourselves))
+    user_namespace::make(|pid| write(pid, uids, gids, IdMapper::Runtime))
 }
 
 fn put(pid: Pid, name: &str, text: &str) -> Result<()> {

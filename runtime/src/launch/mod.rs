@@ -1,7 +1,7 @@
 //! EXECUTE: carries a plan out. Changes the world, never reads the document.
 //!
-//! Two processes share the work. The runtime ([`outside`](self)) stays on the host; the new one plays the inside
-//! steps and becomes the container's program. What they say to each other is drawn in `channel.rs`.
+//! Two processes share the work. The runtime (`host.rs`) stays on the host; the new one (`init.rs`) plays the plan's
+//! `init` and becomes the container's program. What they say to each other is drawn in `channel.rs`.
 
 mod cgroup;
 mod channel;
@@ -10,16 +10,16 @@ mod credentials;
 mod dump;
 pub mod foreground;
 pub mod hooks;
+mod host;
 mod id_maps;
 mod images;
-mod inside;
+mod init;
 mod mounts;
 mod namespaces;
 mod net_devices;
 mod nodes;
 mod old_root;
 mod output;
-mod outside;
 pub mod passing;
 mod procfs;
 mod program;
@@ -27,7 +27,6 @@ mod resctrl;
 mod restore;
 mod restrictions;
 mod root;
-mod rootfs;
 mod spawn;
 mod terminal;
 
@@ -42,24 +41,15 @@ use nix::unistd::Pid;
 
 use crate::container::gate;
 use crate::container::record::Record;
-use crate::container::status::Init;
 use crate::container::store::Locked;
 use crate::plan::Plan;
-use channel::Channel;
-use outside::{Host, Peer};
+use channel::HostEnd;
+use host::{Host, New, Peer};
+use init::Init;
 
 pub use dump::{Dump, dump};
 pub use images::Images;
 pub use restore::{Restore, restore};
-
-/// Whether the container waits for `start`, or goes straight on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
-    /// `create`: parked at a gate with a name.
-    Shut,
-    /// `run`: the way is free as soon as the record stands.
-    Open,
-}
 
 /// A process that is ready (at a shut gate) or on its way to exec.
 pub struct Launched {
@@ -67,12 +57,13 @@ pub struct Launched {
     pub pid: Pid,
     /// A handle on it.
     pub pidfd: OwnedFd,
-    /// The far end of its terminal, unless a console socket took it.
+    /// The pty master of its terminal, unless a console socket took it.
     pub master: Option<OwnedFd>,
-    channel: Channel,
+    channel: HostEnd,
 }
 
-/// Plays a plan up to the point where the new process is ready. `signals` is the mask that the payload gets.
+/// Plays a plan up to the point where the new process is ready. `config` is the document that it is of; `signals` is the
+/// mask that the payload gets.
 ///
 /// # Errors
 /// The step that failed, on either side, and why. What exists by then is the caller's to remove; the record says
@@ -81,28 +72,13 @@ pub fn create(
     plan: &Plan,
     locked: &Locked,
     record: &Record,
-    gate: Gate,
+    config: &[u8],
     signals: SigSet,
 ) -> Result<Launched> {
-    let mut host = Host::new(plan, record);
-    host.prepare()?;
-    let (ours, theirs) = channel::pair()?;
-    let listener = match gate {
-        Gate::Shut => Some(gate::build(locked.container.dir())?),
-        Gate::Open => {
-            locked.mark_unready()?;
-            None
-        }
-    };
-    let handles = std::mem::take(&mut host.handles);
-    let init = inside::Init { plan, record, channel: theirs, gate: listener, handles, signals };
-    let (pid, pidfd) = spawn::spawn(&plan.spawn, &ours, init).with_context(|| plan.spawn.to_string())?;
-    // Before anything else: from here on there is a process to be found, by whoever comes after a crash.
-    locked.save_init(Init::of(pid)?)?;
-    host.converse(&Peer { channel: &ours, pid }, gate)?;
-    if gate == Gate::Shut {
-        locked.publish_gate()?;
-    }
+    let mut host = Host::new(plan, record, Some(New { locked, config }));
+    host.pre_clone()?;
+    let (ours, pid, pidfd) = clone(&mut host, signals)?;
+    host.post_clone(&Peer { channel: &ours, pid })?;
     Ok(Launched { pid, pidfd, master: host.master, channel: ours })
 }
 
@@ -111,16 +87,13 @@ pub fn create(
 /// # Errors
 /// The step that failed, on either side, and why. Nothing is left.
 pub fn exec(plan: &Plan, record: &Record, init: OwnedFd, signals: SigSet) -> Result<Launched> {
-    let mut host = Host::new(plan, record);
+    let mut host = Host::new(plan, record, None);
     host.handles[0] = Some(init);
-    host.prepare()?;
-    let (ours, theirs) = channel::pair()?;
-    let handles = std::mem::take(&mut host.handles);
-    let init = inside::Init { plan, record, channel: theirs, gate: None, handles, signals };
-    let (pid, pidfd) = spawn::spawn(&plan.spawn, &ours, init).with_context(|| plan.spawn.to_string())?;
-    let said = host.converse(&Peer { channel: &ours, pid }, Gate::Open);
+    host.pre_clone()?;
+    let (ours, pid, pidfd) = clone(&mut host, signals)?;
+    let done = host.post_clone(&Peer { channel: &ours, pid });
     let launched = Launched { pid, pidfd, master: host.master, channel: ours };
-    match said {
+    match done {
         Ok(()) => Ok(launched),
         Err(reason) => {
             launched.end();
@@ -129,12 +102,22 @@ pub fn exec(plan: &Plan, record: &Record, init: OwnedFd, signals: SigSet) -> Res
     }
 }
 
-/// Plays a plan of `update`, for which no process is born.
+/// Makes the process, which inherits what the host has opened for it.
+fn clone(host: &mut Host<'_>, signals: SigSet) -> Result<(HostEnd, Pid, OwnedFd)> {
+    let (plan, record) = (host.plan, host.record);
+    let (ours, channel) = channel::pair()?;
+    let (gate, handles) = (host.gate.take(), std::mem::take(&mut host.handles));
+    let init = Init { plan, record, channel, gate, handles, signals };
+    let (pid, pidfd) = spawn::spawn(&plan.spawn, &ours, init).with_context(|| plan.spawn.to_string())?;
+    Ok((ours, pid, pidfd))
+}
+
+/// Plays a plan of `update`, for which no process is made.
 ///
 /// # Errors
 /// The limit that was refused, and why. Those before it hold.
 pub fn update(plan: &Plan, record: &Record) -> Result<()> {
-    Host::new(plan, record).prepare()
+    Host::new(plan, record, None).pre_clone()
 }
 
 impl Launched {

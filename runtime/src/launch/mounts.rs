@@ -14,24 +14,14 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use super::copy_up;
 use super::root::Root;
 use crate::plan::path::ContainerPath;
-use crate::plan::step::Parameter;
+use crate::plan::step::{Mount, Parameter};
 use crate::plan::{Attributes, Change};
 
 /// fsconfig(2) takes no longer value.
 const MAX_VALUE: usize = 255;
 
-/// A filesystem of its own.
-pub(super) struct Wanted<'a> {
-    pub(super) kind: &'a str,
-    pub(super) source: &'a str,
-    pub(super) parameters: &'a [Parameter],
-    pub(super) attributes: &'a Attributes,
-    pub(super) target: &'a ContainerPath,
-    pub(super) copy_up: bool,
-}
-
-pub(super) fn mount(root: &mut Root, wanted: &Wanted<'_>) -> Result<()> {
-    let target = root.make_mount_point(wanted.target)?;
+pub(super) fn mount(root: &mut Root, wanted: &Mount) -> Result<()> {
+    let target = root.make_mount_point(&wanted.target)?;
     let long = |p: &Parameter| matches!(p, Parameter::Value(_, value) if value.len() > MAX_VALUE);
     if wanted.parameters.iter().any(long) {
         return mount_by_the_old_call(root, wanted, &target);
@@ -49,7 +39,7 @@ pub(super) fn mount(root: &mut Root, wanted: &Wanted<'_>) -> Result<()> {
         ..wanted.attributes.clone()
     };
     change(mount.as_fd(), &later)?;
-    root.attach(wanted.target, &mount, &target)
+    root.attach(&wanted.target, &mount, &target)
 }
 
 fn c(text: &str) -> Result<CString> {
@@ -72,8 +62,8 @@ pub(super) fn set(fs: &Filesystem, parameter: &Parameter) -> Result<()> {
     because(fs, done, || format!("set option {parameter}"))
 }
 
-fn detached(wanted: &Wanted<'_>) -> Result<OwnedFd> {
-    let kind = wanted.kind;
+fn detached(wanted: &Mount) -> Result<OwnedFd> {
+    let kind = &wanted.kind;
     let fs = match Filesystem::open(&c(kind)?) {
         Err(Errno::ENODEV) => {
             bail!("fsopen: {}: this kernel has no filesystem {kind}; is its module loaded?", Errno::ENODEV)
@@ -81,9 +71,9 @@ fn detached(wanted: &Wanted<'_>) -> Result<OwnedFd> {
         other => other.context("fsopen")?,
     };
     if !wanted.source.is_empty() {
-        because(&fs, fs.set(c"source", &c(wanted.source)?), || format!("set source {}", wanted.source))?;
+        because(&fs, fs.set(c"source", &c(&wanted.source)?), || format!("set source {}", wanted.source))?;
     }
-    for parameter in wanted.parameters {
+    for parameter in &wanted.parameters {
         set(&fs, parameter)?;
     }
     let first = if wanted.copy_up { 0 } else { wanted.attributes.own.set };
@@ -93,7 +83,7 @@ fn detached(wanted: &Wanted<'_>) -> Result<OwnedFd> {
 /// Options too long for fsconfig(2), as overlay's can be, go through mount(2), on a target that is the working
 /// directory: no path is resolved twice. What protects the host is the mount's from birth here, too: who exchanges the target
 /// now has another mount found than this one.
-fn mount_by_the_old_call(root: &mut Root, wanted: &Wanted<'_>, target: &OwnedFd) -> Result<()> {
+fn mount_by_the_old_call(root: &mut Root, wanted: &Mount, target: &OwnedFd) -> Result<()> {
     let data = wanted.parameters.iter().map(|p| match p {
         // A label has commas of its own.
         Parameter::Value(key, value) if key.ends_with("context") => format!("{key}=\"{value}\""),
@@ -104,17 +94,17 @@ fn mount_by_the_old_call(root: &mut Root, wanted: &Wanted<'_>, target: &OwnedFd)
         open(".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).context("open .")?;
     nix::unistd::fchdir(target).with_context(|| format!("fchdir {}", wanted.target))?;
     let mounted = nix::mount::mount(
-        Some(wanted.source),
+        Some(wanted.source.as_str()),
         ".",
-        Some(wanted.kind),
+        Some(wanted.kind.as_str()),
         flags(wanted.attributes.own.set),
         Some(data.join(",").as_str()),
     );
     nix::unistd::fchdir(&here).context("fchdir back")?;
     mounted.context("mount")?;
-    let mount = root.find(wanted.target).with_context(|| format!("open {}", wanted.target))?;
-    change(mount.as_fd(), wanted.attributes)?;
-    root.attached(wanted.target, &mount, target)
+    let mount = root.find(&wanted.target).with_context(|| format!("open {}", wanted.target))?;
+    change(mount.as_fd(), &wanted.attributes)?;
+    root.attached(&wanted.target, &mount, target)
 }
 
 /// Attributes as mount(2) spells them.

@@ -16,19 +16,18 @@ use super::root::open_regular;
 
 const MAX_PASSWD: u64 = 1 << 20;
 
-/// The file to execute for `name`: itself when it has a slash, else the first of `PATH`'s that may be executed.
+/// The file to execute for `name`: itself when it has a slash, else the first in `path`, PATH's value, that may be executed.
 ///
 /// # Errors
 /// The words that engines look for: `no such file or directory`, `permission denied`, `executable file not found in
 /// $PATH`.
-pub(super) fn find(name: &str, env: &[String]) -> Result<String> {
+pub(super) fn find(name: &str, path: &str) -> Result<String> {
     if name.contains('/') {
         return match executable(name) {
             Ok(()) => Ok(name.to_owned()),
             Err(e) => Err(anyhow!("exec {name}: {}", words(e))),
         };
     }
-    let path = env.iter().rev().find_map(|pair| pair.strip_prefix("PATH=")).unwrap_or_default();
     let mut refused = None;
     for dir in path.split(':') {
         let candidate = if dir.is_empty() { format!("./{name}") } else { format!("{dir}/{name}") };

@@ -13,16 +13,15 @@ use nix::sys::signal::SigSet;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
+use super::host::{Host, Peer};
 use super::images::{DESCRIPTORS, Images, NULL, name, resolved, root};
-use super::outside::{Host, Peer};
-use super::{Gate, Launched, channel, foreground, inside, passing, spawn};
+use super::{Launched, clone, foreground, passing};
 use crate::container::criu::{self, Notice, Request, Session, network_lock};
 use crate::container::record::Record;
 use crate::container::status::Init;
 use crate::container::store::Locked;
 use crate::plan::namespaces::proc_name;
-use crate::plan::step::{Mark, Outside, Slot};
-use crate::plan::{Console, Outer, Plan};
+use crate::plan::{self, Console, Outer};
 
 const LOG: &str = "restore.log";
 /// How long CRIU may take to remove what it has made, once it hears no more of us.
@@ -34,10 +33,8 @@ const MAX_DESCRIPTORS: u64 = 64 << 10;
 pub struct Restore<'a> {
     /// Where from, and how.
     pub images: &'a Images,
-    /// From [`crate::plan::restore`], with the slot of CRIU's end of the conversation.
-    pub plan: &'a Plan,
-    #[allow(missing_docs, reason = "said above")]
-    pub socket: Slot,
+    /// From [`crate::plan::restore`].
+    pub plan: &'a plan::Restore,
     /// What it has of the host's.
     pub outer: &'a Outer,
     /// Where it is mounted for CRIU.
@@ -54,17 +51,12 @@ pub struct Restore<'a> {
 /// The step that failed, or why CRIU did. What exists by then is the caller's to remove.
 pub fn restore(restore: &Restore<'_>, locked: &Locked, record: &Record) -> Result<Launched> {
     let mut inherited = streams(&restore.images.images)?;
-    let mut host = Host::new(restore.plan, record);
-    host.prepare()?;
+    let mut host = Host::new(&restore.plan.plan, record, None);
+    host.pre_clone()?;
     let (session, theirs) = criu::pair()?;
-    host.handles[restore.socket.0] = Some(theirs);
+    host.handles[restore.plan.socket.0] = Some(theirs);
     let joined = namespaces(restore.outer, &host.handles, &mut inherited);
-    let (ours, far) = channel::pair()?;
-    let handles = std::mem::take(&mut host.handles);
-    let signals = restore.signals;
-    let init = inside::Init { plan: restore.plan, record, channel: far, gate: None, handles, signals };
-    let (worker, handle) =
-        spawn::spawn(&restore.plan.spawn, &ours, init).with_context(|| restore.plan.spawn.to_string())?;
+    let (ours, worker, handle) = clone(&mut host, restore.signals)?;
     let mut talk = Talk { restore, host, locked, record };
     let request = Request { inherited, joined, ..Request::default() };
     let done = talk.carry_on(&session, request, Peer { channel: &ours, pid: worker });
@@ -92,10 +84,7 @@ struct Talk<'a> {
 
 impl Talk<'_> {
     fn carry_on(&mut self, session: &Session, known: Request, mut peer: Peer<'_>) -> Result<i32> {
-        let steps = &self.restore.plan.after;
-        let ready = steps.iter().position(|step| *step == Outside::Hear { mark: Mark::Ready });
-        let (first, late) = steps.split_at(ready.context("a plan without readiness")? + 1);
-        self.host.play(first, &peer, Gate::Shut)?;
+        self.host.post_clone(&peer)?;
         // By now the places that are mounted on are there, and CRIU is where its children are to be.
         let images = self.restore.images;
         let version = session.require(&images.wishes)?;
@@ -111,7 +100,8 @@ impl Talk<'_> {
         let mut heard = |notice: Notice| match &*notice.name {
             "setup-namespaces" => {
                 peer.pid = Pid::from_raw(notice.pid);
-                self.host.play(late, &peer, Gate::Shut)
+                let mut late = self.restore.plan.late.iter();
+                late.try_for_each(|step| self.host.run(step, Some(&peer)))
             }
             // From here on there are processes to be found, by whoever comes after a crash.
             "post-restore" => self.locked.save_init(Init::of(Pid::from_raw(notice.pid))?),

@@ -23,7 +23,7 @@ use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
 use super::restrictions::Restriction;
 use crate::plan::path::ContainerPath;
-use crate::plan::step::Entry;
+use crate::plan::step::RootEntry;
 
 /// The root directory, and what has to be as it was once it is entered.
 pub(super) struct Root {
@@ -190,16 +190,16 @@ impl Root {
     }
 
     /// Makes it the root of this process.
-    pub(super) fn enter(&self, how: Entry) -> Result<()> {
+    pub(super) fn enter(&self, how: RootEntry) -> Result<()> {
         fchdir(self).context("fchdir")?;
         match how {
-            Entry::Pivot => {
+            RootEntry::PivotRoot => {
                 // Old and new root end up stacked in one place, so no directory for the old one is needed
                 // (pivot_root(2), "pivot_root(".", ".")").
                 pivot_root(".", ".").context("pivot_root (a root in an initramfs needs --no-pivot)")?;
                 umount2(".", MntFlags::MNT_DETACH).context("umount2 of the old root")?;
             }
-            Entry::Move | Entry::Chroot => chroot(".").context("chroot")?,
+            RootEntry::MoveMount | RootEntry::Chroot => chroot(".").context("chroot")?,
         }
         chdir("/").context("chdir /")?;
         self.verify()

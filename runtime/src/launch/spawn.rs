@@ -1,4 +1,4 @@
-//! The birth of the new process.
+//! The clone of the new process.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -13,21 +13,21 @@ use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use super::channel::{Channel, Message};
-use super::inside::{self, Init};
+use super::channel::{FromInit, HostEnd, Reached};
+use super::init::{self, Init};
 use super::namespaces::flag;
 use crate::plan::namespaces::proc_name;
-use crate::plan::step::{Inside, Mark, Spawn};
+use crate::plan::step::{InitSync, Spawn};
 
-/// Makes the process that plays the inside steps. Returns on the host only.
-pub(super) fn spawn(spawn: &Spawn, ours: &Channel, init: Init<'_>) -> Result<(Pid, OwnedFd)> {
+/// Makes the process that plays the plan's `init`. Returns on the host only.
+pub(super) fn spawn(spawn: &Spawn, ours: &HostEnd, init: Init<'_>) -> Result<(Pid, OwnedFd)> {
     let flags = spawn.new.iter().fold(0, |flags, kind| flags | flag(*kind).bits() as u32 as u64);
-    if spawn.has_middle() {
-        return by_a_middle(spawn, flags, ours, init);
+    if spawn.has_intermediate() {
+        return by_an_intermediate(spawn, flags, ours, init);
     }
     join(spawn, &init.handles)?;
     match clone_into(spawn, flags)? {
-        Fork::Child => inside::play(init),
+        Fork::Child => init::play(init),
         Fork::Parent { pid, pidfd } => Ok((pid, pidfd)),
     }
 }
@@ -59,18 +59,18 @@ fn clone_into(spawn: &Spawn, flags: u64) -> Result<Fork> {
     }
 }
 
-/// A user namespace can't be left again, and new namespaces belong to the one that their maker is in. So a process in
-/// the middle joins it, and makes the container's as its own brother: CLONE_PARENT, so that the runtime can wait for it.
-fn by_a_middle(spawn: &Spawn, flags: u64, ours: &Channel, init: Init<'_>) -> Result<(Pid, OwnedFd)> {
+/// A user namespace can't be left again, and new namespaces belong to the one that their maker is in. So an
+/// intermediate process joins it, and makes the container's as its own brother: CLONE_PARENT, so that the runtime can wait for it.
+fn by_an_intermediate(spawn: &Spawn, flags: u64, ours: &HostEnd, init: Init<'_>) -> Result<(Pid, OwnedFd)> {
     ours.learn_senders()?;
     match clone_into(spawn, 0)? {
         Fork::Child => {
             let joined = forget_the_host(&init).and_then(|()| join(spawn, &init.handles));
-            let born =
+            let cloned =
                 joined.and_then(|()| clone3(flags | libc::CLONE_PARENT as u64, None).context("clone3"));
-            match born {
-                Ok(Fork::Child) => match init.channel.tell(Mark::Born, None) {
-                    Ok(()) => inside::play(init),
+            match cloned {
+                Ok(Fork::Child) => match init.channel.send(InitSync::Cloned) {
+                    Ok(()) => init::play(init),
                     Err(_) => process::exit_now(1),
                 },
                 Ok(Fork::Parent { .. }) => process::exit_now(0),
@@ -80,21 +80,21 @@ fn by_a_middle(spawn: &Spawn, flags: u64, ours: &Channel, init: Init<'_>) -> Res
                 }
             }
         }
-        Fork::Parent { pid: middle, pidfd: handle } => {
+        Fork::Parent { pid: intermediate, pidfd: handle } => {
             drop(init);
-            let born = ours.receive();
-            if born.is_err() {
+            let cloned = ours.receive();
+            if cloned.is_err() {
                 // It may be frozen, and is waited for. It fails only if that has ended.
                 let _ = pidfd::signal(handle, libc::SIGKILL);
             }
-            waitpid(middle, None).context("wait for the process in the middle")?;
-            match born? {
-                Message::Mark { sender, .. } if sender > 0 => {
+            waitpid(intermediate, None).context("wait for the intermediate process")?;
+            match cloned? {
+                FromInit::Reached(Reached { sender, .. }) if sender > 0 => {
                     let pid = Pid::from_raw(sender);
                     Ok((pid, pidfd::open(pid).context("pidfd_open")?))
                 }
-                Message::Failed { reason, .. } => bail!("{reason}"),
-                _ => bail!("the process in the middle was killed"),
+                FromInit::Failed { reason, .. } => bail!("{reason}"),
+                _ => bail!("the intermediate process was killed"),
             }
         }
     }
@@ -105,13 +105,8 @@ fn by_a_middle(spawn: &Spawn, flags: u64, ours: &Channel, init: Init<'_>) -> Res
 pub(super) fn forget_the_host(init: &Init<'_>) -> Result<()> {
     let handles = init.handles.iter().flatten().chain(&init.gate).map(AsFd::as_fd);
     let kept: Vec<_> = handles.chain([init.channel.as_fd()]).collect();
-    // CRIU is the caller's program, not the container's.
-    if !init.plan.inside.iter().any(|step| matches!(step, Inside::Criu { .. })) {
+    if !init.plan.spawn.keep_environment {
         process::forget_environment();
     }
-    let from = init.plan.inside.iter().find_map(|step| match step {
-        Inside::CloseOnExec { from } => Some(*from),
-        _ => None,
-    });
-    process::close_all_but(&kept, from.unwrap_or(3)).context("close_range")
+    process::close_all_but(&kept, init.plan.spawn.close_from).context("close_range")
 }

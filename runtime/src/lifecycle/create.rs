@@ -1,7 +1,7 @@
 //! From a bundle to a container that waits at its gate, or is on its way through it.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ::cgroup::Cgroup;
 use anyhow::{Context, Result, bail};
@@ -16,11 +16,10 @@ use crate::bundle::Bundle;
 use crate::container::record::{OCI_VERSION, Record};
 use crate::container::store::{Locked, Store};
 use crate::facts::{self, Facts};
-use crate::launch::{self, Gate, Launched};
-use crate::plan::step::HookKind;
+use crate::launch::{self, Launched};
 use crate::plan::{self, Driver, Options, Plan, Request};
 use crate::report::{Level, Log};
-use crate::spec::{NamespaceKind, Spec};
+use crate::spec::Spec;
 
 /// What the caller asked for.
 #[allow(missing_docs, reason = "runc's own flags")]
@@ -49,7 +48,7 @@ pub struct Made {
 ///
 /// # Errors
 /// One line; nothing is left behind, whatever step it was.
-pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>, gate: Gate) -> Result<Made> {
+pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>) -> Result<Made> {
     let bundle = Bundle::open(wanted.bundle)?;
     let spec = bundle.spec()?;
     let facts = facts(wanted.options.driver, wanted.rootless)?;
@@ -73,9 +72,7 @@ pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>, gate: Gate) -> Resul
 
     let locked = put_on_record(store, wanted.id, &plan, &record)?;
     let launch = || {
-        let launched = launch::create(&plan, &locked, &record, gate, wanted.signals)?;
-        // For exec, which must not see what became of the bundle since.
-        locked.save_config(bundle.bytes())?;
+        let launched = launch::create(&plan, &locked, &record, bundle.bytes(), wanted.signals)?;
         wanted.hand_out.tell(&launched).map(|()| launched)
     };
     let launched = launch();
@@ -123,7 +120,8 @@ pub(super) fn facts(driver: Driver, rootless: Option<bool>) -> Result<Facts> {
 /// # Errors
 /// The JSON path of what is not there.
 pub(super) fn record(request: &Request<'_>, plan: &Plan) -> Result<Record> {
-    let &Request { id, bundle, spec, facts, options } = request;
+    let &Request { id, bundle, spec, facts, .. } = request;
+    let recorded = plan.recorded.clone();
     let rootfs = spec.root.as_ref().map(|root| bundle.join(&*root.path)).unwrap_or_default();
     let rootfs = rootfs.canonicalize().with_context(|| format!("root.path: {}", rootfs.display()))?;
     Ok(Record {
@@ -133,16 +131,16 @@ pub(super) fn record(request: &Request<'_>, plan: &Plan) -> Result<Record> {
         rootfs,
         created: rfc3339(std::time::SystemTime::now()),
         owner: facts.euid,
-        annotations: spec.annotations.0.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
-        cgroups: plan.cgroups.clone(),
-        rdt_groups: plan.rdt_groups.clone(),
-        cgroup2: cgroup2(plan),
-        keyring: !options.no_new_keyring,
-        scope: plan.scope.clone(),
+        annotations: recorded.annotations,
+        cgroups: recorded.cgroups,
+        cgroup2: recorded.cgroup2,
+        rdt_groups: recorded.rdt_groups,
+        keyring: recorded.keyring,
+        scope: recorded.scope,
         streams: streams(spec)?,
-        own_pid_namespace: plan.spawn.new.contains(&NamespaceKind::Pid),
-        poststart: plan::hooks::of(spec, HookKind::Poststart)?,
-        poststop: plan::hooks::of(spec, HookKind::Poststop)?,
+        own_pid_namespace: recorded.own_pid_namespace,
+        poststart: recorded.poststart,
+        poststop: recorded.poststop,
     })
 }
 
@@ -160,15 +158,9 @@ fn streams(spec: &Spec<'_>) -> Result<Vec<String>> {
     (0..3).map(link).collect()
 }
 
-/// A scope is v2's alone.
-fn cgroup2(plan: &Plan) -> Option<PathBuf> {
-    let scope = plan.scope.as_ref().and(plan.cgroups.first());
-    plan.spawn.into.as_ref().or(scope).cloned()
-}
-
 /// Asked before the cgroups are on record: what a record names, delete kills and removes.
 fn unoccupied(plan: &Plan) -> Result<()> {
-    for dir in &plan.cgroups {
+    for dir in &plan.recorded.cgroups {
         // ENOTDIR: so is what would be above it.
         let is_file = match metadata(dir) {
             Err(e) if e.kind() == ErrorKind::NotADirectory => true,
@@ -180,7 +172,7 @@ fn unoccupied(plan: &Plan) -> Result<()> {
             bail!("linux.cgroupsPath: {} is a file of the cgroup there; name it otherwise", dir.display());
         }
     }
-    match Cgroup::new(plan.cgroups.clone()).processes()?.first() {
+    match Cgroup::new(plan.recorded.cgroups.clone()).processes()?.first() {
         Some(pid) => bail!("linux.cgroupsPath: the cgroup is not empty: process {pid} is in it"),
         None => Ok(()),
     }

@@ -97,7 +97,7 @@ pub(super) fn destroy(locked: Locked, log: &Log) -> Result<()> {
     // What is left to do waits only for hooks, each for as long as it likes: one may be ended.
     drop(held);
     // runtime.md#lifecycle: the container is gone, and whatever a hook says now, it stays gone.
-    let state = record.hook_state(Status::Stopped.name(), 0);
+    let state = record.hook_state(HookKind::Poststop.status(), 0);
     for hook in &record.poststop {
         if let Err(reason) = hooks::run(HookKind::Poststop, std::slice::from_ref(hook), &state) {
             log.line(Level::Warning, &format!("{reason:#}"));

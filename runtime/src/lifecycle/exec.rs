@@ -12,7 +12,7 @@ use crate::container::status::{Observed, Status, Verb, allowed, observe};
 use crate::container::store::Container;
 use crate::facts;
 use crate::launch::{self, Launched};
-use crate::plan::{self, ExecRequest, Options};
+use crate::plan::{self, ExecRequest, Gate, Options};
 use crate::report::{Level, Log};
 use crate::spec::{Process, Spec};
 
@@ -59,6 +59,7 @@ pub fn exec(
     let (into, enter) = cgroups(&record, wanted.cgroups)?;
     let mut options = wanted.options;
     options.no_new_keyring = !record.keyring;
+    options.gate = Gate::Passed;
     let facts = facts::probe::ourselves(wanted.rootless)?;
     let plan = plan::exec(&ExecRequest {
         id: container.id.as_str(),

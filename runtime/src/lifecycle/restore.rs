@@ -29,12 +29,12 @@ pub fn restore(store: &Store, log: &Log, wanted: Wanted<'_>, mut images: Images)
     let locked = put_on_record(store, wanted.id, &whole, &record)?;
     let launch = || {
         let stage = locked.container.real_path()?;
-        let (plan, socket) = plan::restore(whole, &images.program, &stage);
-        plan.warnings.iter().for_each(|warning| log.line(Level::Warning, warning));
+        let plan = plan::restore(whole, &images.program, &stage);
+        plan.plan.warnings.iter().for_each(|warning| log.line(Level::Warning, warning));
         log.trace(&plan);
         let (console, signals) = (&wanted.options.console, wanted.signals);
         let restore =
-            Restore { images: &images, plan: &plan, socket, outer: &outer, stage: &stage, console, signals };
+            Restore { images: &images, plan: &plan, outer: &outer, stage: &stage, console, signals };
         let launched = launch::restore(&restore, &locked, &record)?;
         match has_own_clocks(&launched)? {
             true => locked.save_config(&with_time_namespace(bundle.bytes())?)?,

@@ -73,7 +73,7 @@ fn poststart(record: &Record, pid: Pid, init: impl AsFd) -> Result<()> {
     if record.poststart.is_empty() {
         return Ok(());
     }
-    let state = record.hook_state(Status::Running.name(), pid.as_raw());
+    let state = record.hook_state(HookKind::Poststart.status(), pid.as_raw());
     hooks::run(HookKind::Poststart, &record.poststart, &state).or_else(|reason| {
         pidfd::signal(init, libc::SIGKILL).or_else(gone).context("stop the container")?;
         Err(reason)

@@ -9,14 +9,17 @@ use ::cgroup::layout::{Hierarchy, Layout, Version};
 use anyhow::{Context, Result, bail};
 
 use super::devices;
-use super::step::{IfMissing, Outside};
+use super::step::{HostStep, IfMissing};
 use super::systemd::Scope;
 use crate::facts::Facts;
 use crate::spec::Resources;
 
-mod both;
+mod join;
+mod shared;
 mod v1;
 mod v2;
+
+pub(super) use join::{chown, join, refuse_frozen};
 
 /// What a container's cgroups take.
 #[derive(Debug, Default)]
@@ -24,15 +27,15 @@ pub struct Cgroups {
     /// The container's directory in every hierarchy, in the layout's order.
     pub dirs: Vec<PathBuf>,
     /// Making and limiting them.
-    pub before: Vec<Outside>,
-    /// The v2 directory, to be born into.
+    pub pre_clone: Vec<HostStep>,
+    /// The v2 directory, to be cloned into.
     pub into: Option<PathBuf>,
     /// The v1 directories, which a process can only move into.
     pub enter: Vec<PathBuf>,
     /// The unit that holds them.
     pub scope: Option<Scope>,
     /// What may wait until there is a process, and is done while that one makes its mounts.
-    pub after: Vec<Outside>,
+    pub post_clone: Vec<HostStep>,
     /// What was left out because the spec says to ignore it.
     pub warnings: Vec<String>,
 }
@@ -50,18 +53,18 @@ const CONTROLLERS: [Controller; 9] = [
     Controller { v1: Some(("cpuset", v1::cpuset)), v2: Some(("cpuset", v2::cpuset)) },
     Controller { v1: Some(("memory", v1::memory)), v2: Some(("memory", v2::memory)) },
     Controller { v1: Some(("cpu", v1::cpu)), v2: Some(("cpu", v2::cpu)) },
-    Controller { v1: Some(("pids", both::pids)), v2: Some(("pids", both::pids)) },
+    Controller { v1: Some(("pids", shared::pids)), v2: Some(("pids", shared::pids)) },
     Controller { v1: Some(("blkio", v1::block_io)), v2: Some(("io", v2::block_io)) },
     Controller { v1: Some(("hugetlb", v1::hugepages)), v2: Some(("hugetlb", v2::hugepages)) },
     Controller { v1: Some(("net_cls", v1::class_id)), v2: None },
     Controller { v1: Some(("net_prio", v1::priorities)), v2: None },
-    Controller { v1: Some(("rdma", both::rdma)), v2: Some(("rdma", both::rdma)) },
+    Controller { v1: Some(("rdma", shared::rdma)), v2: Some(("rdma", shared::rdma)) },
 ];
 
 /// Where a translator writes: one directory, and the steps so far.
 struct Sheet {
     dir: PathBuf,
-    steps: Vec<Outside>,
+    steps: Vec<HostStep>,
     warnings: Vec<String>,
 }
 
@@ -79,7 +82,7 @@ impl Sheet {
             return;
         }
         let (dir, file) = (self.dir.clone(), file.to_owned());
-        self.steps.push(Outside::WriteCgroup {
+        self.steps.push(HostStep::WriteCgroup {
             dir,
             file,
             values,
@@ -90,7 +93,7 @@ impl Sheet {
 
     fn first_property(&self) -> Option<&str> {
         self.steps.iter().find_map(|s| match s {
-            Outside::WriteCgroup { property, .. } => Some(property.as_str()),
+            HostStep::WriteCgroup { property, .. } => Some(property.as_str()),
             _ => None,
         })
     }
@@ -120,7 +123,7 @@ pub(super) fn of_dirs(facts: &Facts, dirs: Vec<PathBuf>, resources: &Resources<'
     let mut needed = vec![Vec::new(); plan.dirs.len()];
     let mut limits = limits(layout, &mut plan, &mut needed, resources)?;
     if plan.dirs.is_empty() {
-        plan.warnings.push(match facts.foreign.hierarchies.is_empty() {
+        plan.warnings.push(match facts.undelegated.hierarchies.is_empty() {
             true => "no cgroup hierarchy here: nothing is limited".to_owned(),
             false => {
                 "no cgroup here may be written to: nothing is limited, and its processes can't be listed; \
@@ -138,16 +141,16 @@ pub(super) fn of_dirs(facts: &Facts, dirs: Vec<PathBuf>, resources: &Resources<'
     for ((tree, dir), mut needed) in layout.hierarchies.iter().zip(&plan.dirs).zip(needed) {
         needed.sort();
         needed.dedup();
-        plan.before.push(Outside::MakeCgroup { dir: dir.clone() });
+        plan.pre_clone.push(HostStep::MakeCgroup { dir: dir.clone() });
         if tree.version == Version::V2 && !tree.controllers.is_empty() {
-            plan.before.extend(parents(tree, dir).into_iter().map(|dir| Outside::EnableControllers {
+            plan.pre_clone.extend(parents(tree, dir).into_iter().map(|dir| HostStep::EnableControllers {
                 dir,
                 controllers: tree.controllers.clone(),
                 required: needed.clone(),
             }));
         }
     }
-    plan.before.extend(limits);
+    plan.pre_clone.extend(limits);
     Ok(plan)
 }
 
@@ -161,7 +164,7 @@ pub fn update(
     dirs: &[PathBuf],
     resources: &Resources<'_>,
     total: Option<i64>,
-) -> Result<(Vec<Outside>, Vec<String>)> {
+) -> Result<(Vec<HostStep>, Vec<String>)> {
     // The record holds a directory in each hierarchy, if not in their present order.
     let home = |tree: &Hierarchy| {
         let below = dirs.iter().filter(|dir| dir.starts_with(&tree.mount));
@@ -175,7 +178,7 @@ pub fn update(
     // The kernel keeps limit <= memory+swap at every moment, and a translator writes for a group that has no limits
     // yet. Where the latter grows, it goes first.
     let find = |file: &str| {
-        steps.iter().position(|step| matches!(step, Outside::WriteCgroup { file: f, .. } if f == file))
+        steps.iter().position(|step| matches!(step, HostStep::WriteCgroup { file: f, .. } if f == file))
     };
     if let (Some(limit), Some(both)) = (find("memory.limit_in_bytes"), find("memory.memsw.limit_in_bytes"))
         && resources.memory.swap.zip(total).is_some_and(|(new, old)| new > old)
@@ -192,7 +195,7 @@ fn limits(
     plan: &mut Cgroups,
     needed: &mut [Vec<String>],
     resources: &Resources<'_>,
-) -> Result<Vec<Outside>> {
+) -> Result<Vec<HostStep>> {
     let mut steps = Vec::new();
     for controller in &CONTROLLERS {
         let home = layout.hierarchies.iter().enumerate().find_map(|(i, tree)| {
@@ -234,15 +237,15 @@ fn device_lines(
     plan: &mut Cgroups,
     resources: &Resources<'_>,
     rules: &[devices::Rule],
-) -> Result<Vec<Outside>> {
+) -> Result<Vec<HostStep>> {
     let trees = || layout.hierarchies.iter().zip(&plan.dirs);
     if let Some((_, dir)) = trees().find(|(t, _)| t.controllers.iter().any(|c| c == "devices")) {
         return devices::v1(rules, dir);
     }
     // v2 needs no controller for it: the program hangs on the directory.
     if let Some((_, dir)) = trees().find(|(t, _)| t.version == Version::V2) {
-        let limit = |program| Outside::LimitDevices { dir: dir.clone(), program, rules: rules.len() };
-        plan.after = devices::program(rules)?.map(limit).into_iter().collect();
+        let limit = |program| HostStep::AttachDeviceFilter { dir: dir.clone(), program, rules: rules.len() };
+        plan.post_clone = devices::program(rules)?.map(limit).into_iter().collect();
         return Ok(Vec::new());
     }
     if !resources.devices.is_empty() {
@@ -256,7 +259,7 @@ fn unified(
     plan: &Cgroups,
     needed: &mut [Vec<String>],
     resources: &Resources<'_>,
-) -> Result<Vec<Outside>> {
+) -> Result<Vec<HostStep>> {
     let mut steps = Vec::new();
     for (file, value) in &resources.unified.0 {
         let property = format!("unified[\"{file}\"]");

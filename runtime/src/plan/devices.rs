@@ -6,7 +6,7 @@
 
 use anyhow::{Result, bail};
 
-use super::step::{IfMissing, Outside};
+use super::step::{HostStep, IfMissing};
 use crate::spec::DeviceRule;
 
 /// A jump of BPF's is of 16 bits, and each rule takes two instructions at the least.
@@ -131,9 +131,9 @@ fn judge(rule: &DeviceRule<'_>) -> Result<Rule> {
 ///
 /// # Errors
 /// When they need an exception to an exception.
-pub fn v1(rules: &[Rule], dir: &std::path::Path) -> Result<Vec<Outside>> {
+pub fn v1(rules: &[Rule], dir: &std::path::Path) -> Result<Vec<HostStep>> {
     let (allowed, exceptions) = reduce(rules)?;
-    let write = |file: &str, values| Outside::WriteCgroup {
+    let write = |file: &str, values| HostStep::WriteCgroup {
         dir: dir.to_owned(),
         file: file.to_owned(),
         values,

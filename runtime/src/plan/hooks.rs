@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use super::Draft;
-use super::step::{Hook, HookKind, Inside, Mark, Outside};
+use super::draft::Draft;
+use super::step::{Hook, HookKind, HostStep, HostSync, InitSync, LifecycleStep};
 use crate::spec::{self, Spec};
 
 /// Reads the hooks of one kind.
@@ -48,37 +48,29 @@ fn host(spec: &Spec<'_>) -> Result<Vec<(HookKind, Vec<Hook>)>> {
     Ok(all)
 }
 
-/// Inside: wait for the host's hooks, then run the container's own, still on the host's tree.
-pub(super) fn before_pivot(draft: &mut Draft<'_>) -> Result<()> {
+/// Inside: wait for the host's hooks, then run the container's own, still on the host's tree. Returns the host's side.
+pub(super) fn before_pivot(draft: &mut Draft<'_>) -> Result<Vec<HostStep>> {
     let (host, own) = (host(draft.spec)?, of(draft.spec, HookKind::CreateContainer)?);
+    if host.is_empty() && own.is_empty() {
+        return Ok(Vec::new());
+    }
     // Its own hooks wait for the host's side, too: they are held by the container's limits.
-    if !host.is_empty() || !own.is_empty() {
-        draft.inside.push(Inside::Tell { mark: Mark::HooksDue });
-        draft.inside.push(Inside::Await { mark: Mark::HooksRan });
-    }
+    draft.step(LifecycleStep::Send { point: InitSync::ReadyForHooks });
+    draft.step(LifecycleStep::Wait { point: HostSync::HooksRan });
     if !own.is_empty() {
-        draft.inside.push(Inside::RunHooks { kind: HookKind::CreateContainer, hooks: own });
+        draft.step(LifecycleStep::RunHooks { kind: HookKind::CreateContainer, hooks: own });
     }
-    Ok(())
+    let mut steps = vec![HostStep::Expect { point: InitSync::ReadyForHooks }];
+    steps.extend(host.into_iter().map(|(kind, hooks)| HostStep::RunHooks { kind, hooks }));
+    steps.push(HostStep::Send { point: HostSync::HooksRan });
+    Ok(steps)
 }
 
-/// On the host: the other side of `before_pivot`.
-pub(super) fn beside(draft: &mut Draft<'_>) -> Result<()> {
-    if draft.inside.contains(&(Inside::Tell { mark: Mark::HooksDue })) {
-        draft.after.push(Outside::Hear { mark: Mark::HooksDue });
-        draft
-            .after
-            .extend(host(draft.spec)?.into_iter().map(|(kind, hooks)| Outside::RunHooks { kind, hooks }));
-        draft.after.push(Outside::Tell { mark: Mark::HooksRan });
-    }
-    Ok(())
-}
-
-/// Inside, behind the gate.
-pub(super) fn inside(draft: &mut Draft<'_>) -> Result<()> {
+/// Inside, once it is started.
+pub(super) fn behind_the_gate(draft: &mut Draft<'_>) -> Result<()> {
     let hooks = of(draft.spec, HookKind::StartContainer)?;
     if !hooks.is_empty() {
-        draft.inside.push(Inside::RunHooks { kind: HookKind::StartContainer, hooks });
+        draft.step(LifecycleStep::RunHooks { kind: HookKind::StartContainer, hooks });
     }
     Ok(())
 }

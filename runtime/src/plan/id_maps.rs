@@ -2,9 +2,9 @@
 
 use anyhow::{Result, bail};
 
-use super::Draft;
+use super::draft::Draft;
 use super::namespaces::ranges;
-use super::step::{IdMap, IdRange, Outside, Slot};
+use super::step::{FdSlot, HostStep, IdMap, IdRange};
 use crate::spec::{Mount, NamespaceKind};
 
 /// The map that a mount has, if it has one. `recursive`: what its options `idmap` (false) and `ridmap` (true) say;
@@ -35,7 +35,7 @@ pub(super) fn of_mount(
     Ok(Some(IdMap { slot, recursive: recursive.unwrap_or_default() }))
 }
 
-fn own(draft: &mut Draft<'_>, uids: Vec<IdRange>, gids: Vec<IdRange>, at: &str) -> Result<Slot> {
+fn own(draft: &mut Draft<'_>, uids: Vec<IdRange>, gids: Vec<IdRange>, at: &str) -> Result<FdSlot> {
     for (name, ranges) in [("uidMappings", &uids), ("gidMappings", &gids)] {
         if ranges.is_empty() {
             bail!("{at}.{name}: missing; a map of ids needs users and groups");
@@ -46,7 +46,7 @@ fn own(draft: &mut Draft<'_>, uids: Vec<IdRange>, gids: Vec<IdRange>, at: &str) 
 }
 
 /// The map of the container's user namespace. (It can't lend the namespace itself, which isn't there yet.)
-fn the_containers(draft: &mut Draft<'_>, at: &str) -> Result<Slot> {
+fn the_containers(draft: &mut Draft<'_>, at: &str) -> Result<FdSlot> {
     if let Some((_, slot)) = draft.spawn.join.iter().find(|(kind, _)| *kind == NamespaceKind::User) {
         return Ok(*slot);
     }
@@ -58,13 +58,13 @@ fn the_containers(draft: &mut Draft<'_>, at: &str) -> Result<Slot> {
 }
 
 /// One for each distinct map.
-fn namespace(draft: &mut Draft<'_>, uids: Vec<IdRange>, gids: Vec<IdRange>) -> Slot {
+fn namespace(draft: &mut Draft<'_>, uids: Vec<IdRange>, gids: Vec<IdRange>) -> FdSlot {
     let map = (uids, gids);
     if let Some(slot) = draft.id_maps.get(&map) {
         return *slot;
     }
     let slot = draft.slot();
-    draft.before.push(Outside::MakeIdMap { uids: map.0.clone(), gids: map.1.clone(), slot });
+    draft.pre_clone.push(HostStep::CreateUserNamespace { uids: map.0.clone(), gids: map.1.clone(), slot });
     draft.id_maps.insert(map, slot);
     slot
 }

@@ -1,13 +1,14 @@
-//! Who the process is: limits, ids, capabilities, environment, working directory (config.md#process).
+//! Who the process is: limits, ids, capabilities, working directory (config.md#process).
 
 use std::fmt;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-use super::Draft;
+use super::draft::Draft;
+use super::namespaces::Namespaces;
 use super::path::ContainerPath;
-use super::step::{Inside, Mark, Outside, Rlimit};
+use super::step::{HostStep, HostSync, InitSync, LifecycleStep, PayloadStep, Rlimit};
 use crate::spec::{Capabilities, NamespaceKind, Process, Str};
 
 /// The five sets of capabilities(7), a bit each.
@@ -119,7 +120,7 @@ fn names(mask: u64) -> Vec<String> {
 }
 
 /// `CAP_KILL,CAP_SYS_ADMIN`, `none` or `all`.
-pub(super) struct Named(pub(super) u64);
+struct Named(u64);
 
 impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,6 +130,25 @@ impl fmt::Display for Named {
             ALL => f.write_str("all"),
             mask => f.write_str(&names(mask).join(",")),
         }
+    }
+}
+
+impl fmt::Display for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = &self.capabilities;
+        write!(f, "set uid {} gid {}", self.uid, self.gid)?;
+        if !self.groups.is_empty() {
+            write!(f, " groups {}", self.groups.iter().map(u32::to_string).collect::<Vec<_>>().join(","))?;
+        }
+        write!(f, " capabilities")?;
+        let sets = [
+            ("bounding", c.bounding),
+            ("effective", c.effective),
+            ("permitted", c.permitted),
+            ("inheritable", c.inheritable),
+            ("ambient", c.ambient),
+        ];
+        sets.iter().try_for_each(|(name, mask)| write!(f, " {name}={}", Named(*mask)))
     }
 }
 
@@ -172,25 +192,25 @@ pub(super) fn oom_score(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<
             "process.oomScoreAdj: {value} is below our own {}, which takes root's rights: left at that",
             draft.facts.oom_score_adj
         )),
-        value => draft.after.extend(value.map(|value| Outside::OomScore { value })),
+        value => draft.post_clone.extend(value.map(|value| HostStep::SetOomScoreAdj { value })),
     }
     Ok(())
 }
 
 /// Resource limits, and what the host does about them: raising one takes rights over the host, which nobody in a user
 /// namespace has.
-pub(super) fn limits(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<Vec<Outside>> {
+pub(super) fn limits(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<Vec<HostStep>> {
     let limits = rlimits(process)?;
     if limits.is_empty() || draft.facts.rootless || !draft.namespaces.has(NamespaceKind::User) {
-        draft.inside.extend(limits.into_iter().map(Inside::Rlimit));
+        draft.steps(limits.into_iter().map(PayloadStep::SetRlimit));
         return Ok(Vec::new());
     }
-    draft.inside.push(Inside::Tell { mark: Mark::LimitsDue });
-    draft.inside.push(Inside::Await { mark: Mark::Limited });
-    let mut beside = vec![Outside::Hear { mark: Mark::LimitsDue }];
-    beside.extend(limits.into_iter().map(Outside::Rlimit));
-    beside.push(Outside::Tell { mark: Mark::Limited });
-    Ok(beside)
+    draft.step(LifecycleStep::Send { point: InitSync::ReadyForRlimits });
+    draft.step(LifecycleStep::Wait { point: HostSync::RlimitsSet });
+    let mut steps = vec![HostStep::Expect { point: InitSync::ReadyForRlimits }];
+    steps.extend(limits.into_iter().map(HostStep::SetRlimit));
+    steps.push(HostStep::Send { point: HostSync::RlimitsSet });
+    Ok(steps)
 }
 
 fn rlimits(process: &Process<'_>) -> Result<Vec<Rlimit>> {
@@ -226,15 +246,16 @@ pub(super) fn credentials(draft: &mut Draft<'_>, process: &Process<'_>) -> Resul
         bail!("process.user.umask: {mask:#o}, expected at most 0777");
     }
     // 0022 is what runc gives where the document is silent.
-    draft.inside.push(Inside::Umask { mask: user.umask.unwrap_or(0o022) });
-    draft.inside.push(Inside::WorkingDirectory { path: ContainerPath::new(&process.cwd) });
+    draft.step(PayloadStep::SetUmask { mask: user.umask.unwrap_or(0o022) });
+    draft.step(PayloadStep::CloseProcfs);
+    draft.step(PayloadStep::Chdir { path: ContainerPath::new(&process.cwd) });
     if process.no_new_privileges {
-        draft.inside.push(Inside::NoNewPrivileges);
+        draft.step(PayloadStep::SetNoNewPrivs);
     }
     if draft.namespaces.makes(NamespaceKind::User) {
         for (name, id, ranges) in [("uid", uid, &draft.namespaces.uids), ("gid", gid, &draft.namespaces.gids)]
         {
-            if super::Namespaces::outside(ranges, id).is_none() {
+            if Namespaces::outside(ranges, id).is_none() {
                 bail!("process.user.{name}: {id} is not mapped by linux.{name}Mappings");
             }
         }
@@ -246,7 +267,7 @@ pub(super) fn credentials(draft: &mut Draft<'_>, process: &Process<'_>) -> Resul
     let groups = user.additional_gids.iter().enumerate();
     let groups = groups.map(|(n, gid)| id(format_args!("process.user.additionalGids[{n}]"), *gid));
     let groups = groups.collect::<Result<_>>()?;
-    draft.inside.push(Inside::Credentials(Credentials { uid, gid, groups, capabilities }));
+    draft.step(PayloadStep::SetCredentials(Credentials { uid, gid, groups, capabilities }));
     Ok(())
 }
 
@@ -257,31 +278,4 @@ pub(super) fn id(property: impl fmt::Display, id: u32) -> Result<u32> {
         bail!("{property}: {id}, expected at most {}: -1 is no id", u32::MAX - 1);
     }
     Ok(id)
-}
-
-/// The program and its environment.
-pub(super) fn program(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
-    let mut env: Vec<String> = Vec::with_capacity(process.env.len() + 3);
-    for (n, pair) in process.env.iter().enumerate() {
-        match pair.split_once('=') {
-            Some((name, _)) if !name.is_empty() => env.push(pair.to_string()),
-            _ => bail!("process.env[{n}]: {:?}, expected NAME=value", &**pair),
-        }
-    }
-    let Some(name) = process.args.first().filter(|name| !name.is_empty()) else {
-        bail!("process.args: empty, expected the program to run");
-    };
-    if !env.iter().any(|pair| pair.starts_with("HOME=")) {
-        draft.inside.push(Inside::Home { uid: process.user.uid });
-    }
-    let passed = draft.options.preserve_fds + draft.options.listen_fds;
-    if draft.options.listen_fds > 0 {
-        // sd_listen_fds(3); the executor fills in the payload's own pid.
-        env.push(format!("LISTEN_FDS={}", draft.options.listen_fds));
-        env.push("LISTEN_PID=".to_owned());
-    }
-    draft.inside.push(Inside::CloseOnExec { from: 3 + passed });
-    draft.inside.push(Inside::FindProgram { name: name.to_string() });
-    draft.exec = Some(Inside::Exec { args: process.args.iter().map(|a| a.to_string()).collect(), env });
-    Ok(())
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::Draft;
-use super::step::Outside;
+use super::draft::Draft;
+use super::step::HostStep;
 use crate::facts::{Facts, RESCTRL};
 use crate::spec::{IntelRdt, Spec};
 
@@ -26,7 +26,7 @@ fn wants_filesystem(facts: &Facts) -> Result<()> {
 
 /// Plans the group, before there is a process. Returns what moves the process into it, and has `delete` remove what
 /// is the container's alone: a class of service with a name may serve others.
-pub(super) fn intel_rdt(draft: &mut Draft<'_>) -> Result<Vec<Outside>> {
+pub(super) fn intel_rdt(draft: &mut Draft<'_>) -> Result<Vec<HostStep>> {
     let Some(given) = &draft.spec.linux.intel_rdt else { return Ok(Vec::new()) };
     let class = &*given.clos_id;
     if RESERVED.contains(&class) || (class != "/" && class.contains(['/', '\0', '\n'])) {
@@ -39,17 +39,21 @@ pub(super) fn intel_rdt(draft: &mut Draft<'_>) -> Result<Vec<Outside>> {
         text.flat_map(|text| text.lines()).map(str::to_owned).filter(|line| !line.is_empty()).collect();
     let own = class.is_empty();
     let (dir, monitor) = dirs(draft.id, given);
-    draft.before.push(Outside::RdtGroup { dir: dir.clone(), schemata, shared: !own });
+    draft.pre_clone.push(HostStep::MakeRdtGroup { dir: dir.clone(), schemata, shared: !own });
     if let Some(dir) = monitor {
-        draft.before.push(Outside::RdtGroup { dir: dir.clone(), schemata: Vec::new(), shared: false });
-        draft.rdt_groups.push(dir);
+        draft.pre_clone.push(HostStep::MakeRdtGroup {
+            dir: dir.clone(),
+            schemata: Vec::new(),
+            shared: false,
+        });
+        draft.recorded.rdt_groups.push(dir);
     }
-    draft.rdt_groups.extend(own.then_some(dir));
-    Ok(enter(draft))
+    draft.recorded.rdt_groups.extend(own.then_some(dir));
+    Ok(join(draft))
 }
 
 /// Plans new schemata, for `update`; none are no steps.
-pub(super) fn update(facts: &Facts, id: &str, spec: &Spec<'_>, schemata: &[String]) -> Result<Vec<Outside>> {
+pub(super) fn update(facts: &Facts, id: &str, spec: &Spec<'_>, schemata: &[String]) -> Result<Vec<HostStep>> {
     if schemata.is_empty() {
         return Ok(Vec::new());
     }
@@ -58,14 +62,14 @@ pub(super) fn update(facts: &Facts, id: &str, spec: &Spec<'_>, schemata: &[Strin
         bail!("{AT}: the container was created without it, and so has no group whose share could change")
     };
     let (dir, _) = dirs(id, given);
-    Ok(vec![Outside::RdtGroup { dir, schemata: schemata.to_vec(), shared: false }])
+    Ok(vec![HostStep::MakeRdtGroup { dir, schemata: schemata.to_vec(), shared: false }])
 }
 
 /// What moves a process into the groups that are there.
-pub(super) fn enter(draft: &Draft<'_>) -> Vec<Outside> {
+pub(super) fn join(draft: &Draft<'_>) -> Vec<HostStep> {
     let Some(given) = &draft.spec.linux.intel_rdt else { return Vec::new() };
     let (dir, monitor) = dirs(draft.id, given);
-    [Some(dir), monitor].into_iter().flatten().map(|dir| Outside::EnterRdtGroup { dir }).collect()
+    [Some(dir), monitor].into_iter().flatten().map(|dir| HostStep::JoinRdtGroup { dir }).collect()
 }
 
 /// The container's group, and the one in it that is only for monitoring.

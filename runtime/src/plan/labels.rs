@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 
-use super::Draft;
-use super::step::{Inside, Parameter};
+use super::draft::Draft;
+use super::step::{Parameter, PayloadStep, SetupStep};
 use crate::spec::{Process, Str};
 
 /// Filesystems whose files have their labels from the policy, and refuse others (runc leaves them alone, too).
@@ -34,16 +34,16 @@ pub(super) fn process(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<()
     if profile.is_some() && !draft.facts.apparmor {
         bail!("{AT}: AppArmor is not on here; boot with lsm=…,apparmor (CONFIG_SECURITY_APPARMOR)");
     }
-    draft.inside.extend(profile.map(|profile| Inside::Apparmor { profile }));
+    draft.steps(profile.map(|profile| PayloadStep::SetApparmorProfile { profile }));
     let label = selinux(draft, &process.selinux_label, "process.selinuxLabel")?;
-    draft.inside.extend(label.map(|label| Inside::Selinux { label }));
+    draft.steps(label.map(|label| PayloadStep::SetSelinuxLabel { label }));
     Ok(())
 }
 
 /// The label of the session keyring that comes next.
 pub(super) fn keys(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     let label = selinux(draft, &process.selinux_label, "process.selinuxLabel")?;
-    draft.inside.extend(label.map(|label| Inside::LabelKeys { label }));
+    draft.steps(label.map(|label| SetupStep::SetKeyLabel { label }));
     Ok(())
 }
 

@@ -3,45 +3,46 @@
 //! Nothing in this room touches the world: no system call, no file, no process. That is what makes `ampoule plan`
 //! a dry run that needs no root, and its output a unit test. Start reading at [`order`].
 
-use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
-use ::cgroup::layout::{Hierarchy, Version};
 use anyhow::{Result, bail};
 use serde::Serialize;
 
 mod attributes;
 mod cgroup;
+mod check;
 mod devices;
+mod draft;
 pub mod hooks;
 mod id_maps;
 mod identity;
 mod intel_rdt;
-pub mod known;
 mod labels;
 mod mounts;
 pub(crate) mod namespaces;
 mod net_devices;
 mod order;
 pub mod path;
+mod program;
+mod recorded;
 mod restore;
 mod rootfs;
 mod scheduling;
 pub mod seccomp;
 pub mod step;
+pub mod supported;
 pub mod systemd;
-mod text;
 
 pub use attributes::{Attributes, Change};
 pub use identity::{CAPABILITIES, CapabilitySets, Credentials};
-pub use restore::{Outer, outer, restore};
+pub use recorded::Recorded;
+pub use restore::{Outer, Restore, outer, restore};
 
 use crate::facts::Facts;
-use crate::spec::{NamespaceKind, Process, Resources, Spec};
-use namespaces::Namespaces;
-use path::ContainerPath;
-use step::{IdMap, IdRange, Inside, Mark, Outside, Slot, Spawn};
-use systemd::Scope;
+use crate::spec::{Process, Resources, Spec};
+use draft::Draft;
+use step::{HostStep, InitStep, Spawn};
 
 /// Where the container's terminal goes, if it has one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,12 +66,23 @@ pub enum Driver {
     Systemd,
 }
 
+/// Whether the container waits for `start`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gate {
+    /// `create`: at a gate that others find in the state directory.
+    #[default]
+    Published,
+    /// `run` and `exec`: the way is free as soon as all is done that it depends on.
+    Passed,
+}
+
 /// What the command line adds to the document.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs, reason = "runc's own flags")]
 pub struct Options {
     pub console: Console,
     pub driver: Driver,
+    pub gate: Gate,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
     /// Descriptors after stderr that the payload inherits, besides those of socket activation.
@@ -79,27 +91,41 @@ pub struct Options {
     pub listen_fds: u32,
 }
 
-/// The whole of what `create` does, in order.
+/// The whole of what `create` does once the record is saved, in order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Plan {
     /// On the host, before the clone.
-    pub before: Vec<Outside>,
+    pub pre_clone: Vec<HostStep>,
     /// The clone.
     pub spawn: Spawn,
-    /// On the host, while the new process plays `inside`.
-    pub after: Vec<Outside>,
+    /// On the host, while the new process plays `init`.
+    pub post_clone: Vec<HostStep>,
     /// In the new process; ends in exec.
-    pub inside: Vec<Inside>,
-    /// The container's cgroup in every hierarchy, for the record: `delete` removes them.
-    pub cgroups: Vec<PathBuf>,
-    /// The resctrl groups that are the container's alone, likewise.
-    pub rdt_groups: Vec<PathBuf>,
-    /// For the record, too: `delete` stops it.
-    pub scope: Option<Scope>,
+    pub init: Vec<InitStep>,
+    /// What the record holds of it.
+    pub recorded: Recorded,
     /// What was left out because the spec says to warn rather than to fail.
     pub warnings: Vec<String>,
-    /// How many handles the steps share.
+    /// How many descriptors the steps share.
     pub slots: usize,
+}
+
+/// A line a step. Without numbers: a step more would change every line below it.
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let list = |f: &mut Formatter<'_>, title: &str, steps: &mut dyn Iterator<Item = &dyn Display>| {
+            writeln!(f, "{title}")?;
+            for step in steps {
+                writeln!(f, "  {step}")?;
+            }
+            Ok(())
+        };
+        list(f, "on the host, before clone", &mut self.pre_clone.iter().map(|s| s as &dyn Display))?;
+        list(f, "clone", &mut [&self.spawn].into_iter().map(|s| s as &dyn Display))?;
+        list(f, "on the host, concurrently", &mut self.post_clone.iter().map(|s| s as &dyn Display))?;
+        list(f, "in the new process", &mut self.init.iter().map(|s| s as &dyn Display))?;
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
+    }
 }
 
 /// What there is to plan from.
@@ -111,32 +137,6 @@ pub struct Request<'a> {
     pub spec: &'a Spec<'a>,
     pub facts: &'a Facts,
     pub options: &'a Options,
-}
-
-/// A plan in the making.
-struct Draft<'a> {
-    id: &'a str,
-    bundle: &'a Path,
-    rootfs: PathBuf,
-    spec: &'a Spec<'a>,
-    facts: &'a Facts,
-    options: &'a Options,
-    namespaces: Namespaces,
-    cgroup_dirs: Vec<PathBuf>,
-    rdt_groups: Vec<PathBuf>,
-    scope: Option<Scope>,
-    /// Users and groups of the maps for mounts that are made already.
-    id_maps: BTreeMap<(Vec<IdRange>, Vec<IdRange>), Slot>,
-    before: Vec<Outside>,
-    spawn: Spawn,
-    after: Vec<Outside>,
-    inside: Vec<Inside>,
-    /// Mount changes that have to wait until /dev is filled.
-    after_nodes: Vec<Inside>,
-    exec: Option<Inside>,
-    bound_dev: bool,
-    slots: usize,
-    warnings: Vec<String>,
 }
 
 /// What there is to plan `exec` from.
@@ -152,9 +152,9 @@ pub struct ExecRequest<'a> {
     pub rootfs: &'a Path,
     /// The container's init, on the host.
     pub init: i32,
-    /// The v2 cgroup to be born into.
+    /// The v2 cgroup to be cloned into.
     pub into: Option<PathBuf>,
-    /// The v1 cgroups to enter.
+    /// The v1 cgroups to join.
     pub enter: Vec<PathBuf>,
 }
 
@@ -169,7 +169,7 @@ pub fn create(request: &Request<'_>) -> Result<Plan> {
     let mut draft = Draft::new(id, spec, facts, options)?;
     draft.bundle = bundle;
     draft.rootfs = bundle.join(&*root.path);
-    order::check(&draft, process)?;
+    check::document(&draft, process)?;
     order::create(&mut draft, process)?;
     Ok(draft.finish())
 }
@@ -182,7 +182,7 @@ pub fn exec(request: &ExecRequest<'_>) -> Result<Plan> {
     let &ExecRequest { id, spec, process, facts, options, .. } = request;
     let mut draft = Draft::new(id, spec, facts, options)?;
     draft.rootfs = request.rootfs.to_owned();
-    order::check_process(&draft, process)?;
+    check::process(&draft, process)?;
     order::exec(&mut draft, request)?;
     Ok(draft.finish())
 }
@@ -196,7 +196,7 @@ pub struct Changes<'a> {
     pub schemata: Vec<String>,
 }
 
-/// Plans `update`: `before` has it all. `total`: see [`cgroup::update`].
+/// Plans `update`: `pre_clone` has it all. `total`: see [`cgroup::update`].
 ///
 /// # Errors
 /// The JSON path of a limit that no cgroup of the container can hold, or whose value can't be.
@@ -208,175 +208,7 @@ pub fn update(
     changes: &Changes<'_>,
     total: Option<i64>,
 ) -> Result<Plan> {
-    let (mut before, warnings) = cgroup::update(&facts.cgroups, cgroups, &changes.resources, total)?;
-    before.extend(intel_rdt::update(facts, id, spec, &changes.schemata)?);
-    Ok(Plan { before, warnings, ..Plan::default() })
-}
-
-impl<'a> Draft<'a> {
-    fn new(id: &'a str, spec: &'a Spec<'a>, facts: &'a Facts, options: &'a Options) -> Result<Self> {
-        Ok(Draft {
-            id,
-            bundle: Path::new(""),
-            rootfs: PathBuf::new(),
-            spec,
-            facts,
-            options,
-            namespaces: namespaces::namespaces(spec)?,
-            cgroup_dirs: Vec::new(),
-            rdt_groups: Vec::new(),
-            scope: None,
-            id_maps: BTreeMap::new(),
-            before: Vec::new(),
-            spawn: Spawn::default(),
-            after: Vec::new(),
-            inside: Vec::with_capacity(64),
-            after_nodes: Vec::new(),
-            exec: None,
-            bound_dev: false,
-            slots: 0,
-            warnings: Vec::new(),
-        })
-    }
-
-    fn finish(self) -> Plan {
-        Plan {
-            before: self.before,
-            spawn: self.spawn,
-            after: self.after,
-            inside: self.inside,
-            cgroups: self.cgroup_dirs,
-            rdt_groups: self.rdt_groups,
-            scope: self.scope,
-            warnings: self.warnings,
-            slots: self.slots,
-        }
-    }
-}
-
-impl Draft<'_> {
-    fn slot(&mut self) -> Slot {
-        self.slots += 1;
-        Slot(self.slots - 1)
-    }
-
-    fn warn(&mut self, text: String) {
-        self.warnings.push(text);
-    }
-
-    /// A detached copy of mounts of the host's tree. Root makes it on the host: inside a user namespace its path may
-    /// not be walkable. Anyone else may copy mounts only in a mount namespace of his own; and a scope's cgroup is not
-    /// there before the process is.
-    fn clone_tree(
-        &mut self,
-        source: PathBuf,
-        recursive: bool,
-        attributes: Attributes,
-        id_map: Option<IdMap>,
-        property: String,
-    ) -> Slot {
-        let slot = self.slot();
-        if id_map.is_none()
-            && (self.facts.powerless() || (self.scope.is_some() && self.cgroup_dirs.contains(&source)))
-        {
-            self.inside.push(Inside::CloneTree { source, recursive, attributes, slot, property });
-        } else {
-            self.before.push(Outside::CloneTree { source, recursive, attributes, id_map, slot, property });
-        }
-        slot
-    }
-
-    fn await_mark(&mut self, mark: Mark) {
-        self.inside.push(Inside::Await { mark });
-    }
-
-    /// config-linux.md#cgroup-ownership: v2, a new cgroup namespace and a writable mount of it.
-    fn own_cgroup(&self) -> Option<Outside> {
-        let writable = self.spec.mounts.iter().any(|m| {
-            &*m.destination == "/sys/fs/cgroup"
-                && matches!(&*m.kind, "cgroup" | "cgroup2")
-                && !m.options.iter().any(|o| &**o == "ro")
-        });
-        if !writable
-            || self.facts.powerless() // who maps only his own ids owns it already
-            || !self.namespaces.makes(NamespaceKind::Cgroup)
-            || !self.namespaces.makes(NamespaceKind::User)
-        {
-            return None;
-        }
-        let id = |ranges| Namespaces::outside(ranges, 0);
-        let (uid, gid) = (id(&self.namespaces.uids)?, id(&self.namespaces.gids)?);
-        let mut v2 = self.facts.cgroups.hierarchies.iter().zip(&self.cgroup_dirs);
-        let (_, dir) = v2.find(|(h, _)| h.version == Version::V2)?;
-        Some(Outside::OwnCgroup { dir: dir.clone(), uid, gid })
-    }
-
-    /// Returns the steps that join them, but for those that are joined before there is a process.
-    fn open_namespaces(&mut self) -> Vec<Inside> {
-        let mut joins = Vec::new();
-        for (kind, path) in self.namespaces.joined.clone() {
-            let slot = self.slot();
-            self.before.push(Outside::OpenNamespace { kind, path, slot });
-            match kind {
-                NamespaceKind::User | NamespaceKind::Pid => self.spawn.join.push((kind, slot)),
-                _ => joins.push(Inside::Join { kind, slot }),
-            }
-        }
-        joins
-    }
-
-    /// Whether there are processes of others' that could find the new one before its exec, in the pid namespace or in the
-    /// user namespace that it joins. Where there are none, it is left to be entered by whoever makes it: hooks and exec of an
-    /// ordinary user, or of root without CAP_SYS_PTRACE, may enter the namespaces of those only that they may trace. What
-    /// such a user makes a user namespace for he could trace in any case.
-    fn has_neighbors(&self) -> bool {
-        let is_own = self.facts.powerless() && self.namespaces.makes(NamespaceKind::User);
-        let joins_user =
-            self.namespaces.has(NamespaceKind::User) && !self.namespaces.makes(NamespaceKind::User);
-        !is_own && (joins_user || !self.namespaces.makes(NamespaceKind::Pid))
-    }
-
-    fn refuse_frozen(&mut self) {
-        if self.scope.is_some() {
-            return; // systemd has yet to make it
-        }
-        let freezes = |hierarchy: &Hierarchy| match hierarchy.version {
-            Version::V2 => Some("cgroup.events"),
-            Version::V1 => hierarchy.controllers.iter().any(|c| c == "freezer").then_some("freezer.state"),
-        };
-        let all = self.facts.cgroups.hierarchies.iter().zip(&self.cgroup_dirs);
-        let steps = all.filter_map(|(hierarchy, dir)| {
-            Some(Outside::RefuseFrozen { dir: dir.clone(), file: freezes(hierarchy)? })
-        });
-        self.before.extend(steps);
-    }
-
-    fn enter_cgroups(&mut self, dirs: Vec<PathBuf>) {
-        for dir in dirs {
-            let slot = self.slot();
-            self.before.push(Outside::OpenCgroup { dir: dir.clone(), slot });
-            self.inside.push(Inside::EnterCgroup { dir, slot });
-        }
-    }
-
-    fn names(&mut self) {
-        let text = |name: &Option<crate::spec::Str<'_>>| {
-            name.as_ref().map(|n| n.to_string()).filter(|n| !n.is_empty())
-        };
-        self.inside.extend(text(&self.spec.hostname).map(|name| Inside::Hostname { name }));
-        self.inside.extend(text(&self.spec.domainname).map(|name| Inside::Domainname { name }));
-    }
-
-    fn console(&mut self, process: &Process<'_>, node: bool) {
-        let size = process.console_size.as_ref().map(|s| (s.height, s.width));
-        self.inside.push(Inside::Console { size, node });
-    }
-
-    fn make_working_directory(&mut self, process: &Process<'_>) -> Result<()> {
-        let path = ContainerPath::new(&process.cwd);
-        if path.as_str() != "/" {
-            self.inside.push(Inside::MakeDirectory { path, property: "process.cwd".to_owned() });
-        }
-        Ok(())
-    }
+    let (mut pre_clone, warnings) = cgroup::update(&facts.cgroups, cgroups, &changes.resources, total)?;
+    pre_clone.extend(intel_rdt::update(facts, id, spec, &changes.schemata)?);
+    Ok(Plan { pre_clone, warnings, ..Plan::default() })
 }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use ::cgroup::layout::{Hierarchy, Version};
 use anyhow::{Result, bail};
 
-use super::Draft;
 use super::attributes::{Attributes, Propagation};
+use super::draft::Draft;
 use super::path::ContainerPath;
-use super::step::{IdMap, Inside, Parameter, Slot};
+use super::step::{FdSlot, IdMap, Mount, Parameter, RootfsStep};
 use super::{id_maps, labels};
-use crate::spec::{Mount, NamespaceKind};
+use crate::spec::{self, NamespaceKind};
 
 /// What the options of one mount mean together.
 #[derive(Default)]
@@ -37,7 +37,7 @@ const PSEUDO: &[&str] = &["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup"
 pub(super) const OPTIONS: [&[&str]; 3] =
     [&["bind", "rbind", "remount", "idmap", "ridmap", "tmpcopyup"], SUPERBLOCK, SAYS_NOTHING];
 
-fn options(mount: &Mount<'_>, at: &str) -> Result<Options> {
+fn options(mount: &spec::Mount<'_>, at: &str) -> Result<Options> {
     let mut o = Options::default();
     for option in &mount.options {
         match &**option {
@@ -65,9 +65,19 @@ fn options(mount: &Mount<'_>, at: &str) -> Result<Options> {
     Ok(o)
 }
 
-/// Adds the steps of every mount. Sources of bind mounts are cloned by the parent: inside a user namespace the
-/// child may not be able to reach them.
-pub(super) fn mounts(draft: &mut Draft<'_>) -> Result<()> {
+/// What becomes of /dev.
+#[derive(Default)]
+pub(super) struct Dev {
+    /// It is a mount of the host's.
+    pub(super) is_bound: bool,
+    /// Changes of it that have to wait until it is filled.
+    pub(super) after_nodes: Vec<RootfsStep>,
+}
+
+/// Adds the steps of every mount. Sources of bind mounts are cloned by the host: inside a user namespace the process may
+/// not be able to reach them.
+pub(super) fn mounts(draft: &mut Draft<'_>) -> Result<Dev> {
+    let mut dev = Dev::default();
     for (n, mount) in draft.spec.mounts.iter().enumerate() {
         let at = format!("mounts[{n}]");
         if mount.destination.is_empty() {
@@ -81,12 +91,11 @@ pub(super) fn mounts(draft: &mut Draft<'_>) -> Result<()> {
             bail!("{at}.destination: \"/\" would hide root.path; use root.path for the root filesystem");
         }
         match (&*mount.kind, options.bind) {
-            _ if options.remount => draft.inside.push(Inside::SetAttributes {
-                target,
-                attributes: options.attributes,
-                property: at,
-            }),
+            _ if options.remount => {
+                draft.step(RootfsStep::Remount { target, attributes: options.attributes, property: at })
+            }
             (_, Some(recursive)) => {
+                dev.is_bound |= target.as_str() == "/dev";
                 bind(draft, mount, target, options.attributes, recursive, id_map, at)?;
             }
             ("cgroup" | "cgroup2", None) => cgroup(draft, target, options)?,
@@ -96,26 +105,28 @@ pub(super) fn mounts(draft: &mut Draft<'_>) -> Result<()> {
                 host_sysfs(draft, target, options.attributes, at);
             }
             ("", None) => bail!("{at}.type: missing; without it, options must contain bind or rbind"),
-            _ => filesystem(draft, mount, target, options, at)?,
+            _ => dev.after_nodes.extend(filesystem(draft, mount, target, options, at)?),
         }
     }
-    Ok(())
+    Ok(dev)
 }
 
+/// Returns what has to wait until /dev is filled.
 fn filesystem(
     draft: &mut Draft<'_>,
-    mount: &Mount<'_>,
+    mount: &spec::Mount<'_>,
     target: ContainerPath,
     mut options: Options,
     at: String,
-) -> Result<()> {
+) -> Result<Option<RootfsStep>> {
+    let mut after_nodes = None;
     // A read-only /dev must first get its nodes (runc does the same), and a copied-up tmpfs its copy.
     let late = (target.as_str() == "/dev" || options.copy_up) && options.attributes.take_readonly();
     if options.attributes.own.set & libc::MOUNT_ATTR_RDONLY != 0 && !PSEUDO.contains(&&*mount.kind) {
         options.parameters.push(Parameter::Flag("ro".to_owned()));
     }
     if late && target.as_str() == "/dev" {
-        draft.after_nodes.push(Inside::SetAttributes {
+        after_nodes = Some(RootfsStep::Remount {
             target: target.clone(),
             attributes: Attributes::readonly(false),
             property: at.clone(),
@@ -127,7 +138,7 @@ fn filesystem(
     if !options.parameters.iter().any(labelled) {
         options.parameters.extend(labels::of_mount(draft, &mount.kind)?);
     }
-    draft.inside.push(Inside::Mount {
+    draft.step(RootfsStep::Mount(Mount {
         kind: mount.kind.to_string(),
         source: mount.source.to_string(),
         parameters: options.parameters,
@@ -135,13 +146,13 @@ fn filesystem(
         target,
         copy_up: options.copy_up,
         property: at,
-    });
-    Ok(())
+    }));
+    Ok(after_nodes)
 }
 
 fn bind(
     draft: &mut Draft<'_>,
-    mount: &Mount<'_>,
+    mount: &spec::Mount<'_>,
     target: ContainerPath,
     mut attributes: Attributes,
     recursive: bool,
@@ -151,38 +162,35 @@ fn bind(
     if mount.source.is_empty() {
         bail!("{at}.source: missing; a bind mount needs one");
     }
-    if target.as_str() == "/dev" {
-        draft.bound_dev = true;
-    }
     let source = draft.bundle.join(&*mount.source);
-    let slot = clone_tree(draft, &source, recursive, &mut attributes, id_map, format!("{at}.source"));
-    draft.inside.push(Inside::Bind { slot, source, target, property: at });
+    let slot = clone_mount(draft, &source, recursive, &mut attributes, id_map, format!("{at}.source"));
+    draft.step(RootfsStep::BindMount { slot, source, target, property: at });
     Ok(())
 }
 
-fn clone_tree(
+fn clone_mount(
     draft: &mut Draft<'_>,
     source: &Path,
     recursive: bool,
     attributes: &mut Attributes,
     id_map: Option<IdMap>,
     property: String,
-) -> Slot {
+) -> FdSlot {
     // The copy is made in the host's mount namespace, so it would stay a peer of a shared source. As a slave it
     // hears of the host's mounts and tells nothing back, unless the document asks for more.
     if attributes.propagation.is_empty() {
         attributes.propagation.push((Propagation::Slave, true));
     }
-    draft.clone_tree(source.to_owned(), recursive, attributes.clone(), id_map, property)
+    draft.clone_mount(source.to_owned(), recursive, attributes.clone(), id_map, property)
 }
 
 /// `cgroup` shows the container's own cgroups: one v2 mount, or a tmpfs with one mount a hierarchy, as on the host.
 fn cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut options: Options) -> Result<()> {
     let all: Vec<(Hierarchy, PathBuf)> =
-        draft.facts.cgroups.hierarchies.iter().cloned().zip(draft.cgroup_dirs.iter().cloned()).collect();
+        draft.facts.cgroups.hierarchies.iter().cloned().zip(draft.recorded.cgroups.iter().cloned()).collect();
     options.parameters.clear();
-    if !draft.facts.foreign.hierarchies.is_empty() {
-        foreign_cgroup(draft, target, options.attributes);
+    if !draft.facts.undelegated.hierarchies.is_empty() {
+        undelegated_cgroup(draft, target, options.attributes);
         return Ok(());
     }
     if let [(only, dir)] = &all[..]
@@ -194,7 +202,7 @@ fn cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut options: Options) ->
     let readonly = options.attributes.take_readonly();
     let mode = Parameter::Value("mode".to_owned(), "755".to_owned());
     let label = labels::of_mount(draft, "tmpfs")?;
-    draft.inside.push(Inside::Mount {
+    draft.step(RootfsStep::Mount(Mount {
         kind: "tmpfs".to_owned(),
         source: "tmpfs".to_owned(),
         parameters: [mode].into_iter().chain(label).collect(),
@@ -202,7 +210,7 @@ fn cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut options: Options) ->
         target: target.clone(),
         copy_up: false,
         property: String::new(),
-    });
+    }));
     if readonly {
         options.attributes.take("ro");
     }
@@ -215,13 +223,13 @@ fn cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut options: Options) ->
         {
             if !controller.contains('=') {
                 let path = ContainerPath::new(&format!("{target}/{controller}"));
-                draft.inside.push(Inside::Symlink { path, to: name.to_owned() });
+                draft.step(RootfsStep::Symlink { path, to: name.to_owned() });
             }
         }
     }
     if readonly {
         let attributes = Attributes::readonly(false);
-        draft.inside.push(Inside::SetAttributes { target, attributes, property: String::new() });
+        draft.step(RootfsStep::Remount { target, attributes, property: String::new() });
     }
     Ok(())
 }
@@ -229,17 +237,17 @@ fn cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut options: Options) ->
 /// A sysfs shows the network namespace, and mounting one takes rights over it: a user namespace without a network of
 /// its own gets the host's (crun does the same).
 fn host_sysfs(draft: &mut Draft<'_>, target: ContainerPath, mut attributes: Attributes, at: String) {
-    let slot = clone_tree(draft, Path::new("/sys"), true, &mut attributes, None, at.clone());
-    draft.inside.push(Inside::Bind { slot, source: "/sys".into(), target, property: at });
+    let slot = clone_mount(draft, Path::new("/sys"), true, &mut attributes, None, at.clone());
+    draft.step(RootfsStep::BindMount { slot, source: "/sys".into(), target, property: at });
 }
 
 /// The container's processes stay in a cgroup that is not its own, which it must not be able to change
 /// (CVE-2023-25809).
-fn foreign_cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut attributes: Attributes) {
+fn undelegated_cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut attributes: Attributes) {
     attributes.take("ro");
-    let all = &draft.facts.foreign.hierarchies;
+    let all = &draft.facts.undelegated.hierarchies;
     if draft.namespaces.makes_cgroup() && all.len() == 1 && all[0].version == Version::V2 {
-        draft.inside.push(Inside::Mount {
+        draft.step(RootfsStep::Mount(Mount {
             kind: "cgroup2".to_owned(),
             source: "cgroup".to_owned(),
             parameters: Vec::new(),
@@ -247,7 +255,7 @@ fn foreign_cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut attributes: 
             target,
             copy_up: false,
             property: String::new(),
-        });
+        }));
         return;
     }
     attributes.take("rro");
@@ -255,8 +263,8 @@ fn foreign_cgroup(draft: &mut Draft<'_>, target: ContainerPath, mut attributes: 
     // hierarchies has others than the `relatime` that every config asks of its cgroup mount.
     attributes.leave_access_times();
     let source = Path::new("/sys/fs/cgroup");
-    let slot = clone_tree(draft, source, true, &mut attributes, None, String::new());
-    draft.inside.push(Inside::Bind { slot, source: source.to_owned(), target, property: String::new() });
+    let slot = clone_mount(draft, source, true, &mut attributes, None, String::new());
+    draft.step(RootfsStep::BindMount { slot, source: source.to_owned(), target, property: String::new() });
 }
 
 fn own_cgroup(
@@ -272,8 +280,8 @@ fn own_cgroup(
         // Without a cgroup namespace the root of a fresh mount would be the host's: bind the container's own group.
         // So would v2's, but there runc and crun show the host's tree, and engines rely on it.
         let mut attributes = attributes.clone();
-        let slot = clone_tree(draft, dir, true, &mut attributes, None, String::new());
-        draft.inside.push(Inside::Bind { slot, source: dir.to_owned(), target, property: String::new() });
+        let slot = clone_mount(draft, dir, true, &mut attributes, None, String::new());
+        draft.step(RootfsStep::BindMount { slot, source: dir.to_owned(), target, property: String::new() });
         return;
     }
     let parameters = match v2 {
@@ -292,7 +300,7 @@ fn own_cgroup(
             })
             .collect(),
     };
-    draft.inside.push(Inside::Mount {
+    draft.step(RootfsStep::Mount(Mount {
         kind: if v2 { "cgroup2" } else { "cgroup" }.to_owned(),
         source: "cgroup".to_owned(),
         parameters,
@@ -300,5 +308,5 @@ fn own_cgroup(
         target,
         copy_up: false,
         property: String::new(),
-    });
+    }));
 }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use super::step::{IdRange, Mapper, Outside};
+use super::draft::Draft;
+use super::step::{FdSlot, HostStep, IdMapper, IdRange, SetupStep};
 use crate::facts::Facts;
-use crate::spec::{IdMapping, Linux, NamespaceKind, Spec};
+use crate::spec::{IdMapping, Linux, NamespaceKind, Spec, Str};
 
 /// The container's namespaces after validation. A kind that is in neither list is the host's.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,19 +48,19 @@ impl Namespaces {
     }
 
     /// How the new user namespace's ids are mapped (user_namespaces(7)).
-    pub(super) fn map(&self, facts: &Facts) -> Outside {
+    pub(super) fn map(&self, facts: &Facts) -> HostStep {
         const CAP_SETGID: u64 = 1 << 6;
         const CAP_SETUID: u64 = 1 << 7;
         let is_own =
             |ranges: &[IdRange], id| matches!(ranges, [only] if only.outside == id && only.size == 1);
         let by = if facts.capabilities & CAP_SETGID != 0 && facts.capabilities & CAP_SETUID != 0 {
-            Mapper::Ourselves
+            IdMapper::Runtime
         } else if is_own(&self.uids, facts.euid) && is_own(&self.gids, facts.egid) {
-            Mapper::WithoutGroups
+            IdMapper::WithoutSetgroups
         } else {
-            Mapper::Helpers
+            IdMapper::Helpers
         };
-        Outside::MapIds { uids: self.uids.clone(), gids: self.gids.clone(), by }
+        HostStep::MapIds { uids: self.uids.clone(), gids: self.gids.clone(), by }
     }
 
     /// The host's id of an id inside; None when it has none.
@@ -160,6 +161,51 @@ pub(super) fn namespaces(spec: &Spec<'_>) -> Result<Namespaces> {
         }
     }
     Ok(found)
+}
+
+/// How namespaces of others' are joined.
+#[derive(Default)]
+pub(super) struct Joined {
+    /// After the clone; user and pid are joined before it.
+    pub(super) steps: Vec<SetupStep>,
+    /// Where the handle on the network namespace is, if that is joined.
+    pub(super) network: Option<FdSlot>,
+}
+
+/// Opens those that are joined.
+pub(super) fn open(draft: &mut Draft<'_>) -> Joined {
+    let mut joined = Joined::default();
+    for (kind, path) in draft.namespaces.joined.clone() {
+        let slot = draft.slot();
+        draft.pre_clone.push(HostStep::OpenNamespace { kind, path, slot });
+        match kind {
+            NamespaceKind::User | NamespaceKind::Pid => draft.spawn.join.push((kind, slot)),
+            _ => joined.steps.push(SetupStep::JoinNamespace { kind, slot }),
+        }
+        if kind == NamespaceKind::Network {
+            joined.network = Some(slot);
+        }
+    }
+    joined
+}
+
+/// Whether there are processes of others' that could find the new one before its exec, in the pid namespace or in the
+/// user namespace that it joins. Where there are none, it is left to be entered by whoever makes it: hooks and exec of an
+/// ordinary user, or of root without CAP_SYS_PTRACE, may enter the namespaces of those only that they may trace. What
+/// such a user makes a user namespace for he could trace in any case.
+pub(super) fn has_neighbors(draft: &Draft<'_>) -> bool {
+    let namespaces = &draft.namespaces;
+    let is_own = draft.facts.needs_user_namespace() && namespaces.makes(NamespaceKind::User);
+    let joins_user = namespaces.has(NamespaceKind::User) && !namespaces.makes(NamespaceKind::User);
+    !is_own && (joins_user || !namespaces.makes(NamespaceKind::Pid))
+}
+
+/// The names in its uts namespace.
+pub(super) fn names(spec: &Spec<'_>) -> Vec<SetupStep> {
+    let text = |name: &Option<Str<'_>>| name.as_ref().map(|n| n.to_string()).filter(|n| !n.is_empty());
+    let host = text(&spec.hostname).map(|name| SetupStep::SetHostname { name });
+    let domain = text(&spec.domainname).map(|name| SetupStep::SetDomainname { name });
+    host.into_iter().chain(domain).collect()
 }
 
 /// The clocks' offsets: `monotonic` and `boottime`, seconds and nanoseconds (time_namespaces(7)).

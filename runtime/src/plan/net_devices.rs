@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 
-use super::Draft;
-use super::step::{Inside, Mark, Outside, Slot};
+use super::draft::Draft;
+use super::step::{FdSlot, HostStep, HostSync, LifecycleStep};
 use crate::spec::NamespaceKind::Network;
 
 /// IFNAMSIZ counts the NUL byte, too.
@@ -25,7 +25,7 @@ fn check(name: &str, at: &str) -> Result<()> {
 
 /// Plans the moves: into a namespace that is joined at once, into a new one when its process is there, which waits.
 /// `joined` is where the namespace's handle is. Returns what the host does then.
-pub(super) fn devices(draft: &mut Draft<'_>, joined: Option<Slot>) -> Result<Vec<Outside>> {
+pub(super) fn devices(draft: &mut Draft<'_>, joined: Option<FdSlot>) -> Result<Vec<HostStep>> {
     let Some(devices) = &draft.spec.linux.net_devices else { return Ok(Vec::new()) };
     let (mut moves, mut names) = (Vec::new(), BTreeSet::new());
     for (device, wanted) in &devices.0 {
@@ -39,7 +39,7 @@ pub(super) fn devices(draft: &mut Draft<'_>, joined: Option<Slot>) -> Result<Vec
         if !new.contains('%') && !names.insert(new.clone()) {
             bail!("{at}.name: {new:?} is there twice");
         }
-        moves.push(Outside::MoveDevice { device: device.to_string(), name, namespace: joined });
+        moves.push(HostStep::MoveNetDevice { device: device.to_string(), name, namespace: joined });
     }
     if moves.is_empty() {
         return Ok(moves);
@@ -51,16 +51,16 @@ pub(super) fn devices(draft: &mut Draft<'_>, joined: Option<Slot>) -> Result<Vec
         bail!("linux.netDevices: moving the host's devices takes root's rights over its network");
     }
     if joined.is_some() {
-        draft.before.append(&mut moves);
+        draft.pre_clone.append(&mut moves);
         return Ok(Vec::new());
     }
-    moves.push(Outside::Tell { mark: Mark::DevicesMoved });
+    moves.push(HostStep::Send { point: HostSync::NetDevicesMoved });
     Ok(moves)
 }
 
 /// Before anything is said about the devices, by a sysctl or by a hook.
-pub(super) fn await_them(draft: &mut Draft<'_>, moves: &[Outside]) {
+pub(super) fn wait(draft: &mut Draft<'_>, moves: &[HostStep]) {
     if !moves.is_empty() {
-        draft.inside.push(Inside::Await { mark: Mark::DevicesMoved });
+        draft.step(LifecycleStep::Wait { point: HostSync::NetDevicesMoved });
     }
 }

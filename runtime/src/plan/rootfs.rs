@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 
-use super::Draft;
 use super::attributes::{Attributes, Propagation};
+use super::draft::Draft;
+use super::mounts::Dev;
 use super::path::ContainerPath;
-use super::step::{Entry, Inside, Node, NodeKind, Outside};
+use super::step::{HostStep, Node, NodeKind, RootEntry, RootfsStep};
 use super::{identity, labels};
-use crate::spec::{Device, NamespaceKind};
+use crate::spec::{Device, NamespaceKind, Process};
 
 /// config-linux.md#default-devices: name, major, minor; all character devices of mode 0666.
 const DEFAULT_DEVICES: [(&str, u32, u32); 6] =
@@ -29,33 +30,33 @@ pub(super) fn attach(draft: &mut Draft<'_>) {
     let source = draft.rootfs.clone();
     if !draft.namespaces.has(NamespaceKind::Mount) {
         let slot = draft.slot();
-        draft.before.push(Outside::OpenRoot { path: source, slot });
-        draft.inside.push(Inside::UseRoot { slot });
+        draft.pre_clone.push(HostStep::OpenRoot { path: source, slot });
+        draft.step(RootfsStep::UseRoot { slot });
         return;
     }
     // As a slave it sees what the host mounts below it, and tells nothing back.
     let attributes = Attributes::propagating(Propagation::Slave, true);
-    let slot = draft.clone_tree(source.clone(), true, attributes, None, "root.path".to_owned());
-    draft.inside.push(Inside::AttachRoot { slot, source });
+    let slot = draft.clone_mount(source.clone(), true, attributes, None, "root.path".to_owned());
+    draft.step(RootfsStep::AttachRoot { slot, source });
 }
 
 /// The root of a container that is there.
 pub(super) fn reenter(draft: &mut Draft<'_>) {
     if draft.namespaces.has(NamespaceKind::Mount) {
-        draft.inside.push(Inside::HoldRoot);
+        draft.step(RootfsStep::OpenRoot);
         return;
     }
     let slot = draft.slot();
-    draft.before.push(Outside::OpenRoot { path: draft.rootfs.clone(), slot });
-    draft.inside.push(Inside::UseRoot { slot });
-    draft.inside.push(Inside::Enter { how: Entry::Chroot });
+    draft.pre_clone.push(HostStep::OpenRoot { path: draft.rootfs.clone(), slot });
+    draft.step(RootfsStep::UseRoot { slot });
+    draft.step(RootfsStep::EnterRoot { how: RootEntry::Chroot });
 }
 
-/// Default and configured devices, and the links that programs expect in /dev.
-pub(super) fn devices(draft: &mut Draft<'_>) -> Result<()> {
+/// Default and configured devices, and the links that programs expect in /dev; then what had to wait for them.
+pub(super) fn devices(draft: &mut Draft<'_>, dev: Dev) -> Result<()> {
     let mut nodes: Vec<(ContainerPath, Node, String)> = Vec::new();
     // A /dev that is bound from elsewhere is somebody else's to fill (runc leaves it alone, too).
-    if !draft.bound_dev {
+    if !dev.is_bound {
         for (name, major, minor) in DEFAULT_DEVICES {
             let node = Node { kind: NodeKind::Character, major, minor, mode: 0o666, uid: 0, gid: 0 };
             nodes.push((ContainerPath::new(&format!("/dev/{name}")), node, String::new()));
@@ -80,18 +81,17 @@ pub(super) fn devices(draft: &mut Draft<'_>) -> Result<()> {
     for (_, (path, node, property)) in
         nodes.into_iter().enumerate().filter(|(n, (path, ..))| last[path] == *n)
     {
-        draft.inside.push(match user && node.kind != NodeKind::Fifo {
-            true => Inside::BindNode { path, node, readonly, property },
-            false => Inside::MakeNode { path, node, property },
+        draft.step(match user && node.kind != NodeKind::Fifo {
+            true => RootfsStep::BindDevice { path, node, readonly, property },
+            false => RootfsStep::Mknod { path, node, property },
         });
     }
-    if !draft.bound_dev {
+    if !dev.is_bound {
         for (path, to) in LINKS {
-            draft.inside.push(Inside::Symlink { path: ContainerPath::new(path), to: to.to_owned() });
+            draft.step(RootfsStep::Symlink { path: ContainerPath::new(path), to: to.to_owned() });
         }
     }
-    let after = std::mem::take(&mut draft.after_nodes);
-    draft.inside.extend(after);
+    draft.steps(dev.after_nodes);
     Ok(())
 }
 
@@ -134,23 +134,31 @@ pub(super) fn restrictions(draft: &mut Draft<'_>) -> Result<()> {
             if name == "maskedPaths" && path.as_str() == "/" {
                 bail!("linux.maskedPaths[{n}]: \"/\" can't be masked: nothing would be left to run");
             }
-            draft.inside.push(match name {
-                "readonlyPaths" => Inside::ReadonlyPath { path },
-                _ => Inside::MaskPath { path, label: label.clone() },
+            draft.step(match name {
+                "readonlyPaths" => RootfsStep::ReadonlyPath { path },
+                _ => RootfsStep::MaskPath { path, label: label.clone() },
             });
         }
     }
     Ok(())
 }
 
+/// Where the program is to begin, if the root hasn't got it.
+pub(super) fn working_directory(draft: &mut Draft<'_>, process: &Process<'_>) {
+    let path = ContainerPath::new(&process.cwd);
+    if path.as_str() != "/" {
+        draft.step(RootfsStep::Mkdir { path, property: "process.cwd".to_owned() });
+    }
+}
+
 /// Pivot, and what can be said about the root mount only once it is the root.
 pub(super) fn enter(draft: &mut Draft<'_>) -> Result<()> {
     let how = match (draft.namespaces.has(NamespaceKind::Mount), draft.options.no_pivot) {
-        (false, _) => Entry::Chroot,
-        (true, true) => Entry::Move,
-        (true, false) => Entry::Pivot,
+        (false, _) => RootEntry::Chroot,
+        (true, true) => RootEntry::MoveMount,
+        (true, false) => RootEntry::PivotRoot,
     };
-    draft.inside.push(Inside::Enter { how });
+    draft.step(RootfsStep::EnterRoot { how });
     let wanted = &*draft.spec.linux.rootfs_propagation;
     if !wanted.is_empty() {
         let Some((kind, recursive)) = Propagation::parse(wanted) else {
@@ -158,10 +166,10 @@ pub(super) fn enter(draft: &mut Draft<'_>) -> Result<()> {
                 "linux.rootfsPropagation: {wanted:?}, expected shared, slave, private or unbindable (or with an r before it)"
             );
         };
-        draft.inside.push(Inside::RootPropagation { attributes: Attributes::propagating(kind, recursive) });
+        draft.step(RootfsStep::SetRootPropagation { attributes: Attributes::propagating(kind, recursive) });
     }
     if draft.spec.root.as_ref().is_some_and(|r| r.readonly) {
-        draft.inside.push(Inside::ReadonlyRoot);
+        draft.step(RootfsStep::RemountRootReadonly);
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 
 use anyhow::{Result, bail};
 
-use super::Draft;
-use super::step::{Inside, MemoryPolicy, Numbers, Scheduler};
+use super::draft::Draft;
+use super::step::{CpuSet, MemoryPolicy, NumberList, PayloadStep, Scheduler};
 use crate::spec::{self, Process, Str};
 
 /// The spec's words, and the kernel's numbers for them.
@@ -88,7 +88,7 @@ fn flags(words: Words, given: &[Str<'_>], at: &str) -> Result<u64> {
 }
 
 /// Reads the kernel's list format: `0-3,7`. Empty: no numbers.
-fn numbers(text: &str, most: u32, at: &str) -> Result<Numbers> {
+fn numbers(text: &str, most: u32, at: &str) -> Result<NumberList> {
     let mut words = Vec::new();
     for part in text.split(',').map(str::trim).filter(|_| !text.trim().is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -101,7 +101,7 @@ fn numbers(text: &str, most: u32, at: &str) -> Result<Numbers> {
         words.resize(words.len().max(last as usize / 64 + 1), 0);
         (first..=last).for_each(|n| words[n as usize / 64] |= 1 << (n % 64));
     }
-    Ok(Numbers { text: text.to_owned(), words })
+    Ok(NumberList { text: text.to_owned(), words })
 }
 
 fn scheduler(given: &spec::Scheduler<'_>) -> Result<Scheduler> {
@@ -143,13 +143,13 @@ fn scheduler(given: &spec::Scheduler<'_>) -> Result<Scheduler> {
     })
 }
 
-fn io_priority(given: &spec::IoPriority<'_>) -> Result<Inside> {
+fn io_priority(given: &spec::IoPriority<'_>) -> Result<PayloadStep> {
     let class = value(IO_CLASSES, &given.class, "process.ioPriority.class")?;
     if !(0..=7).contains(&given.priority) {
         bail!("process.ioPriority.priority: {}, expected 0 to 7", given.priority);
     }
     let value = (class as u16) << IO_CLASS_SHIFT | given.priority as u16;
-    Ok(Inside::IoPriority { class: given.class.to_string(), priority: given.priority as u16, value })
+    Ok(PayloadStep::SetIoPriority { class: given.class.to_string(), priority: given.priority as u16, value })
 }
 
 /// set_mempolicy(2)
@@ -170,12 +170,12 @@ fn memory_policy(given: &spec::MemoryPolicy<'_>) -> Result<MemoryPolicy> {
     Ok(MemoryPolicy { name: given.mode.to_string(), words, mode: (mode | flags) as u32, nodes })
 }
 
-fn personality(given: &spec::Personality<'_>) -> Result<Inside> {
+fn personality(given: &spec::Personality<'_>) -> Result<PayloadStep> {
     let value = value(DOMAINS, &given.domain, "linux.personality.domain")?;
     if let Some(flag) = given.flags.first() {
         bail!("linux.personality.flags[0]: {:?}, and the spec has no flags yet", &**flag);
     }
-    Ok(Inside::Personality { domain: given.domain.to_string(), value })
+    Ok(PayloadStep::SetPersonality { domain: given.domain.to_string(), value })
 }
 
 /// Steps that need rights, or calls that a seccomp profile may forbid, the payload's own.
@@ -186,16 +186,16 @@ pub(super) fn scheduling(draft: &mut Draft<'_>, process: &Process<'_>) -> Result
     let policy = linux.memory_policy.as_ref().map(memory_policy).transpose()?;
     let priority = process.io_priority.as_ref().map(io_priority).transpose()?;
     let scheduler = process.scheduler.as_ref().map(scheduler).transpose()?;
-    draft.inside.extend(personality);
-    draft.inside.extend(policy.map(Inside::MemoryPolicy));
-    draft.inside.extend(priority);
+    draft.steps(personality);
+    draft.steps(policy.map(PayloadStep::SetMemoryPolicy));
+    draft.steps(priority);
     // Last: SCHED_DEADLINE forbids fork(2).
-    draft.inside.extend(scheduler.map(Inside::Scheduler));
+    draft.steps(scheduler.map(PayloadStep::SetScheduler));
     Ok(())
 }
 
 /// What `exec` runs on, before and after it enters the container's cgroup. config.md has it left alone for the init.
-pub(super) fn affinity(process: &Process<'_>) -> Result<(Option<Numbers>, Option<Numbers>)> {
+pub(super) fn affinity(process: &Process<'_>) -> Result<(Option<CpuSet>, Option<CpuSet>)> {
     let Some(given) = &process.exec_cpu_affinity else { return Ok((None, None)) };
     let read = |text: &Str<'_>, name: &str| {
         let cpus = numbers(text, MOST_CPUS, &format!("process.execCPUAffinity.{name}"))?;

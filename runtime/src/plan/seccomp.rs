@@ -6,32 +6,33 @@
 //! 2. A number above all that the profile names on its architecture is newer than the profile. It gets ENOSYS, on
 //!    which programs fall back to an older call, unless the default lets things pass.
 //! 3. A rule without conditions decides its system call; the first one, if there are several.
-//! 4. Otherwise the most specific rule decides whose conditions all hold; `clause.rs` says which that is.
+//! 4. Otherwise the most specific rule decides whose conditions all hold; `rule.rs` says which that is.
 //! 5. Otherwise the default action does.
 //!
 //! From the document to the program, room by room: `profile` judges its words, `syscalls` (and `multiplex`, for i386)
 //! turn names into numbers, `line` lays them out on a line from 0 to 2³²-1, `tree` searches that line and `conditions`
 //! looks at arguments, both in the instructions of `bpf`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use super::step::{Inside, Mark, Outside};
+use super::step::{HostStep, InitSync, PayloadStep};
 use crate::spec::{self, Process, Spec};
 
 mod arch;
 pub mod bpf;
-mod clause;
 mod conditions;
-mod line;
 mod multiplex;
 mod profile;
+mod ranges;
+mod rule;
+mod search;
 mod syscalls;
-mod tree;
 
 pub use arch::Arch;
-use clause::Clauses;
+use rule::Rules;
 
 /// A filter, ready to be installed.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
@@ -47,18 +48,31 @@ pub struct Filter {
     pub unknown: Vec<String>,
 }
 
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "install the seccomp filter ({} instructions", self.program.len())?;
+        if self.notify {
+            f.write_str(", with a listener")?;
+        }
+        if !self.unknown.is_empty() {
+            write!(f, ", without the unknown {}", self.unknown.join(", "))?;
+        }
+        f.write_str(")")
+    }
+}
+
 /// The moments at which a filter may be installed, one of which is chosen, and what the host has to do about it.
 #[derive(Default)]
 pub(super) struct Moments {
     /// While CAP_SYS_ADMIN is there: without no_new_privs the kernel asks for it.
-    pub(super) privileged: Option<Inside>,
+    pub(super) privileged: Option<PayloadStep>,
     /// While the runtime listens: it has to pass a listener on.
-    pub(super) told: Option<Inside>,
+    pub(super) told: Option<PayloadStep>,
     /// Last, so that the profile needn't allow what only the runtime does. (Hooks behind the gate run programs of the
     /// container, and so are filtered, as with runc.)
-    pub(super) late: Option<Inside>,
+    pub(super) late: Option<PayloadStep>,
     /// The host's side of the listener.
-    pub(super) beside: Vec<Outside>,
+    pub(super) host: Vec<HostStep>,
 }
 
 /// Decides when the document's filter is installed.
@@ -69,22 +83,24 @@ pub(super) fn moments(spec: &Spec<'_>, process: &Process<'_>, init: Option<i32>)
     if filter.notify {
         let (socket, metadata) =
             (PathBuf::from(&*seccomp.listener_path), seccomp.listener_metadata.to_string());
-        moments.beside =
-            vec![Outside::Hear { mark: Mark::Listener }, Outside::PassListener { socket, metadata, init }];
+        moments.host = vec![
+            HostStep::Expect { point: InitSync::SeccompListener },
+            HostStep::SendSeccompListener { socket, metadata, init },
+        ];
     }
     let moment = match (process.no_new_privileges, filter.notify) {
         (false, _) => &mut moments.privileged,
         (true, true) => &mut moments.told,
         (true, false) => &mut moments.late,
     };
-    *moment = Some(Inside::Seccomp(filter));
+    *moment = Some(PayloadStep::InstallSeccomp(filter));
     Ok(moments)
 }
 
 /// The words that a profile may hold.
-pub(super) fn words() -> super::known::Seccomp {
+pub(super) fn words() -> super::supported::Seccomp {
     let archs = Arch::NAMES.iter().filter(|(_, arch)| arch.is_some_and(|arch| arch.runs_on(Arch::NATIVE)));
-    super::known::Seccomp {
+    super::supported::Seccomp {
         actions: profile::ACTIONS.iter().map(|(name, _)| *name).collect(),
         operators: profile::OPERATORS.iter().map(|(name, _)| *name).collect(),
         flags: profile::FLAGS,
@@ -98,13 +114,13 @@ pub(super) fn words() -> super::known::Seccomp {
 /// The JSON path of what no profile can hold, or that the program would be longer than the kernel takes.
 pub fn compile(seccomp: &spec::Seccomp<'_>, native: Arch) -> Result<Option<Filter>> {
     let Some(profile) = profile::judge(seccomp, native)? else { return Ok(None) };
-    let mut clauses = Clauses::default();
+    let mut rules = Rules::default();
     let calls: Vec<_> =
-        profile.arches.iter().map(|arch| line::calls(&profile, *arch, &mut clauses)).collect();
-    if clauses.overflown {
+        profile.arches.iter().map(|arch| ranges::calls(&profile, *arch, &mut rules)).collect();
+    if rules.overflown {
         bail!("linux.seccomp.syscalls: more than {} different conditions", bpf::MOST);
     }
-    let program = tree::write(&line::lines(&profile, &calls), &clauses, profile.default);
+    let program = search::write(&ranges::lines(&profile, &calls), &rules, profile.default);
     let program = program.or_else(|length| {
         bail!("linux.seccomp: its program needs {length} instructions, the kernel takes {}", bpf::MOST)
     })?;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Plan;
 use super::cgroup::{self, Cgroups};
-use super::step::Outside;
+use super::step::HostStep;
 use crate::facts::Facts;
 use crate::spec::Spec;
 
@@ -67,24 +67,24 @@ pub(super) fn cgroups(facts: &Facts, spec: &Spec<'_>, id: &str) -> Result<Cgroup
     let dir = place.dir(tree, &facts.manager.root);
     let mut plan = cgroup::of_dirs(facts, vec![dir.clone()], &spec.linux.resources)?;
     // systemd makes the directory.
-    let limits: Vec<Outside> =
-        plan.before.drain(..).filter(|s| !matches!(s, Outside::MakeCgroup { .. })).collect();
+    let limits: Vec<HostStep> =
+        plan.pre_clone.drain(..).filter(|s| !matches!(s, HostStep::MakeCgroup { .. })).collect();
     let mut properties = base(id, &place.slice);
     properties.extend(annotations::properties(&spec.annotations)?);
     // After the annotations: what config.json says in its own words is what the kernel will be told.
     properties.extend(resources::properties(&limits));
     let scope = Scope { unit: place.unit, slice: place.slice, user: facts.manager.user };
-    let mut after = vec![Outside::StartScope { scope: scope.clone(), dir, properties }];
-    after.extend(limits);
-    after.append(&mut plan.after);
-    Ok(Cgroups { scope: Some(scope), into: None, after, ..plan })
+    let mut post_clone = vec![HostStep::StartScope { scope: scope.clone(), dir, properties }];
+    post_clone.extend(limits);
+    post_clone.append(&mut plan.post_clone);
+    Ok(Cgroups { scope: Some(scope), into: None, post_clone, ..plan })
 }
 
 /// Puts a plan's limits to systemd, too, before the kernel hears of them.
 pub fn tell(scope: &Scope, plan: &mut Plan) {
-    let properties = resources::properties(&plan.before);
+    let properties = resources::properties(&plan.pre_clone);
     if !properties.is_empty() {
-        plan.before.insert(0, Outside::SetProperties { scope: scope.clone(), properties });
+        plan.pre_clone.insert(0, HostStep::SetScopeProperties { scope: scope.clone(), properties });
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use ampoule::facts::Facts;
 use ampoule::plan::path::ContainerPath;
-use ampoule::plan::step::{HookKind, Inside};
+use ampoule::plan::step::{HookKind, InitStep, Mount, PayloadStep, RootfsStep};
 use ampoule::plan::{self, Changes, Console, Driver, ExecRequest, Options, Plan, Request};
 use ampoule::spec::{self, Spec};
 use cgroup::layout::Layout;
@@ -22,7 +22,7 @@ static HOSTS: LazyLock<Vec<(Facts, Driver)>> = LazyLock::new(|| {
         ..Facts::default()
     };
     let user =
-        Facts { foreign: Layout::pure_v2(), euid: 1000, egid: 1000, rootless: true, ..Facts::default() };
+        Facts { undelegated: Layout::pure_v2(), euid: 1000, egid: 1000, rootless: true, ..Facts::default() };
     vec![
         (root(Layout::pure_v1()), Driver::Cgroupfs),
         (root(Layout::pure_v2()), Driver::Cgroupfs),
@@ -58,7 +58,7 @@ pub fn config(bytes: &[u8]) {
         if let Err(e) = plan::outer(&plan) {
             names_a_property(&e);
         }
-        check(&plan::restore(plan, Path::new("/usr/sbin/criu"), Path::new("/run/ampoule/web")).0);
+        check(&plan::restore(plan, Path::new("/usr/sbin/criu"), Path::new("/run/ampoule/web")).plan);
     }
     for kind in [HookKind::Poststart, HookKind::Poststop] {
         let _ = plan::hooks::of(&spec, kind).inspect_err(names_a_property);
@@ -105,8 +105,8 @@ pub fn resources(bytes: &[u8]) {
         let Ok(created) = created else { continue };
         for total in [None, Some(-1), Some(1 << 30)] {
             let changes = Changes { resources: parsed().unwrap_or_default(), schemata: Vec::new() };
-            let update = || plan::update(facts, "web", &spec, &created.cgroups, &changes, total);
-            if let (Some(mut plan), Some(scope)) = (twice(update), &created.scope) {
+            let update = || plan::update(facts, "web", &spec, &created.recorded.cgroups, &changes, total);
+            if let (Some(mut plan), Some(scope)) = (twice(update), &created.recorded.scope) {
                 plan::systemd::tell(scope, &mut plan);
                 check(&plan);
             }
@@ -146,9 +146,9 @@ fn check(plan: &Plan) {
     assert!(!plan.to_string().contains('\0'));
     let json = serde_json::to_value(plan).expect("a plan as JSON");
     has_no_id_of_minus_one(&json);
-    plan.inside.iter().filter_map(path_of).for_each(is_clean);
+    plan.init.iter().filter_map(path_of).for_each(is_clean);
     plan.warnings.iter().for_each(|warning| crate::one_line(warning));
-    let dirs = plan.cgroups.iter().chain(&plan.rdt_groups);
+    let dirs = plan.recorded.cgroups.iter().chain(&plan.recorded.rdt_groups);
     dirs.for_each(|dir| assert!(is_below(dir, "/sys/fs/"), "{} is the host's", dir.display()));
 }
 
@@ -171,18 +171,22 @@ fn has_no_id_of_minus_one(value: &Value) {
 }
 
 /// Where in the container a step does something.
-fn path_of(step: &Inside) -> Option<&ContainerPath> {
+fn path_of(step: &InitStep) -> Option<&ContainerPath> {
     match step {
-        Inside::Mount { target, .. } | Inside::Bind { target, .. } | Inside::SetAttributes { target, .. } => {
-            Some(target)
-        }
-        Inside::MakeNode { path, .. }
-        | Inside::BindNode { path, .. }
-        | Inside::Symlink { path, .. }
-        | Inside::ReadonlyPath { path }
-        | Inside::MaskPath { path, .. }
-        | Inside::MakeDirectory { path, .. }
-        | Inside::WorkingDirectory { path } => Some(path),
+        InitStep::Rootfs(
+            RootfsStep::Mount(Mount { target, .. })
+            | RootfsStep::BindMount { target, .. }
+            | RootfsStep::Remount { target, .. },
+        ) => Some(target),
+        InitStep::Rootfs(
+            RootfsStep::Mknod { path, .. }
+            | RootfsStep::BindDevice { path, .. }
+            | RootfsStep::Symlink { path, .. }
+            | RootfsStep::ReadonlyPath { path }
+            | RootfsStep::MaskPath { path, .. }
+            | RootfsStep::Mkdir { path, .. },
+        )
+        | InitStep::Payload(PayloadStep::Chdir { path }) => Some(path),
         _ => None,
     }
 }

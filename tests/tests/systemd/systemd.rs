@@ -317,8 +317,11 @@ fn plan_shows_the_scope() {
     let bundle = container.bundle.path().to_str().unwrap();
     let call = ["--cgroup-manager=systemd", "plan", "--host", "v2", "--json", "--bundle", bundle, "web"];
     let plan: Value = serde_json::from_str(&container.call(&call).ok().stdout).unwrap();
-    assert_eq!(plan["scope"], json!({ "unit": "ampoule-web.scope", "slice": "system.slice", "user": false }));
-    assert_eq!(plan["cgroups"], json!(["/sys/fs/cgroup/system.slice/ampoule-web.scope"]));
+    assert_eq!(
+        plan["recorded"]["scope"],
+        json!({ "unit": "ampoule-web.scope", "slice": "system.slice", "user": false })
+    );
+    assert_eq!(plan["recorded"]["cgroups"], json!(["/sys/fs/cgroup/system.slice/ampoule-web.scope"]));
 }
 
 #[test]

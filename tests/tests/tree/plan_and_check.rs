@@ -40,7 +40,7 @@ fn plan_tells_the_steps_to_an_ordinary_user() {
         all.iter().position(|s| s.starts_with(step)).unwrap_or_else(|| panic!("no {step}: {outcome}"))
     };
     assert!(place("mount proc on /proc") < place("mount tmpfs on /dev (nosuid,strictatime)"), "{outcome}");
-    assert!(place("make cgroup") < place("clone with new"), "{outcome}");
+    assert!(place("make cgroup") < place("clone3 with new"), "{outcome}");
     assert!(place("set hostname runc") < place("exec /bin/probe"), "{outcome}");
 }
 
@@ -75,8 +75,8 @@ fn plan_as_json_has_the_steps_of_the_text() {
     let plan: Value =
         serde_json::from_str(&as_user(&bundle, &["plan", "--json", "web"]).ok().stdout).unwrap();
     let count: usize =
-        ["before", "after", "inside"].map(|part| plan[part].as_array().unwrap().len()).iter().sum();
-    // The birth is one step of the text, and an object of its own in JSON.
+        ["pre_clone", "post_clone", "init"].map(|part| plan[part].as_array().unwrap().len()).iter().sum();
+    // The clone is one step of the text, and an object of its own in JSON.
     assert!(plan["spawn"]["new"].as_array().unwrap().contains(&json!("pid")), "{plan:#}");
     assert_eq!(count + 1, steps(&text).len(), "{text}\n{plan:#}");
 }

@@ -8,8 +8,8 @@ fn planned(layout: &Layout, path: &str, resources: &str) -> Result<(Cgroups, Vec
     let facts = Facts { cgroups: layout.clone(), ..Facts::default() };
     let plan = cgroups(&facts, path, "web", &spec.linux.resources)?;
     let mut writes = Vec::new();
-    for step in &plan.before {
-        let Outside::WriteCgroup { dir, file, values, missing, property } = step else { continue };
+    for step in &plan.pre_clone {
+        let HostStep::WriteCgroup { dir, file, values, missing, property } = step else { continue };
         if property == "linux.resources.devices" {
             continue;
         }
@@ -228,10 +228,10 @@ fn v2_enables_what_there_is_and_insists_on_what_is_limited() {
         .unwrap()
         .0;
     let enabled: Vec<_> = plan
-        .before
+        .pre_clone
         .iter()
         .filter_map(|s| match s {
-            Outside::EnableControllers { dir, controllers, required } => {
+            HostStep::EnableControllers { dir, controllers, required } => {
                 Some((dir.as_path(), controllers.len(), required.join(" ")))
             }
             _ => None,
@@ -239,20 +239,25 @@ fn v2_enables_what_there_is_and_insists_on_what_is_limited() {
         .collect();
     let row = |dir| (Path::new(dir), 8, "cpu pids".to_owned());
     assert_eq!(enabled, [row("/sys/fs/cgroup"), row("/sys/fs/cgroup/a")]);
-    assert!(matches!(&plan.before[0], Outside::MakeCgroup { dir } if dir == Path::new("/sys/fs/cgroup/a/b")));
-    assert!(matches!(&plan.after[..], [Outside::LimitDevices { .. }]), "no rules still means the default");
+    assert!(
+        matches!(&plan.pre_clone[0], HostStep::MakeCgroup { dir } if dir == Path::new("/sys/fs/cgroup/a/b"))
+    );
+    assert!(
+        matches!(&plan.post_clone[..], [HostStep::AttachDeviceFilter { .. }]),
+        "no rules still means the default"
+    );
 }
 
 #[test]
 fn v1_fills_the_cpuset_around_what_is_given() {
     let steps = |resources| {
         let plan = planned(&Layout::pure_v1(), "/a/web", resources).unwrap().0;
-        let name = |s: &Outside| match s {
-            Outside::InheritCpuset { dir } => Some(format!("inherit {}", dir.display())),
-            Outside::WriteCgroup { file, .. } if file.starts_with("cpuset") => Some(file.clone()),
+        let name = |s: &HostStep| match s {
+            HostStep::InheritCpuset { dir } => Some(format!("inherit {}", dir.display())),
+            HostStep::WriteCgroup { file, .. } if file.starts_with("cpuset") => Some(file.clone()),
             _ => None,
         };
-        plan.before.iter().filter_map(name).collect::<Vec<_>>()
+        plan.pre_clone.iter().filter_map(name).collect::<Vec<_>>()
     };
     assert_eq!(steps("{}"), ["inherit /sys/fs/cgroup/cpuset/a/web"]);
     assert_eq!(

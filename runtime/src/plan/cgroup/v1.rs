@@ -3,8 +3,8 @@
 use anyhow::{Result, bail};
 
 use super::Sheet;
-use super::both::{self, BlockIoFiles, MemoryLimits, memory_limits};
-use crate::plan::step::{IfMissing, Outside};
+use super::shared::{self, BlockIoFiles, MemoryLimits, memory_limits};
+use crate::plan::step::{HostStep, IfMissing};
 use crate::spec::Resources;
 
 /// An empty cpuset takes no process, so what is not given comes from above. The leaf is filled last: copying a
@@ -12,7 +12,7 @@ use crate::spec::Resources;
 pub(super) fn cpuset(resources: &Resources<'_>, to: &mut Sheet) -> Result<()> {
     let (cpus, mems) = (&*resources.cpu.cpus, &*resources.cpu.mems);
     if let Some(parent) = to.dir.parent().filter(|_| !cpus.is_empty() || !mems.is_empty()) {
-        to.steps.push(Outside::InheritCpuset { dir: parent.to_owned() });
+        to.steps.push(HostStep::InheritCpuset { dir: parent.to_owned() });
     }
     for (property, file, value) in [("cpu.cpus", "cpuset.cpus", cpus), ("cpu.mems", "cpuset.mems", mems)] {
         if !value.is_empty() {
@@ -20,7 +20,7 @@ pub(super) fn cpuset(resources: &Resources<'_>, to: &mut Sheet) -> Result<()> {
         }
     }
     if cpus.is_empty() || mems.is_empty() {
-        to.steps.push(Outside::InheritCpuset { dir: to.dir.clone() });
+        to.steps.push(HostStep::InheritCpuset { dir: to.dir.clone() });
     }
     Ok(())
 }
@@ -112,7 +112,7 @@ pub(super) fn block_io(resources: &Resources<'_>, to: &mut Sheet) -> Result<()> 
         ],
         no_limit: "0",
     };
-    both::block_io(resources, to, &files)?;
+    shared::block_io(resources, to, &files)?;
     if let Some(weight) = resources.block_io.leaf_weight.filter(|w| *w != 0) {
         to.write("blockIO.leafWeight", "blkio.leaf_weight", weight);
     }
@@ -126,7 +126,7 @@ pub(super) fn block_io(resources: &Resources<'_>, to: &mut Sheet) -> Result<()> 
 }
 
 pub(super) fn hugepages(resources: &Resources<'_>, to: &mut Sheet) -> Result<()> {
-    both::hugepages(resources, to, "limit_in_bytes")
+    shared::hugepages(resources, to, "limit_in_bytes")
 }
 
 pub(super) fn class_id(resources: &Resources<'_>, to: &mut Sheet) -> Result<()> {

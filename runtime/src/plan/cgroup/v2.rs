@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 
 use super::Sheet;
-use super::both::{self, BlockIoFiles, MemoryLimits, memory_limits};
+use super::shared::{self, BlockIoFiles, MemoryLimits, memory_limits};
 use crate::plan::step::IfMissing;
 use crate::spec::Resources;
 
@@ -111,7 +111,7 @@ pub(super) fn block_io(resources: &Resources<'_>, to: &mut Sheet) -> Result<()> 
         throttle: [("io.max", "rbps="), ("io.max", "wbps="), ("io.max", "riops="), ("io.max", "wiops=")],
         no_limit: "max",
     };
-    both::block_io(resources, to, &files)?;
+    shared::block_io(resources, to, &files)?;
     let io = &resources.block_io;
     if io.leaf_weight.is_some_and(|w| w != 0) {
         bail!("linux.resources.blockIO.leafWeight: cgroup v2 has no leaf weights");
@@ -123,5 +123,5 @@ pub(super) fn block_io(resources: &Resources<'_>, to: &mut Sheet) -> Result<()> 
 }
 
 pub(super) fn hugepages(resources: &Resources<'_>, to: &mut Sheet) -> Result<()> {
-    both::hugepages(resources, to, "max")
+    shared::hugepages(resources, to, "max")
 }

@@ -58,11 +58,11 @@ fn run(program: &[u64], device: &Devices, access: u8) -> bool {
 }
 
 /// security/device_cgroup.c in small: one default, exceptions, and exact matches only when one is withdrawn.
-fn kernel_v1(writes: &[Outside], device: &Devices, access: u8) -> bool {
+fn kernel_v1(writes: &[HostStep], device: &Devices, access: u8) -> bool {
     let mut allowed = true;
     let mut exceptions: Vec<(String, u8)> = Vec::new();
     for write in writes {
-        let Outside::WriteCgroup { file, values, .. } = write else { panic!("{write:?}") };
+        let HostStep::WriteCgroup { file, values, .. } = write else { panic!("{write:?}") };
         for value in values {
             let allow = file == "devices.allow";
             if value.starts_with('a') {
@@ -150,7 +150,7 @@ fn no_rules_and_refuse_everything_both_leave_the_default_devices() {
         let values: Vec<_> = writes
             .iter()
             .map(|w| match w {
-                Outside::WriteCgroup { file, values, .. } => (file.as_str(), values.join(", ")),
+                HostStep::WriteCgroup { file, values, .. } => (file.as_str(), values.join(", ")),
                 other => panic!("{other:?}"),
             })
             .collect();

@@ -1,7 +1,7 @@
 //! The arguments of a system call, looked at in words of 32 bits.
 
 use super::bpf::{Code, Known, Place, op};
-use super::clause::{Clause, Condition, Operator};
+use super::rule::{Condition, Operator, Rule};
 
 /// Where the low word of an argument stands in `struct seccomp_data`, on a little-endian machine; the high one follows.
 fn low(argument: u8) -> u32 {
@@ -19,11 +19,11 @@ struct Test {
     no: Place,
 }
 
-/// Writes a clause; `otherwise` is where it leads when its conditions don't all hold.
-pub(super) fn write(code: &mut Code, clause: &Clause, wide: bool, otherwise: Place) -> Place {
-    let mut next = code.give(clause.verdict);
-    for (n, condition) in clause.conditions.iter().enumerate().rev() {
-        let known = equalities(&clause.conditions[..n], wide);
+/// Writes a rule; `otherwise` is where it leads when its conditions don't all hold.
+pub(super) fn write(code: &mut Code, rule: &Rule, wide: bool, otherwise: Place) -> Place {
+    let mut next = code.give(rule.verdict);
+    for (n, condition) in rule.conditions.iter().enumerate().rev() {
+        let known = equalities(&rule.conditions[..n], wide);
         let Condition { argument, mut operator, mut value, mut mask } = *condition;
         if !wide {
             (value, mask) = (value & 0xffff_ffff, mask & 0xffff_ffff);

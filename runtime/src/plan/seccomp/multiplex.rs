@@ -1,6 +1,6 @@
 //! i386's two old calls that are many: socketcall(2) and ipc(2). Their first argument says which one is meant.
 
-use super::clause::{Condition, Operator};
+use super::rule::{Condition, Operator};
 
 /// Their numbers on i386.
 const SOCKETCALL: u32 = 102;

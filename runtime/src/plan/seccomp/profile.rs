@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use anyhow::{Result, bail};
 
 use super::arch::Arch;
-use super::clause::{Condition, Operator};
+use super::rule::{Condition, Operator};
 use super::syscalls::{self, Syscall};
 use crate::spec::{ArgumentTest, Seccomp, Str, SyscallRule};
 
@@ -61,14 +61,14 @@ pub(super) struct Profile<'a> {
     pub(super) default: u32,
     /// The native one first.
     pub(super) arches: Vec<Arch>,
-    pub(super) rules: Vec<Rule<'a>>,
+    pub(super) entries: Vec<Entry<'a>>,
     pub(super) flags: u32,
     pub(super) notify: bool,
     pub(super) unknown: Vec<&'a str>,
 }
 
 /// One entry of `syscalls`.
-pub(super) struct Rule<'a> {
+pub(super) struct Entry<'a> {
     pub(super) calls: Vec<(&'a str, Syscall)>,
     pub(super) verdict: u32,
     /// As runc has it: conditions on one argument only are alternatives, when an argument is named twice.
@@ -99,15 +99,15 @@ pub(super) fn judge<'a>(seccomp: &'a Seccomp<'_>, native: Arch) -> Result<Option
     let mut profile = Profile {
         default,
         arches: arches(&seccomp.architectures, native)?,
-        rules: Vec::with_capacity(seccomp.syscalls.len()),
+        entries: Vec::with_capacity(seccomp.syscalls.len()),
         flags: 0,
         notify: false,
         unknown: Vec::new(),
     };
     for (i, given) in seccomp.syscalls.iter().enumerate() {
-        let rule = rule(i, given, &mut profile.unknown)?;
-        profile.notify |= rule.verdict == verdict::NOTIFY;
-        profile.rules.push(rule);
+        let entry = entry(i, given, &mut profile.unknown)?;
+        profile.notify |= entry.verdict == verdict::NOTIFY;
+        profile.entries.push(entry);
     }
     let mut seen = HashSet::new();
     profile.unknown.retain(|name| seen.insert(*name));
@@ -157,7 +157,7 @@ fn flags(names: Option<&[Str<'_>]>, notify: bool) -> Result<u32> {
     Ok(if notify { flags } else { flags & !WAIT_KILLABLE_RECV })
 }
 
-fn rule<'a>(i: usize, given: &'a SyscallRule<'_>, unknown: &mut Vec<&'a str>) -> Result<Rule<'a>> {
+fn entry<'a>(i: usize, given: &'a SyscallRule<'_>, unknown: &mut Vec<&'a str>) -> Result<Entry<'a>> {
     let path = format!("linux.seccomp.syscalls[{i}]");
     let verdict = action(&path, ["action", "errnoRet"], &given.action, given.errno_ret)?;
     let mut conditions = Vec::with_capacity(given.args.len());
@@ -177,7 +177,7 @@ fn rule<'a>(i: usize, given: &'a SyscallRule<'_>, unknown: &mut Vec<&'a str>) ->
         }
     }
     let twice = |c: &Condition| conditions.iter().filter(|other| other.argument == c.argument).count() > 1;
-    Ok(Rule { calls, verdict, alternatives: conditions.iter().any(twice), conditions })
+    Ok(Entry { calls, verdict, alternatives: conditions.iter().any(twice), conditions })
 }
 
 fn condition(path: &str, n: usize, test: &ArgumentTest<'_>) -> Result<Condition> {

@@ -6,13 +6,13 @@
 use dbus::gvariant::Value;
 
 use super::Property;
-use crate::plan::step::{IfMissing, Outside};
+use crate::plan::step::{HostStep, IfMissing};
 
 /// The properties that say the same as these steps.
-pub(super) fn properties(limits: &[Outside]) -> Vec<Property> {
+pub(super) fn properties(limits: &[HostStep]) -> Vec<Property> {
     let mut found: Vec<Property> = Vec::new();
     for step in limits {
-        let Outside::WriteCgroup { file, values, missing, .. } = step else { continue };
+        let HostStep::WriteCgroup { file, values, missing, .. } = step else { continue };
         // BFQ's weight has another scale; systemd wants the one of the file that stands in for it.
         let (file, values) = match missing {
             IfMissing::Instead { file, values } => (file, values),
@@ -119,14 +119,14 @@ mod tests {
     use super::*;
 
     fn said(writes: &[(&str, &str)]) -> Vec<String> {
-        let step = |(file, value): &(&str, &str)| Outside::WriteCgroup {
+        let step = |(file, value): &(&str, &str)| HostStep::WriteCgroup {
             dir: "/g".into(),
             file: (*file).to_owned(),
             values: vec![(*value).to_owned()],
             property: String::new(),
             missing: IfMissing::Fail,
         };
-        let steps: Vec<Outside> = writes.iter().map(step).collect();
+        let steps: Vec<HostStep> = writes.iter().map(step).collect();
         let found = properties(&steps);
         assert!(found.iter().all(|p| p.dispensable), "the kernel is told, too");
         found.iter().map(|p| format!("{}={}", p.name, p.value)).collect()
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_weight_is_taken_from_the_file_of_systemds_scale() {
-        let step = Outside::WriteCgroup {
+        let step = HostStep::WriteCgroup {
             dir: "/g".into(),
             file: "io.bfq.weight".into(),
             values: vec!["500".into()],

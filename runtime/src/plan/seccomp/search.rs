@@ -1,10 +1,10 @@
 //! The search for a system call: by architecture, then by halves of its line of numbers.
 
 use super::bpf::{Code, Place, op};
-use super::clause::Clauses;
 use super::conditions;
-use super::line::{Fate, Line};
 use super::profile::verdict;
+use super::ranges::{Fate, Line};
+use super::rule::Rules;
 
 /// Offsets in `struct seccomp_data` (linux/seccomp.h).
 const NUMBER: u32 = 0;
@@ -12,16 +12,16 @@ const ARCH: u32 = 4;
 
 struct Writer<'a> {
     code: Code,
-    clauses: &'a Clauses,
+    rules: &'a Rules,
     default: u32,
     /// Where the combinations stand that have been written.
     written: Vec<Option<Place>>,
 }
 
 /// Writes the whole program. The error is how long it is, when that is too long.
-pub(super) fn write(lines: &[Line], clauses: &Clauses, default: u32) -> Result<Vec<u64>, usize> {
-    let written = vec![None; clauses.combinations()];
-    let mut w = Writer { code: Code::with_room(), clauses, default, written };
+pub(super) fn write(lines: &[Line], rules: &Rules, default: u32) -> Result<Vec<u64>, usize> {
+    let written = vec![None; rules.combinations()];
+    let mut w = Writer { code: Code::with_room(), rules, default, written };
     // What is asked first is written last.
     let mut otherwise = w.code.give(verdict::KILL_THREAD);
     for line in lines.iter().rev() {
@@ -62,9 +62,9 @@ impl Writer<'_> {
             return place;
         }
         let mut place = self.code.give(self.default);
-        let (clauses, wide) = self.clauses.combination(number);
-        for clause in clauses.rev() {
-            place = conditions::write(&mut self.code, clause, wide, place);
+        let (rules, wide) = self.rules.combination(number);
+        for rule in rules.rev() {
+            place = conditions::write(&mut self.code, rule, wide, place);
         }
         self.written[usize::from(number)] = Some(place);
         place

@@ -43,21 +43,21 @@ impl Condition {
 
 /// Conditions that have to hold together, and what follows when they do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Clause {
+pub(super) struct Rule {
     /// In the order of their ranks.
     pub(super) conditions: Vec<Condition>,
     pub(super) verdict: u32,
 }
 
-impl Clause {
-    pub(super) fn new(conditions: &[Condition], verdict: u32) -> Clause {
+impl Rule {
+    pub(super) fn new(conditions: &[Condition], verdict: u32) -> Rule {
         let mut conditions = conditions.to_vec();
         conditions.sort_by(|a, b| a.rank().cmp(&b.rank()));
-        Clause { conditions, verdict }
+        Rule { conditions, verdict }
     }
 
     /// The more specific first. Of two that ask the same the stricter, in the kernel's own order of verdicts.
-    fn order(&self, other: &Clause) -> Ordering {
+    fn order(&self, other: &Rule) -> Ordering {
         let pairs = self.conditions.iter().zip(&other.conditions);
         pairs
             .map(|(a, b)| a.rank().cmp(&b.rank()))
@@ -67,35 +67,35 @@ impl Clause {
     }
 }
 
-/// Each clause once, and each combination of them once: system calls of several architectures share their code.
+/// Each rule once, and each combination of them once: system calls of several architectures share their code.
 #[derive(Default)]
-pub(super) struct Clauses {
-    clauses: Vec<Clause>,
-    /// Which clauses, in their order, and whether they look at all 64 bits.
+pub(super) struct Rules {
+    rules: Vec<Rule>,
+    /// Which rules, in their order, and whether they look at all 64 bits.
     combinations: Vec<(Vec<u16>, bool)>,
-    /// Whether there were more clauses than a program can hold; then the others are not here.
+    /// Whether there were more rules than a program can hold; then the others are not here.
     pub(super) overflown: bool,
 }
 
-impl Clauses {
-    /// The number of this clause.
-    pub(super) fn add(&mut self, clause: Clause) -> u16 {
-        let known = self.clauses.iter().position(|c| *c == clause);
+impl Rules {
+    /// The number of this rule.
+    pub(super) fn add(&mut self, rule: Rule) -> u16 {
+        let known = self.rules.iter().position(|c| *c == rule);
         known.unwrap_or_else(|| {
             // Each takes an instruction, and they are looked for one by one.
-            self.overflown |= self.clauses.len() == bpf::MOST;
+            self.overflown |= self.rules.len() == bpf::MOST;
             if !self.overflown {
-                self.clauses.push(clause);
+                self.rules.push(rule);
             }
-            self.clauses.len() - 1
+            self.rules.len() - 1
         }) as u16
     }
 
     /// The number of this combination.
-    pub(super) fn combine(&mut self, mut clauses: Vec<u16>, wide: bool) -> u16 {
-        clauses.sort_by(|a, b| self.clauses[usize::from(*a)].order(&self.clauses[usize::from(*b)]));
-        clauses.dedup();
-        let combination = (clauses, wide);
+    pub(super) fn combine(&mut self, mut rules: Vec<u16>, wide: bool) -> u16 {
+        rules.sort_by(|a, b| self.rules[usize::from(*a)].order(&self.rules[usize::from(*b)]));
+        rules.dedup();
+        let combination = (rules, wide);
         let known = self.combinations.iter().position(|c| *c == combination);
         known.unwrap_or_else(|| {
             self.combinations.push(combination);
@@ -108,9 +108,9 @@ impl Clauses {
         self.combinations.len()
     }
 
-    /// The clauses of a combination, in their order, and whether they look at all 64 bits.
-    pub(super) fn combination(&self, number: u16) -> (impl DoubleEndedIterator<Item = &Clause>, bool) {
-        let (clauses, wide) = &self.combinations[usize::from(number)];
-        (clauses.iter().map(|c| &self.clauses[usize::from(*c)]), *wide)
+    /// The rules of a combination, in their order, and whether they look at all 64 bits.
+    pub(super) fn combination(&self, number: u16) -> (impl DoubleEndedIterator<Item = &Rule>, bool) {
+        let (rules, wide) = &self.combinations[usize::from(number)];
+        (rules.iter().map(|c| &self.rules[usize::from(*c)]), *wide)
     }
 }

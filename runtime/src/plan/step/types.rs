@@ -5,59 +5,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::plan::attributes::Attributes;
+use crate::plan::path::ContainerPath;
+
 /// A handle that the parent opens before the clone and the child inherits: an index into their common table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Slot(pub usize);
-
-/// The points where the two processes wait for each other. Each appears once on either side of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[repr(u8)]
-pub enum Mark {
-    /// Child to parent, first of all where a middle process stands between: the message says who sends it.
-    Born = 9,
-    /// Parent to child: the id maps are written.
-    IdsMapped = 1,
-    /// Parent to child: whoever comes after a crash of the parent's finds it.
-    OnRecord = 13,
-    /// Parent to child: the host's network devices are there.
-    DevicesMoved = 10,
-    /// Child to parent: the namespaces and mounts stand, the root is not yet pivoted.
-    HooksDue = 2,
-    /// Parent to child: every limit holds, and the host's hooks ran.
-    HooksRan,
-    /// Child to parent: carries the master end of the terminal.
-    Console,
-    /// Child to parent: nothing is left to do that a resource limit could be in the way of.
-    LimitsDue = 11,
-    /// Parent to child: they are set.
-    Limited = 12,
-    /// Child to parent: carries the number of the seccomp listener.
-    Listener = 5,
-    /// Child to parent: everything is done but the gate.
-    Ready,
-    /// Parent to child: it is in its cgroup, and every limit holds.
-    Attached,
-}
-
-impl fmt::Display for Mark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Mark::Born => "its birth",
-            Mark::IdsMapped => "the id maps",
-            Mark::OnRecord => "its record",
-            Mark::DevicesMoved => "the network devices",
-            Mark::HooksDue => "the moment for hooks",
-            Mark::HooksRan => "the host's hooks",
-            Mark::Console => "the terminal",
-            Mark::LimitsDue => "the moment for resource limits",
-            Mark::Limited => "the resource limits",
-            Mark::Listener => "the seccomp listener",
-            Mark::Ready => "readiness",
-            Mark::Attached => "its cgroup",
-        })
-    }
-}
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FdSlot(pub usize);
 
 /// One of getrlimit(2)'s, by its name and number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -71,7 +24,7 @@ pub struct Rlimit {
 
 impl fmt::Display for Rlimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} to {}:{}", self.name, self.soft, self.hard)
+        write!(f, "{} {}:{}", self.name, self.soft, self.hard)
     }
 }
 
@@ -98,6 +51,19 @@ impl fmt::Display for HookKind {
             HookKind::Poststart => "poststart",
             HookKind::Poststop => "poststop",
         })
+    }
+}
+
+impl HookKind {
+    /// The container's status that hooks of this kind are told (runtime.md#lifecycle).
+    pub fn status(self) -> &'static str {
+        match self {
+            // The namespaces stand, the program does not run yet.
+            HookKind::Prestart | HookKind::CreateRuntime | HookKind::CreateContainer => "creating",
+            HookKind::StartContainer => "created",
+            HookKind::Poststart => "running",
+            HookKind::Poststop => "stopped",
+        }
     }
 }
 
@@ -130,18 +96,18 @@ impl fmt::Display for IdRange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "said above")]
 pub struct IdMap {
-    pub slot: Slot,
+    pub slot: FdSlot,
     pub recursive: bool,
 }
 
 /// Who writes the id maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Mapper {
+pub enum IdMapper {
     /// The runtime may map any id.
-    Ourselves,
+    Runtime,
     /// An ordinary user maps his own ids, and gives up setgroups(2) for it (Linux 3.19).
-    WithoutGroups,
+    WithoutSetgroups,
     /// newuidmap(1) and newgidmap(1) know which ids the user may map.
     Helpers,
 }
@@ -172,6 +138,38 @@ pub enum Parameter {
     Value(String, String),
 }
 
+impl fmt::Display for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Parameter::Flag(name) => f.write_str(name),
+            Parameter::Value(name, value) => write!(f, "{name}={value}"),
+        }
+    }
+}
+
+/// A filesystem of the container's own.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "as in the document")]
+pub struct Mount {
+    pub kind: String,
+    pub source: String,
+    pub parameters: Vec<Parameter>,
+    pub attributes: Attributes,
+    pub target: ContainerPath,
+    /// With a copy of what the root has there.
+    pub copy_up: bool,
+    /// The JSON path that asked for it.
+    pub property: String,
+}
+
+impl fmt::Display for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mount {} on {}{}", self.kind, self.target, self.attributes)?;
+        self.parameters.iter().try_for_each(|p| write!(f, " {p}"))?;
+        f.write_str(if self.copy_up { ", copying up what is there" } else { "" })
+    }
+}
+
 /// A device node as mknod(2) wants it. `mode` holds the permission bits only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the spec's own names")]
@@ -182,6 +180,17 @@ pub struct Node {
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            NodeKind::Fifo => f.write_str("p")?,
+            NodeKind::Character => write!(f, "c {}:{}", self.major, self.minor)?,
+            NodeKind::Block => write!(f, "b {}:{}", self.major, self.minor)?,
+        }
+        write!(f, " {:04o} {}:{}", self.mode, self.uid, self.gid)
+    }
 }
 
 /// config-linux.md#devices: `c` and `u`, `b`, `p`.
@@ -196,12 +205,12 @@ pub enum NodeKind {
 
 /// How the root directory becomes `/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Entry {
+#[serde(rename_all = "kebab-case")]
+pub enum RootEntry {
     /// pivot_root(2): the host's tree is gone afterwards.
-    Pivot,
-    /// For a root that pivot_root refuses (an initramfs): chroot over it, `--no-pivot`.
-    Move,
+    PivotRoot,
+    /// For a root that pivot_root refuses (an initramfs): it is moved over `/`, `--no-pivot`.
+    MoveMount,
     /// Without a mount namespace of its own there is nothing to pivot.
     Chroot,
 }
@@ -223,7 +232,7 @@ pub struct Scheduler {
 
 impl fmt::Display for Scheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "be scheduled as {}, nice {}", self.name, self.nice)?;
+        write!(f, "set scheduler {}, nice {}", self.name, self.nice)?;
         if self.priority != 0 {
             write!(f, ", priority {}", self.priority)?;
         }
@@ -237,18 +246,23 @@ impl fmt::Display for Scheduler {
     }
 }
 
-/// A set of small numbers: as the document writes it, and a bit each.
+/// CPUs or memory nodes: in cpuset(7)'s list format, as the document has them, and a bit each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
 #[allow(missing_docs, reason = "said above")]
-pub struct Numbers {
+pub struct NumberList {
     pub text: String,
     pub words: Vec<u64>,
 }
 
-impl From<Numbers> for String {
-    fn from(numbers: Numbers) -> String {
-        numbers.text
+/// CPUs.
+pub type CpuSet = NumberList;
+/// Memory nodes (numa(7)).
+pub type NodeSet = NumberList;
+
+impl From<NumberList> for String {
+    fn from(list: NumberList) -> String {
+        list.text
     }
 }
 
@@ -260,12 +274,12 @@ pub struct MemoryPolicy {
     pub words: Vec<String>,
     #[serde(skip)]
     pub mode: u32,
-    pub nodes: Numbers,
+    pub nodes: NodeSet,
 }
 
 impl fmt::Display for MemoryPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "take memory by {}", self.name)?;
+        write!(f, "set memory policy {}", self.name)?;
         if !self.nodes.words.is_empty() {
             write!(f, " of nodes {}", self.nodes.text)?;
         }

@@ -1,16 +1,16 @@
 //! The system calls of each architecture, laid out on the line of all numbers.
 
 use super::arch::Arch;
-use super::clause::{Clause, Clauses};
 use super::multiplex;
 use super::profile::{Profile, verdict};
+use super::rule::{Rule, Rules};
 
 /// What a number gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     /// This, whatever its arguments.
     Verdict(u32),
-    /// What this combination of clauses says.
+    /// What this combination of rules says.
     Conditions(u16),
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Line {
 }
 
 /// Turns names into numbers.
-pub(super) fn calls(profile: &Profile<'_>, arch: Arch, clauses: &mut Clauses) -> Calls {
+pub(super) fn calls(profile: &Profile<'_>, arch: Arch, rules: &mut Rules) -> Calls {
     /// The order of the document is kept in the middle.
     struct Said(Vec<(u32, u32, Fate)>);
     impl Said {
@@ -40,18 +40,18 @@ pub(super) fn calls(profile: &Profile<'_>, arch: Arch, clauses: &mut Clauses) ->
     }
     let mut said = Said(Vec::with_capacity(512));
     let mut newest = 0;
-    for rule in &profile.rules {
+    for entry in &profile.entries {
         // runc doesn't pass a rule on that says what the default does, so it hides no other either.
-        let counts = rule.verdict != profile.default;
-        let mut fates = vec![Fate::Verdict(rule.verdict)];
-        let alternatives = rule.conditions.chunks(if rule.alternatives { 1 } else { 6 });
-        if !rule.conditions.is_empty() {
+        let counts = entry.verdict != profile.default;
+        let mut fates = vec![Fate::Verdict(entry.verdict)];
+        let alternatives = entry.conditions.chunks(if entry.alternatives { 1 } else { 6 });
+        if !entry.conditions.is_empty() {
             fates = alternatives
                 .clone()
-                .map(|all| Fate::Conditions(clauses.add(Clause::new(all, rule.verdict))))
+                .map(|all| Fate::Conditions(rules.add(Rule::new(all, entry.verdict))))
                 .collect();
         }
-        for (name, call) in &rule.calls {
+        for (name, call) in &entry.calls {
             if let Some(number) = call.number(arch) {
                 newest = newest.max(number);
                 fates.iter().filter(|_| counts).for_each(|fate| said.push(number, *fate));
@@ -61,17 +61,17 @@ pub(super) fn calls(profile: &Profile<'_>, arch: Arch, clauses: &mut Clauses) ->
             }
             let Some((number, which)) = multiplex::through(name) else { continue };
             newest = newest.max(number);
-            for all in alternatives.clone().chain(rule.conditions.is_empty().then_some(&[][..])) {
-                let clause = Clause::new(&multiplex::carry_over(all, which), rule.verdict);
+            for all in alternatives.clone().chain(entry.conditions.is_empty().then_some(&[][..])) {
+                let rule = Rule::new(&multiplex::carry_over(all, which), entry.verdict);
                 if counts {
-                    said.push(number, Fate::Conditions(clauses.add(clause)));
+                    said.push(number, Fate::Conditions(rules.add(rule)));
                 }
             }
         }
     }
     said.0.sort_unstable_by_key(|(number, order, _)| (*number, *order));
     let fates = said.0.chunk_by(|a, b| a.0 == b.0);
-    let fates = fates.map(|all| (all[0].0, together(all, arch, clauses))).collect();
+    let fates = fates.map(|all| (all[0].0, together(all, arch, rules))).collect();
     // Number 0 alone is no measure (runc).
     Calls { arch, fates, newest: Some(newest).filter(|n| *n != 0 && !passes(profile.default)) }
 }
@@ -82,15 +82,15 @@ fn passes(default: u32) -> bool {
 }
 
 /// All that is said of one number.
-fn together(said: &[(u32, u32, Fate)], arch: Arch, clauses: &mut Clauses) -> Fate {
+fn together(said: &[(u32, u32, Fate)], arch: Arch, rules: &mut Rules) -> Fate {
     let mut all = Vec::new();
     for (_, _, fate) in said {
         match fate {
             Fate::Verdict(_) => return *fate,
-            Fate::Conditions(clause) => all.push(*clause),
+            Fate::Conditions(rule) => all.push(*rule),
         }
     }
-    Fate::Conditions(clauses.combine(all, arch.wide()))
+    Fate::Conditions(rules.combine(all, arch.wide()))
 }
 
 /// The lines of all architectures, the native one first. x32 shares x86-64's.
@@ -113,11 +113,11 @@ pub(super) fn lines(profile: &Profile<'_>, calls: &[Calls]) -> Vec<Line> {
 /// a tracer has a call skipped (seccomp(2)). runc tells the two apart by the single bit 30, and so the numbers that
 /// have bit 31 only are x86-64's.
 fn high_half(spans: &mut Spans, x86_64: &Calls, x32: Option<&Calls>, default: Fate) {
-    let foreign = Fate::Verdict(verdict::KILL_THREAD);
-    let other = if x32.is_some() { default } else { foreign };
+    let undelegated = Fate::Verdict(verdict::KILL_THREAD);
+    let other = if x32.is_some() { default } else { undelegated };
     match x32 {
         Some(calls) => spans.calls(1 << 30, calls, default),
-        None => spans.from(1 << 30, foreign),
+        None => spans.from(1 << 30, undelegated),
     }
     spans.from(1 << 31, x86_64.newest.map_or(other, |_| NEWER));
     spans.from(3 << 30, x32.and_then(|calls| calls.newest).map_or(other, |_| NEWER));
