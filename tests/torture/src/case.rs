@@ -6,9 +6,10 @@ use crate::life::{Life, on_host_of};
 use crate::report::Report;
 use crate::trace::{Act, Pace, Trace, Whom};
 use crate::verb::{Side, Verb};
-use ampoule_tests::Outcome;
+use ampoule_tests::{Outcome, patience};
 use nix::errno::Errno;
 use std::fmt;
+use std::time::{Duration, Instant};
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,7 +134,8 @@ impl Case {
         if trace.hung {
             verdict.found.push((Fault::Hung, outcome.stderr.trim().to_owned()));
         } else if killed_itself {
-            // Nothing to be said: the rest is whether it can be removed.
+            // Nothing to be said: the rest is what it left, and whether it can be removed.
+            verdict.found.extend(self.half_made(life));
         } else if self.errno.is_none() && trace.code == 137 {
             // What was killed counts as the program by then, whose exit code this is.
         } else if trace.code == 0 {
@@ -143,6 +145,29 @@ impl Case {
             verdict.untidy = self.verb.makes() && !life.leftovers().is_empty();
         }
         verdict
+    }
+
+    /// Its maker was killed: the container is created, or runs its program, or ends; and not only says so.
+    fn half_made(&self, life: &Life) -> Option<Found> {
+        if !self.verb.starts_init() || self.verb == Verb::Start {
+            return None;
+        }
+        let end = Instant::now() + patience();
+        loop {
+            let (status, program) = life.status();
+            match &*status {
+                "none" | "stopped" => return None,
+                "running" if program == "probe" => return None,
+                "created" if life.call(Verb::Start).code == 0 => return None,
+                _ if Instant::now() < end => std::thread::sleep(Duration::from_millis(5)),
+                _ => {
+                    return Some((
+                        Fault::Swallowed,
+                        format!("its maker was killed: {status}, as {program:?}"),
+                    ));
+                }
+            }
+        }
     }
 
     /// It has said 0: is it so?

@@ -155,6 +155,14 @@ impl Life {
         Err("the program never said all on its terminal".into())
     }
 
+    /// What `state` says of it, or "none" if it says that there is none; and the name of its init's program.
+    pub fn status(&self) -> (String, String) {
+        let state = self.container.call(&["state", &self.container.id]);
+        let state: serde_json::Value = serde_json::from_str(&state.stdout).unwrap_or_default();
+        let program = fs::read_to_string(format!("/proc/{}/comm", state["pid"])).unwrap_or_default();
+        (state["status"].as_str().unwrap_or("none").to_owned(), program.trim().to_owned())
+    }
+
     /// Whether any of its programs has said this.
     pub fn has_said(&self, text: &str) -> bool {
         ["create", "run-detached", "exec-detached"]
