@@ -14,34 +14,34 @@ use crate::lifecycle::{self, CheckpointWanted};
 /// What CRIU is told at either end.
 #[derive(clap::Args)]
 pub(super) struct Criu {
-    /// The directory of the images
+    /// Directory of the image files
     #[arg(long, value_name = "DIR", default_value = "checkpoint")]
     pub(super) image_path: PathBuf,
-    /// The directory of CRIU's log and other files [default: that of the images]
+    /// Directory of CRIU's log and work files [default: that of the image files]
     #[arg(long, value_name = "DIR")]
     work_path: Option<PathBuf>,
     /// Allow open TCP connections
     #[arg(long)]
     tcp_established: bool,
-    /// Allow unix sockets whose other end is outside
+    /// Allow external unix sockets
     #[arg(long)]
     ext_unix_sk: bool,
-    /// Allow a session and a terminal that are the caller's
+    /// Allow shell jobs: a session and a terminal of the caller's
     #[arg(long)]
     shell_job: bool,
     /// Allow file locks
     #[arg(long)]
     file_locks: bool,
-    /// soft, full, strict or ignore: what becomes of the properties of cgroups [default: soft]
+    /// How cgroup properties are restored: soft, full, strict or ignore [default: soft]
     #[arg(long, value_name = "MODE", default_value = "", hide_default_value = true)]
     manage_cgroups_mode: String,
-    /// Have an empty one of these namespaces; network, which is so anyway
+    /// Namespace to leave empty: network, which is left empty anyway
     #[arg(long, value_name = "KIND")]
     empty_ns: Vec<String>,
-    /// Keep each page only in the newest of several images
+    /// Auto-deduplicate memory images
     #[arg(long)]
     auto_dedup: bool,
-    /// Leave memory where it is until it is used
+    /// Use lazy migration (userfaultfd)
     #[arg(long)]
     lazy_pages: bool,
 }
@@ -76,28 +76,28 @@ impl Criu {
 pub(super) struct Checkpoint {
     #[command(flatten)]
     criu: Criu,
-    /// The images of the dump before, seen from the new ones: only what changed since is saved
+    /// Image files of the pre-dump, relative to the new ones: only what changed since is saved
     #[arg(long, value_name = "DIR")]
     parent_path: Option<String>,
-    /// Let the container run on
+    /// Leave the container running
     #[arg(long)]
     leave_running: bool,
-    /// Leave out TCP connections that are just being made
+    /// Skip in-flight TCP connections
     #[arg(long)]
     tcp_skip_in_flight: bool,
-    /// Give files a name again that have none any more
+    /// Allow unlinked files, which get a name again
     #[arg(long)]
     link_remap: bool,
-    /// Write a NUL byte here once pages are served (--lazy-pages)
+    /// File descriptor to write a NUL byte to once the page server is ready (--lazy-pages)
     #[arg(long, value_name = "FD", allow_hyphen_values = true)]
     status_fd: Option<i64>,
-    /// Send memory to a page server, or be one (--lazy-pages)
+    /// ADDRESS:PORT of the page server
     #[arg(long, value_name = "ADDRESS:PORT")]
     page_server: Option<String>,
-    /// Save memory only, and let the container run on
+    /// Pre-dump: save memory only, and leave the container running
     #[arg(long)]
     pre_dump: bool,
-    /// The container's name
+    /// Container ID
     id: String,
 }
 

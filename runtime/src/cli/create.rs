@@ -16,28 +16,28 @@ use crate::plan::{Console, Driver, Gate, Options};
 /// What create and run have in common.
 #[derive(clap::Args)]
 pub(super) struct Create {
-    /// The bundle: a directory with config.json and the root filesystem
+    /// Bundle directory, with config.json and the root filesystem
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub(super) bundle: PathBuf,
-    /// Send the master end of the container's terminal to this unix socket
+    /// Unix socket to send the pty master of the container's terminal to
     #[arg(long, value_name = "SOCKET")]
     pub(super) console_socket: Option<PathBuf>,
-    /// Send a pidfd of the container's first process to this unix socket
+    /// Unix socket to send a pidfd of the container's init to
     #[arg(long, value_name = "SOCKET")]
     pub(super) pidfd_socket: Option<PathBuf>,
-    /// Write the host's pid of the container's first process to this file
+    /// File to write the pid of the container's init to
     #[arg(long, value_name = "FILE")]
     pub(super) pid_file: Option<PathBuf>,
-    /// Change the root without pivot_root(2), for a host that runs from an initramfs
+    /// Do not use pivot_root(2), for a host that runs from an initramfs
     #[arg(long)]
     pub(super) no_pivot: bool,
-    /// Stay in the caller's session keyring instead of making one for the container
+    /// Do not create a session keyring for the container
     #[arg(long)]
     pub(super) no_new_keyring: bool,
-    /// Pass N descriptors after stderr (3, 4, ...) to the container
+    /// Pass N additional file descriptors (3, 4, ...) to the container
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) preserve_fds: u32,
-    /// The name of the new container: letters, digits and _ + - .
+    /// ID of the new container: letters, digits and _ + - .
     pub(super) id: String,
 }
 

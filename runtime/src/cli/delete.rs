@@ -17,7 +17,7 @@ pub(super) struct Delete {
     /// Take ID as an extended regular expression, and delete every container whose name it matches
     #[arg(short, long)]
     regex: bool,
-    /// The container's name
+    /// Container ID
     id: String,
 }
 

@@ -18,13 +18,13 @@ use crate::container::status::{Verb, allowed, observe};
 
 #[derive(clap::Args)]
 pub(super) struct Events {
-    /// Time from one line to the next, such as 500ms or 1m30s
+    /// Interval between statistics, such as 500ms or 1m30s
     #[arg(long, value_name = "TIME", default_value = "5s", allow_hyphen_values = true)]
     interval: String,
-    /// Print what the container uses now, once, and end
+    /// Print statistics once and exit
     #[arg(long)]
     stats: bool,
-    /// The container's name
+    /// Container ID
     id: String,
 }
 

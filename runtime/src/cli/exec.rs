@@ -19,60 +19,60 @@ const MAX_PROCESS: u64 = 16 << 20;
 
 #[derive(clap::Args)]
 pub(super) struct Exec {
-    /// Give the process a terminal
+    /// Allocate a pseudo-terminal
     #[arg(short, long)]
     tty: bool,
-    /// Add NAME=VALUE to its environment; may be given several times
+    /// Set an environment variable; may be given several times
     #[arg(short, long, value_name = "PAIR")]
     env: Vec<String>,
-    /// Its user and group, by number [default: the container's]
+    /// User and group, by number [default: the container's]
     #[arg(short, long, value_name = "UID[:GID]")]
     user: Option<String>,
     /// Add a supplementary group, by number; may be given several times
     #[arg(short = 'g', long, value_name = "GID")]
     additional_gids: Vec<u32>,
-    /// Read all of the process from this file, in the form of config.json's "process"
+    /// File with the process to run, in the form of config.json's "process"
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["env", "user", "additional_gids", "cwd", "cap", "no_new_privs"])]
     process: Option<PathBuf>,
-    /// Return as soon as the program runs
+    /// Detach from the process
     #[arg(short, long)]
     detach: bool,
-    /// Its working directory [default: the container's]
+    /// Working directory [default: the container's]
     #[arg(long, value_name = "DIR")]
     cwd: Option<String>,
-    /// Write its pid, as the host counts, to this file
+    /// File to write the pid of the process to
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// Send the master end of its terminal to this unix socket
+    /// Unix socket to send the pty master of its terminal to
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
-    /// Send a pidfd of the process to this unix socket
+    /// Unix socket to send a pidfd of the process to
     #[arg(long, value_name = "SOCKET")]
     pidfd_socket: Option<PathBuf>,
-    /// Its SELinux label [default: the container's]
+    /// SELinux label [default: the container's]
     #[arg(long, value_name = "LABEL")]
     process_label: Option<String>,
-    /// Its AppArmor profile [default: the container's]
+    /// AppArmor profile [default: the container's]
     #[arg(long, value_name = "PROFILE")]
     apparmor: Option<String>,
-    /// Let it gain no privileges, by setuid programs for example
+    /// Set no_new_privs: no privileges by setuid programs, for example
     #[arg(long)]
     no_new_privs: bool,
     /// Add a capability, such as CAP_NET_ADMIN; may be given several times
     #[arg(short, long, value_name = "CAP")]
     cap: Vec<String>,
-    /// Pass N descriptors after stderr (3, 4, ...) to it
+    /// Pass N additional file descriptors (3, 4, ...) to the process
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
-    /// Put it into this cgroup below the container's own; on v1 of these controllers
+    /// Cgroup to run in, below the container's own; on v1 of these controllers
     #[arg(long, value_name = "[CTRL:]PATH")]
     cgroup: Vec<String>,
-    /// Do not refuse a paused container: the process waits for resume
+    /// Allow a paused container: the process waits for resume
     #[arg(long)]
     ignore_paused: bool,
-    /// The container's name
+    /// Container ID
     id: String,
-    /// The program and its arguments
+    /// Command and its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }

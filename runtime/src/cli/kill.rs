@@ -12,12 +12,12 @@ use crate::lifecycle;
 
 #[derive(clap::Args)]
 pub(super) struct Kill {
-    /// Send the signal to every process of the container, not to the first alone
+    /// Send the signal to all processes of the container
     #[arg(short, long)]
     all: bool,
-    /// The container's name
+    /// Container ID
     id: String,
-    /// The signal: a name such as TERM or SIGTERM, or a number
+    /// Signal: a name such as TERM or SIGTERM, or a number
     #[arg(default_value = "SIGTERM", allow_hyphen_values = true)]
     signal: String,
 }

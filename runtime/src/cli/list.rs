@@ -12,10 +12,10 @@ use crate::container::status::observe;
 
 #[derive(clap::Args)]
 pub(super) struct List {
-    /// Form of the output
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json"])]
     format: String,
-    /// Print only the names
+    /// Print only container IDs
     #[arg(short, long)]
     quiet: bool,
 }

@@ -42,31 +42,31 @@ use crate::report::{Level, Log};
 #[derive(Parser)]
 #[command(name = "ampoule", disable_version_flag = true, disable_help_subcommand = true)]
 struct Global {
-    /// Log every step, as --log-level debug does
+    /// Enable debug logging, which shows every step
     #[arg(long, global = false)]
     debug: bool,
-    /// Write log lines to this file instead of stderr
+    /// Log file [default: stderr]
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// Form of the log lines
+    /// Log format
     #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
     log_format: String,
-    /// The least grave lines to log, as logrus names them
+    /// Log level
     #[arg(long, value_name = "LEVEL", default_value = "info", ignore_case = true, value_parser = LEVELS)]
     log_level: String,
-    /// Where the state of containers is kept [default: /run/ampoule; $XDG_RUNTIME_DIR/ampoule when rootless]
+    /// Root directory for container state [default: /run/ampoule; $XDG_RUNTIME_DIR/ampoule when rootless]
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Have systemd make the container's cgroup; linux.cgroupsPath is then slice:prefix:name
+    /// Use the systemd cgroup driver; linux.cgroupsPath is then slice:prefix:name
     #[arg(long)]
     systemd_cgroup: bool,
-    /// Do without root's rights; by default when the caller has none
+    /// Run without root privileges; auto: when the caller has none
     #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = ["auto", "true", "false", "1", "0"])]
     rootless: String,
-    /// Who makes the container's cgroup, as crun spells --systemd-cgroup
+    /// Cgroup driver, crun's form of --systemd-cgroup
     #[arg(long, value_name = "MANAGER", default_value = "cgroupfs", value_parser = ["cgroupfs", "systemd"])]
     cgroup_manager: String,
-    /// The program that checkpoints and restores [default: criu]
+    /// Path of the criu program [default: criu]
     #[arg(long, value_name = "FILE")]
     criu: Option<PathBuf>,
     /// Print the version
@@ -128,37 +128,27 @@ macro_rules! verb {
 
 /// In the order of a container's life.
 const VERBS: [Verb; 19] = [
-    verb!("run", "Create a container, start it and wait for its end", run::Run, run::run),
+    verb!("run", "Create and start a container, and wait for its exit", run::Run, run::run),
     verb!("create", "Create a container that waits for start", create::Create, create::run),
     verb!("start", "Start a created container", start::Start, start::run),
-    verb!("exec", "Run another program in a container", exec::Exec, exec::run),
-    verb!("state", "Print a container's state as JSON", state::State, state::run),
-    verb!("pause", "Stop all processes of a container until resume", pause::Pause, pause::run),
-    verb!("resume", "Let the processes of a paused container go on", pause::Pause, pause::resume),
-    verb!("update", "Change the limits of a container", update::Update, update::run),
+    verb!("exec", "Run a process in a container", exec::Exec, exec::run),
+    verb!("state", "Print the state of a container as JSON", state::State, state::run),
+    verb!("pause", "Suspend all processes of a container", pause::Pause, pause::run),
+    verb!("resume", "Resume all processes of a paused container", pause::Pause, pause::resume),
+    verb!("update", "Update the resource limits of a container", update::Update, update::run),
     verb!(
         "events",
-        "Print what a container uses, at intervals, and out-of-memory kills",
+        "Print resource usage, at intervals, and OOM notifications of a container",
         events::Events,
         events::run
     ),
-    verb!(
-        "checkpoint",
-        "Save a running container to files, and end it",
-        checkpoint::Checkpoint,
-        checkpoint::run
-    ),
-    verb!("restore", "Bring a checkpointed container back", restore::Restore, restore::run),
-    verb!("kill", "Send a signal to a container's first process", kill::Kill, kill::run),
-    verb!(
-        "delete",
-        "Remove a container that has ended, and all that belongs to it",
-        delete::Delete,
-        delete::run
-    ),
+    verb!("checkpoint", "Checkpoint a running container", checkpoint::Checkpoint, checkpoint::run),
+    verb!("restore", "Restore a container from a checkpoint", restore::Restore, restore::run),
+    verb!("kill", "Send a signal to the init process of a container", kill::Kill, kill::run),
+    verb!("delete", "Delete a stopped container and all that belongs to it", delete::Delete, delete::run),
     verb!("list", "List containers", list::List, list::run),
-    verb!("ps", "List a container's processes", ps::Ps, ps::run),
-    verb!("spec", "Write a config.json to start from", spec::Spec, spec::run),
+    verb!("ps", "List the processes of a container", ps::Ps, ps::run),
+    verb!("spec", "Write a default config.json", spec::Spec, spec::run),
     verb!("plan", "Print the steps that create would take, and take none", plan::Plan, plan::run),
     verb!(
         "features",

@@ -10,7 +10,7 @@ use crate::lifecycle;
 
 #[derive(clap::Args)]
 pub(super) struct Pause {
-    /// The container's name
+    /// Container ID
     id: String,
 }
 

@@ -15,7 +15,7 @@ use crate::spec::{NamespaceKind, Spec};
 
 #[derive(clap::Args)]
 pub(super) struct Plan {
-    /// The bundle: a directory with config.json and the root filesystem
+    /// Bundle directory, with config.json and the root filesystem
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     bundle: PathBuf,
     /// Print JSON, with every field of every step
@@ -30,7 +30,7 @@ pub(super) struct Plan {
     /// As in create
     #[arg(long)]
     no_new_keyring: bool,
-    /// The container's name, which names its cgroup
+    /// Container ID, which names its cgroup
     #[arg(default_value = "container")]
     id: String,
 }

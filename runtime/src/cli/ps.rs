@@ -9,10 +9,10 @@ use super::Context;
 
 #[derive(clap::Args)]
 pub(super) struct Ps {
-    /// Form of the output
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json"])]
     format: String,
-    /// The container's name
+    /// Container ID
     id: String,
     /// Options of ps(1) for the table [default: -ef]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -17,31 +17,31 @@ use crate::plan::{Console, Options};
 pub(super) struct Restore {
     #[command(flatten)]
     criu: Criu,
-    /// The bundle's directory
+    /// Bundle directory
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     bundle: PathBuf,
-    /// Send the terminal's master end to this unix socket
+    /// Unix socket to send the pty master of the container's terminal to
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
-    /// Return as soon as the processes run
+    /// Detach from the container's processes
     #[arg(short, long)]
     detach: bool,
-    /// Write the init's pid to this file
+    /// File to write the pid of the container's init to
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// Do not reap what the container's processes leave behind
+    /// Do not become the subreaper of the container's processes
     #[arg(long)]
     no_subreaper: bool,
-    /// Nothing: how to get into the root is CRIU's affair
+    /// Ignored: CRIU enters the root in its own way
     #[arg(long, hide = true)]
     no_pivot: bool,
-    /// Another profile for its processes: apparmor:NAME or selinux:LABEL
+    /// LSM profile for its processes: apparmor:NAME or selinux:LABEL
     #[arg(long, value_name = "TYPE:NAME")]
     lsm_profile: Option<String>,
-    /// Another SELinux context for its mounts
+    /// SELinux context for its mounts
     #[arg(long, value_name = "CONTEXT")]
     lsm_mount_context: Option<String>,
-    /// The container's name
+    /// Container ID
     id: String,
 }
 

@@ -16,13 +16,13 @@ use crate::plan::{Console, Gate};
 pub(super) struct Run {
     #[command(flatten)]
     create: Create,
-    /// Return as soon as the container's program runs, and leave the container to others
+    /// Detach from the container's process
     #[arg(short, long)]
     detach: bool,
-    /// Keep the container when its program has ended, for state and delete
+    /// Do not delete the container after its process exits
     #[arg(long)]
     keep: bool,
-    /// Leave orphans of the container's processes to the host's init
+    /// Do not become the subreaper of the container's processes
     #[arg(long)]
     no_subreaper: bool,
 }

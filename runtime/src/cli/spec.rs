@@ -14,10 +14,10 @@ use crate::facts;
 
 #[derive(clap::Args)]
 pub(super) struct Spec {
-    /// The directory to write config.json into
+    /// Directory to write config.json to
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     bundle: PathBuf,
-    /// Write one that the calling user can run without root's rights
+    /// Write a config.json for a rootless container
     #[arg(long)]
     rootless: bool,
 }

@@ -9,7 +9,7 @@ use crate::lifecycle;
 
 #[derive(clap::Args)]
 pub(super) struct Start {
-    /// The container's name
+    /// Container ID
     id: String,
 }
 

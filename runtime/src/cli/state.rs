@@ -9,7 +9,7 @@ use crate::container::status::observe;
 
 #[derive(clap::Args)]
 pub(super) struct State {
-    /// The container's name
+    /// Container ID
     id: String,
 }
 

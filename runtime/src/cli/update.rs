@@ -20,61 +20,61 @@ pub(super) struct Update {
     /// Read the limits from this file (-: stdin), in the form of config.json's linux.resources; flags of cgroup limits are then ignored
     #[arg(short, long, value_name = "FILE")]
     resources: Option<PathBuf>,
-    /// Share of block I/O among cgroups that compete, 10 to 1000
+    /// Block I/O weight, 10 to 1000
     #[arg(long, value_name = "N")]
     blkio_weight: Option<u16>,
-    /// Length of the period that --cpu-quota counts in, in microseconds
+    /// CFS period, in microseconds
     #[arg(long, value_name = "US")]
     cpu_period: Option<u64>,
-    /// CPU time in each period, in microseconds; -1 for no limit
+    /// CFS quota: CPU time in each period, in microseconds; -1 for no limit
     #[arg(long, value_name = "US", allow_hyphen_values = true)]
     cpu_quota: Option<i64>,
-    /// CPU time beyond the quota that may be used if it was saved up before, in microseconds
+    /// CFS burst: CPU time beyond the quota that was saved up before, in microseconds
     #[arg(long, value_name = "US")]
     cpu_burst: Option<u64>,
-    /// Share of CPU time among cgroups that compete, 2 to 262144
+    /// CPU shares (relative weight), 2 to 262144
     #[arg(long, value_name = "N")]
     cpu_share: Option<u64>,
-    /// Length of the period that --cpu-rt-runtime counts in, in microseconds (cgroup v1)
+    /// Realtime period, in microseconds (cgroup v1)
     #[arg(long, value_name = "US")]
     cpu_rt_period: Option<u64>,
-    /// Time for realtime processes in each period, in microseconds (cgroup v1)
+    /// Realtime runtime in each period, in microseconds (cgroup v1)
     #[arg(long, value_name = "US", allow_hyphen_values = true)]
     cpu_rt_runtime: Option<i64>,
-    /// 1: run only when nothing else wants the CPU; 0: as usual
+    /// 1: SCHED_IDLE, run only when nothing else wants the CPU; 0: as usual
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     cpu_idle: Option<i64>,
-    /// The CPUs to run on, such as 0-3,7
+    /// CPUs to use, such as 0-3,7
     #[arg(long, value_name = "LIST")]
     cpuset_cpus: Option<String>,
-    /// The NUMA nodes to take memory from, such as 0-1
+    /// Memory nodes to use, such as 0-1
     #[arg(long, value_name = "LIST")]
     cpuset_mems: Option<String>,
     /// Accepted and ignored: kernels since Linux 5.16 have no such limit
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = amount::bytes)]
     kernel_memory: Option<i64>,
-    /// Limit of memory for TCP buffers (cgroup v1)
+    /// Kernel memory limit for TCP buffers (cgroup v1)
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = amount::bytes)]
     kernel_memory_tcp: Option<i64>,
-    /// Limit of memory; -1 for none
+    /// Memory limit; -1 for none
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = amount::bytes)]
     memory: Option<i64>,
-    /// Memory that the kernel leaves the container when memory runs short
+    /// Memory reservation, or soft limit
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = amount::bytes)]
     memory_reservation: Option<i64>,
-    /// Limit of memory and swap together; -1 for none
+    /// Total memory limit, memory and swap; -1 for none
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = amount::bytes)]
     memory_swap: Option<i64>,
-    /// Limit of the number of processes and threads; -1 for none
+    /// Limit of processes and threads; -1 for none
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pids_limit: Option<i64>,
-    /// Share of the L3 cache, such as L3:0=ff (linux.intelRdt)
+    /// Intel RDT: L3 cache schema, such as L3:0=ff
     #[arg(long, value_name = "SCHEMA")]
     l3_cache_schema: Option<String>,
-    /// Share of memory bandwidth, such as MB:0=50 (linux.intelRdt)
+    /// Intel RDT: memory bandwidth schema, such as MB:0=50
     #[arg(long, value_name = "SCHEMA")]
     mem_bw_schema: Option<String>,
-    /// The container's name
+    /// Container ID
     id: String,
 }
 
