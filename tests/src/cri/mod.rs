@@ -9,6 +9,6 @@ pub use calls::{Answer, Cri};
 /// CRI's messages.
 pub use k8s_cri::v1 as messages;
 pub use log::{Line, lines};
-pub use pod::{Pod, container, sandbox};
+pub use pod::{Pod, container_config, pod_config};
 pub use stream::{Channel, Stream};
 pub use tonic::Code;

@@ -18,10 +18,10 @@ pub struct Pod {
 }
 
 /// What a pod of that name is made of: the kubelet's defaults, with a process namespace for each container.
-pub fn sandbox(node: &Node, name: &str) -> PodSandboxConfig {
+pub fn pod_config(node: &Node, name: &str) -> PodSandboxConfig {
     let metadata = PodSandboxMetadata {
         name: name.to_owned(),
-        uid: format!("{name}-{}", node.realm().name()),
+        uid: format!("{name}-{}", node.sandbox().name()),
         namespace: "default".to_owned(),
         attempt: 0,
     };
@@ -47,7 +47,7 @@ pub fn sandbox(node: &Node, name: &str) -> PodSandboxConfig {
 }
 
 /// A container of the image that runs a command; its process namespace is its own.
-pub fn container(name: &str, command: &[&str]) -> ContainerConfig {
+pub fn container_config(name: &str, command: &[&str]) -> ContainerConfig {
     let context = LinuxContainerSecurityContext {
         namespace_options: Some(NamespaceOption {
             pid: NamespaceMode::Container.into(),
@@ -73,7 +73,7 @@ impl Pod {
     /// Makes one of that name.
     #[track_caller]
     pub fn run(node: &Node, name: &str) -> Self {
-        Self::of(node, sandbox(node, name))
+        Self::of(node, pod_config(node, name))
     }
 
     /// Makes any.

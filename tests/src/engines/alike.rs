@@ -78,7 +78,7 @@ pub fn gives_a_terminal(engine: &impl Client) {
 
 /// What a container writes to a volume stays, what it may only read stays as it is, and a tmpfs is as large as wanted.
 pub fn mounts_volumes_and_directories(engine: &impl Client) {
-    let host = engine.realm().beside("given");
+    let host = engine.sandbox().file("given");
     fs::create_dir(&host).unwrap();
     fs::write(host.join("file"), "from the host\n").unwrap();
     engine.run_alone(&["--volume", "data:/data"], &["sh", "-c", "echo kept >/data/file"]).ok();
@@ -96,7 +96,7 @@ pub fn mounts_volumes_and_directories(engine: &impl Client) {
 
 /// A container has the rights that it is given, and no others; `more` flags are the engine's own. Its process's status.
 pub fn narrows_rights(engine: &impl Client, more: &[&str]) -> String {
-    let path = engine.realm().beside("seccomp.json");
+    let path = engine.sandbox().file("seccomp.json");
     // An error that nothing else gives: EXDEV.
     let rule = json!({ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 18 });
     let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] });

@@ -1,6 +1,6 @@
 //! The command line that docker and podman share.
 
-use super::{IMAGE, Realm};
+use super::{IMAGE, Sandbox};
 use crate::{Call, Cgroups, Outcome, Terminal};
 use serde_json::Value;
 use std::process::Command;
@@ -14,12 +14,12 @@ pub trait Client {
     fn command(&self, args: &[&str]) -> Command;
 
     /// Where the engine lives.
-    fn realm(&self) -> &Realm;
+    fn sandbox(&self) -> &Sandbox;
 
     /// A call, to its end.
     #[track_caller]
     fn call(&self, args: &[&str]) -> Outcome {
-        self.realm().finish(self.command(args))
+        self.sandbox().finish(self.command(args))
     }
 
     /// `run --rm FLAGS IMAGE COMMAND`, to its end.
@@ -49,7 +49,7 @@ pub trait Client {
     /// [`Client::run_alone`] in a terminal, not waited for.
     fn run_in(&self, terminal: &Terminal, command: &[&str]) -> Call {
         let args = [&["run", "-it", "--rm"], Self::ALONE, &[IMAGE], command].concat();
-        self.realm().start_in(terminal, self.command(&args))
+        self.sandbox().start_in(terminal, self.command(&args))
     }
 
     /// What `inspect` knows of a container.

@@ -1,4 +1,4 @@
-//! Container engines that call the runtime under test, each with a root of its own: nothing of an engine that the
+//! Container engines that call the runtime under test, each in a [`Sandbox`] of its own: nothing of an engine that the
 //! machine already runs is touched. They are configured as `docs/drop-in.md` says.
 
 pub mod alike;
@@ -10,7 +10,7 @@ mod documented;
 mod image;
 mod node;
 mod podman;
-mod realm;
+mod sandbox;
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub use documented::documented;
 pub use image::{IMAGE, pack, pack_tree};
 pub use node::{HANDLER, Node, can_be_node, can_map_ports};
 pub use podman::Podman;
-pub use realm::Realm;
+pub use sandbox::Sandbox;
 
 /// Why a machine may have no engine.
 pub const NO_ENGINE: &str =

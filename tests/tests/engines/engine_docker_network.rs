@@ -9,7 +9,7 @@ fn docker_connects_containers_to_networks_and_ports() {
     let docker = Docker::start_with(&["--bip", "10.213.0.1/24"]);
     docker.detached("web", &["--publish", "127.0.0.1:8080:80"], &["httpd", "-f", "-p", "80", "-h", "/etc"]);
     let fetched =
-        || docker.realm().call("busybox", &["wget", "-q", "-O", "-", "http://127.0.0.1:8080/group"]);
+        || docker.sandbox().call("busybox", &["wget", "-q", "-O", "-", "http://127.0.0.1:8080/group"]);
     look_for("the published port", || fetched().stdout == "root:x:0:\nguest:x:1000:\n");
     docker.call(&["network", "create", "--subnet", "10.214.0.0/24", "lan"]).ok();
     docker.call(&["network", "connect", "lan", "web"]).ok();

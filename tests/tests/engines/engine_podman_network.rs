@@ -11,7 +11,7 @@ fn podman_publishes_ports() {
     let podman = Podman::new();
     podman.detached("web", &["--publish", "127.0.0.1:8088:80"], &["httpd", "-f", "-p", "80", "-h", "/etc"]);
     let fetched =
-        || podman.realm().call("busybox", &["wget", "-q", "-O", "-", "http://127.0.0.1:8088/group"]);
+        || podman.sandbox().call("busybox", &["wget", "-q", "-O", "-", "http://127.0.0.1:8088/group"]);
     look_for("the published port", || fetched().stdout == FETCHED);
     let outcome =
         podman.run(&["--network", "container:web"], &["wget", "-q", "-O", "-", "http://127.0.0.1/group"]);
@@ -30,7 +30,7 @@ fn podman_mounts_volumes_and_puts_our_init_before_a_program() {
 fn podman_holds_a_pod_with_our_pause() {
     require!(on_path("podman").is_some(), "podman", named NO_ENGINE);
     let podman = Podman::new();
-    let archive = podman.realm().beside("pause.tar");
+    let archive = podman.sandbox().file("pause.tar");
     pack_tree(&["--entrypoint", "/pause", "--ref", "localhost/pause:1"], &pause(), &archive);
     podman.call(&["load", "--quiet", "--input", archive.to_str().unwrap()]).ok();
     podman

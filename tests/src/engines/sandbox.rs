@@ -1,4 +1,5 @@
-//! Where an engine of a test's own lives.
+//! The private surroundings that an engine of a test's own runs in: namespaces, a directory, and a check that nothing is
+//! left of them.
 
 use crate::{
     Call, Hierarchies, Outcome, Scratch, Terminal, cgroups_named, patience, pids_mentioning, remove_cgroup,
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 /// A directory and, for root, a network namespace and a mount namespace with a /run of its own: every mount, bridge
 /// and packet rule of the engine, and every state of its runtime, is gone with them.
 #[derive(Debug)]
-pub struct Realm {
+pub struct Sandbox {
     // Before the directory: dropped first.
     holder: Option<Child>,
     scratch: Scratch,
@@ -23,27 +24,27 @@ pub struct Realm {
 
 /// /run is new, but for systemd and its bus; so are /dev/shm, where podman has its locks, and /var/lib, where plug-ins
 /// for networks have theirs. Says so when it is done. (-n: mount(8) keeps a table of its own in /run.)
-const FURNISH: &str = r#"
+const SETUP: &str = r#"
     busybox ip link set lo up && cd "$0" && mkdir run && mount -n -t tmpfs run run || exit
     for kept in systemd dbus; do
         [ ! -d /run/$kept ] || { mkdir run/$kept && mount -n --rbind /run/$kept run/$kept; } || exit
     done
-    mount -n --move run /run && mount -n -t tmpfs shm /dev/shm && mount -n -t tmpfs lib /var/lib && echo done >furnished && exec sleep infinity
+    mount -n --move run /run && mount -n -t tmpfs shm /dev/shm && mount -n -t tmpfs lib /var/lib && echo done >ready && exec sleep infinity
 "#;
 
-impl Realm {
-    /// An empty one.
+impl Sandbox {
+    /// A new one, with nothing running in it.
     pub fn new() -> Self {
-        let mut realm = Self { holder: None, scratch: Scratch::new(), _hierarchies: Hierarchies::steady() };
+        let mut sandbox = Self { holder: None, scratch: Scratch::new(), _hierarchies: Hierarchies::steady() };
         if geteuid().is_root() {
             // Dies with the thread that runs the test.
             let mut holder = Command::new("setpriv");
             holder.args(["--pdeathsig", "KILL", "unshare", "--mount", "--net", "--propagation", "private"]);
-            holder.args(["sh", "-c", FURNISH]).arg(realm.path()).stdin(Stdio::null());
-            realm.holder = Some(holder.spawn().expect("start unshare"));
-            wait_for("the realm to be furnished", || realm.beside("furnished").exists());
+            holder.args(["sh", "-c", SETUP]).arg(sandbox.path()).stdin(Stdio::null());
+            sandbox.holder = Some(holder.spawn().expect("start unshare"));
+            wait_for("the sandbox to be set up", || sandbox.file("ready").exists());
         }
-        realm
+        sandbox
     }
 
     /// Its directory.
@@ -52,16 +53,16 @@ impl Realm {
     }
 
     /// A file in its directory.
-    pub fn beside(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
 
-    /// What is in everything's name.
+    /// A unique name, which is part of every id, cgroup and command line in here.
     pub fn name(&self) -> &str {
         self.path().file_name().and_then(|name| name.to_str()).expect("a UTF-8 name")
     }
 
-    /// A program to be started inside.
+    /// A program of this machine, to be started inside.
     pub fn command(&self, program: &str) -> Command {
         let mut command = match &self.holder {
             Some(holder) => {
@@ -83,7 +84,7 @@ impl Realm {
 
     /// Starts a command whose output is in files.
     pub fn start(&self, command: Command) -> Call {
-        Call::start(command, self.beside(&crate::scratch::unique_name()))
+        Call::start(command, self.file(&crate::scratch::unique_name()))
     }
 
     /// Starts a command in a terminal.
@@ -92,7 +93,7 @@ impl Realm {
         Call::seen(command)
     }
 
-    /// Runs a program of this machine inside.
+    /// Runs a program inside, to its end.
     #[track_caller]
     pub fn call(&self, program: &str, args: &[&str]) -> Outcome {
         let mut command = self.command(program);
@@ -161,13 +162,13 @@ impl Realm {
     }
 }
 
-impl Default for Realm {
+impl Default for Sandbox {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Drop for Realm {
+impl Drop for Sandbox {
     fn drop(&mut self) {
         if let Some(holder) = &mut self.holder {
             let _ = holder.kill();
