@@ -54,7 +54,7 @@ impl Docker {
 
 impl Client for Docker {
     /// It has none unless it is started with flags for one.
-    const ALONE: &[&str] = &[];
+    const OFFLINE: &[&str] = &[];
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = self.sandbox.command("docker");

@@ -1,11 +1,11 @@
 //! Container engines that call the runtime under test, each in a [`Sandbox`] of its own: nothing of an engine that the
 //! machine already runs is touched. They are configured as `docs/drop-in.md` says.
 
-pub mod alike;
 mod buildah;
 mod client;
 mod containerd;
 mod docker;
+pub mod docker_compat;
 mod documented;
 mod image;
 mod node;

@@ -35,7 +35,7 @@ impl Podman {
 }
 
 impl Client for Podman {
-    const ALONE: &[&str] = &["--network", "none"];
+    const OFFLINE: &[&str] = &["--network", "none"];
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = self.sandbox.command("podman");

@@ -1,6 +1,6 @@
 //! docker's containers, made by the runtime under test. Without networks; those are in engine_docker_network.rs.
 
-use ampoule_tests::engines::{Client, Docker, NO_ENGINE, alike, look_for};
+use ampoule_tests::engines::{Client, Docker, NO_ENGINE, docker_compat, look_for};
 use ampoule_tests::{on_path, require};
 
 #[test]
@@ -8,19 +8,19 @@ fn docker_runs_executes_shows_logs_pauses_and_stops() {
     require!(on_path("dockerd").is_some(), "docker", named NO_ENGINE);
     let docker = Docker::start();
     assert!(docker.call(&["info"]).ok().stdout.contains("Default Runtime: ampoule"));
-    alike::learns_how_it_ended(&docker);
+    docker_compat::learns_how_it_ended(&docker);
     // Old versions of docker give 126, with runc as well.
-    alike::executes(&docker, &[126, 127]);
+    docker_compat::executes(&docker, &[126, 127]);
     assert_eq!(docker.inspect("web")["HostConfig"]["Runtime"], "ampoule");
     assert!(docker.call(&["top", "web"]).ok().stdout.contains("trap 'echo bye"));
-    alike::pauses_and_stops(&docker);
+    docker_compat::pauses_and_stops(&docker);
 }
 
 #[test]
 fn docker_gives_terminals_and_checks_health() {
     require!(on_path("dockerd").is_some(), "docker", named NO_ENGINE);
     let docker = Docker::start();
-    alike::gives_a_terminal(&docker);
+    docker_compat::gives_a_terminal(&docker);
     checks_health(&docker);
 }
 

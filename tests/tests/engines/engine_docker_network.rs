@@ -1,6 +1,6 @@
 //! Networks, volumes and the init of docker's containers.
 
-use ampoule_tests::engines::{Client, Docker, NO_ENGINE, alike, look_for};
+use ampoule_tests::engines::{Client, Docker, NO_ENGINE, docker_compat, look_for};
 use ampoule_tests::{on_path, pause, require};
 
 #[test]
@@ -37,7 +37,7 @@ fn docker_mounts_volumes_and_puts_our_init_before_a_program() {
         "--init-path",
         init.to_str().unwrap(),
     ]);
-    alike::mounts_volumes_and_directories(&docker);
+    docker_compat::mounts_volumes_and_directories(&docker);
     puts_our_init_before_a_program(&docker);
 }
 

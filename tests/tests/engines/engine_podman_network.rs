@@ -1,6 +1,6 @@
 //! Networks, volumes, pods and the init of podman's containers.
 
-use ampoule_tests::engines::{Client, NO_ENGINE, Podman, alike, look_for, pack_tree};
+use ampoule_tests::engines::{Client, NO_ENGINE, Podman, docker_compat, look_for, pack_tree};
 use ampoule_tests::{on_path, pause, require};
 
 const FETCHED: &str = "root:x:0:\nguest:x:1000:\n";
@@ -22,7 +22,7 @@ fn podman_publishes_ports() {
 fn podman_mounts_volumes_and_puts_our_init_before_a_program() {
     require!(on_path("podman").is_some(), "podman", named NO_ENGINE);
     let podman = Podman::new();
-    alike::mounts_volumes_and_directories(&podman);
+    docker_compat::mounts_volumes_and_directories(&podman);
     puts_our_init_before_a_program(&podman);
 }
 
@@ -78,7 +78,7 @@ fn podman_holds_a_pod_with_our_pause() {
 fn puts_our_init_before_a_program(podman: &Podman) {
     let init = pause();
     let flags = ["--init", "--init-path", init.to_str().unwrap()];
-    podman.detached_alone("web", &flags, &["sleep", "1000"]);
+    podman.detached_offline("web", &flags, &["sleep", "1000"]);
     let first = podman.call(&["exec", "web", "cat", "/proc/1/cmdline"]).ok();
     assert_eq!(first.stdout, "/run/podman-init\0--\0sleep\x001000\0");
     podman.call(&["stop", "web"]).ok();
