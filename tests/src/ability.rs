@@ -1,7 +1,7 @@
 //! What a machine or a runtime may lack. A test that cannot say anything says so loudly.
 
 use crate::cgroup::mount_of;
-use crate::{Engine, conformance, place};
+use crate::{Runtime, conformance, place};
 use std::io::Write;
 
 /// Ends the test as skipped unless the condition holds.
@@ -9,7 +9,7 @@ use std::io::Write;
 /// ```ignore
 /// require!(has_cgroup_v1("memory"), "the v1 memory controller");
 /// require!(can_raise_limits(), "CAP_SYS_RESOURCE", named "containers as CI machines rarely have it");
-/// require!(Engine::get().is_ampoule(), "time namespaces", named "runc 1.1 knows none");
+/// require!(Runtime::get().is_ampoule(), "time namespaces", named "runc 1.1 knows none");
 /// ```
 ///
 /// A skip goes to stderr and to the file that `SKIPS` names. With `STRICT=1` it is a failure, unless the
@@ -32,7 +32,7 @@ macro_rules! require {
 #[macro_export]
 macro_rules! ampoule_only {
     ($why:expr) => {
-        if !$crate::met($crate::Engine::get().is_ampoule(), "ampoule", Some($why)) {
+        if !$crate::met($crate::Runtime::get().is_ampoule(), "ampoule", Some($why)) {
             return;
         }
     };
@@ -66,7 +66,7 @@ pub fn met(condition: bool, ability: &str, named: Option<&str>) -> bool {
 /// they are: a host may be anything.
 fn assert_unclaimed() {
     let place = place();
-    if place == "host" || !Engine::get().is_ampoule() {
+    if place == "host" || !Runtime::get().is_ampoule() {
         return;
     }
     // As the runner runs them: PROGRAM --exact FILE::NAME.

@@ -1,8 +1,8 @@
 //! A container under test: calls of the runtime, and the promise that nothing is left behind.
 
 use crate::{
-    Bundle, Engine, Outcome, Terminal, cgroup, descendants_of, has_only_cgroup_v2, patience, pids_mentioning,
-    place, scratch, wait_for,
+    Bundle, Outcome, Runtime, Terminal, cgroup, descendants_of, has_only_cgroup_v2, patience,
+    pids_mentioning, place, scratch, wait_for,
 };
 use serde_json::Value;
 use std::fs::{self, File};
@@ -70,7 +70,7 @@ impl Container {
         let root = nix::unistd::geteuid().is_root();
         assert!(root || place() != "host", "the integration tests make containers: run them as root");
         // Here, where a panic finds no container to clean up.
-        Engine::get();
+        Runtime::get();
         fs::create_dir(bundle.beside("state")).expect("make the runtime's state directory");
         Self { id: scratch::unique_name(), bundle, layout }
     }
@@ -82,11 +82,11 @@ impl Container {
 
     /// A call of the runtime, not started: `command(&["kill", "--all"])`. The id is not added.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.layout.command(Engine::get().program());
+        let mut command = self.layout.command(Runtime::get().program());
         command
             .arg("--root")
             .arg(self.state_root())
-            .args(Engine::get().flags())
+            .args(Runtime::get().flags())
             .args(args)
             .stdin(Stdio::null());
         command
@@ -280,7 +280,7 @@ impl Drop for Container {
         if !left.is_empty() {
             self.clean_up();
             // runc tries for 0.3 s to remove a cgroup: too short for what is killed in emulation.
-            let is_runc_in_emulation = !Engine::get().is_ampoule() && place() != "host";
+            let is_runc_in_emulation = !Runtime::get().is_ampoule() && place() != "host";
             let given_up = is_runc_in_emulation && left.iter().all(|one| one.starts_with("cgroup "));
             assert!(std::thread::panicking() || given_up, "`delete --force {}` left {left:#?}", self.id);
         }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// The name of our runtime, as containerd spells it.
-pub const RUNTIME: &str = "io.containerd.ampoule.v2";
+pub const RUNTIME_TYPE: &str = "io.containerd.ampoule.v2";
 
 /// A containerd that is killed on drop, with all its containers; nothing of them may be left.
 pub struct Containerd {
@@ -93,7 +93,7 @@ impl Containerd {
         id: &'a str,
         questions: &[&'a str],
     ) -> Vec<&'a str> {
-        let mut args = vec!["run", "--runtime", RUNTIME];
+        let mut args = vec!["run", "--runtime", RUNTIME_TYPE];
         args.extend(flags);
         args.extend(["--rootfs", rootfs, id, "/bin/probe"]);
         args.extend(questions);

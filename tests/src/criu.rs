@@ -1,6 +1,6 @@
 //! Checkpoints: what it takes to make one, and a container whose output is a pipe.
 
-use crate::{Container, Engine, Outcome, wait_for};
+use crate::{Container, Outcome, Runtime, wait_for};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -16,7 +16,7 @@ pub const WHY: &str =
 
 /// Whether there is a CRIU that works here. runc has it hold back packets by iptables.
 pub fn works() -> bool {
-    if !Engine::get().is_ampoule() && Command::new("iptables-restore").arg("--version").output().is_err() {
+    if !Runtime::get().is_ampoule() && Command::new("iptables-restore").arg("--version").output().is_err() {
         return false;
     }
     let mut check = Command::new("criu");

@@ -1,5 +1,5 @@
 //! What the integration tests are written in: a [`Bundle`] to describe, a [`Container`] to live and be
-//! cleaned up after, the [`Engine`] under test, and [`require!`] for what a machine may lack.
+//! cleaned up after, the [`Runtime`] under test, and [`require!`] for what a machine may lack.
 //!
 //! The tests know the built programs only, never the runtime's crate, and run against any runtime with
 //! runc's command line: `sudo make test RUNTIME=runc`. They need root. Inside the
@@ -16,7 +16,6 @@ mod containerd;
 pub mod cri;
 pub mod criu;
 mod disk;
-mod engine;
 pub mod engines;
 mod image;
 mod init;
@@ -24,6 +23,7 @@ mod outcome;
 mod place;
 pub mod places;
 mod proc;
+mod programs;
 mod scratch;
 mod shim;
 mod snapshot;
@@ -40,16 +40,16 @@ pub use bundle::{Bundle, default_spec, id_outside, install};
 pub use cgroup::{Cgroups, Hierarchies, cgroups_named, pids_in, remove_cgroup};
 pub use console::{ConsoleSocket, Terminal};
 pub use container::{Call, Container, Layout};
-pub use containerd::{Containerd, RUNTIME, has_containerd};
+pub use containerd::{Containerd, RUNTIME_TYPE, has_containerd};
 pub use disk::{any_disk, disk_of, null_disk};
-pub use engine::{Engine, bundle_tool, probe, workspace};
 pub use image::{Entry, HandMade};
-pub use init::{Init, as_pid_1, child_of, on_path, pause, pause_image};
+pub use init::{Init, as_pid_1, child_of};
 pub use outcome::Outcome;
 pub use place::place;
 pub use proc::{Mount, descendants_of, field, mountinfo, pids_mentioning};
+pub use programs::{Runtime, bundle_tool, on_path, pause, pause_image, probe, shim_program, workspace};
 pub use scratch::Scratch;
-pub use shim::{Ear, News, Shim, shim_program, soon};
+pub use shim::{Ear, News, Shim, soon};
 pub use snapshot::snapshot;
 pub use sys::{deny_call, exchange, ignore, queue_signal};
 pub use wait::{patience, repeats, wait_for};

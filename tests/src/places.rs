@@ -1,6 +1,6 @@
 //! The list of places, `tests/vm/places`: where the integration tests run, and which of them.
 
-use crate::engine::workspace;
+use crate::programs::workspace;
 
 /// How much is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

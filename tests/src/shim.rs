@@ -1,6 +1,6 @@
 //! The shim under test, spoken to as containerd does, with what it tells written down.
 
-use crate::{Bundle, Call, Engine, patience, pids_mentioning, scratch, wait_for};
+use crate::{Bundle, Call, Runtime, patience, pids_mentioning, scratch, shim_program, wait_for};
 use containerd_shim_protos::api::*;
 use containerd_shim_protos::events::task::*;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
@@ -16,14 +16,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
-
-/// The program: `SHIM`, or `target/bin/containerd-shim-ampoule-v2`.
-pub fn shim_program() -> PathBuf {
-    let wanted = std::env::var("SHIM").unwrap_or_else(|_| "target/bin/containerd-shim-ampoule-v2".into());
-    let path = crate::engine::workspace().join(wanted);
-    assert!(path.exists(), "no {}; build it with `make build`, or set SHIM", path.display());
-    path
-}
 
 /// One piece of news: its topic, whose it is (`ID` or `ID/EXEC`), and a number: exit status, or pid.
 pub type News = (String, String, u32);
@@ -143,10 +135,10 @@ impl Shim {
     /// With options for the runtime. `RUNTIME` is its `BinaryName`.
     pub fn start_with(bundle: Bundle, mut options: Options) -> Self {
         let id = scratch::unique_name();
-        let systemd = Engine::get().flags().contains(&"--systemd-cgroup");
+        let systemd = Runtime::get().flags().contains(&"--systemd-cgroup");
         let cgroup = if systemd { format!(":at:{id}") } else { format!("/{id}") };
         let bundle = bundle.with(|c| c["linux"]["cgroupsPath"] = json!(cgroup));
-        options.binary_name = match Engine::get().program() {
+        options.binary_name = match Runtime::get().program() {
             program if options.binary_name.is_empty() => program.to_str().expect("a UTF-8 path").to_owned(),
             _ => options.binary_name,
         };

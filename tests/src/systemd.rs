@@ -1,6 +1,6 @@
 //! The systemd cgroup driver's side of a container.
 
-use crate::{Bundle, Container, Engine, Outcome, is_root, wait_for};
+use crate::{Bundle, Container, Outcome, Runtime, is_root, wait_for};
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -18,7 +18,7 @@ pub fn runs_on_v2() -> bool {
 /// Arguments that make a container with the driver.
 pub fn making<'a>(container: &'a Container, verb: &'a str) -> Vec<&'a str> {
     let mut args = container.making(verb, &[]);
-    if Engine::get().flags().is_empty() {
+    if Runtime::get().flags().is_empty() {
         args.insert(0, "--systemd-cgroup");
     }
     args

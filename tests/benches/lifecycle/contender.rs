@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ampoule_tests::on_path;
 use anyhow::{Context, Result, bail};
 
 use crate::command::{Cost, Spawn, measure};
@@ -54,11 +55,6 @@ pub(crate) fn find() -> Result<(Vec<Contender>, Vec<String>)> {
         bail!("nothing to measure: {}", missing.join("; "));
     }
     Ok((found, missing))
-}
-
-/// The first executable of that name on PATH.
-pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 fn version(program: &Path) -> Result<String> {

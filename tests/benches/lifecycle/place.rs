@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use ampoule_tests::{Scratch, cgroups_named, default_spec, mountinfo, remove_cgroup};
+use ampoule_tests::{Scratch, cgroups_named, default_spec, mountinfo, on_path, remove_cgroup};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -12,7 +12,6 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 
 use crate::command::Interrupts;
-use crate::contender::on_path;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 const NOTHING: Option<&str> = None;

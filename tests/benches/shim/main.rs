@@ -11,11 +11,11 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use ampoule_tests::{Bundle, Containerd, RUNTIME, has_containerd};
+use ampoule_tests::{Bundle, Containerd, RUNTIME_TYPE, has_containerd};
 
 /// Who is measured: a name, and containerd's for it.
 const CONTENDERS: [(&str, &str); 2] =
-    [("ampoule", RUNTIME), ("containerd-shim-runc-v2, runc", "io.containerd.runc.v2")];
+    [("ampoule", RUNTIME_TYPE), ("containerd-shim-runc-v2, runc", "io.containerd.runc.v2")];
 
 fn main() -> ExitCode {
     if !has_containerd() {

@@ -1,6 +1,6 @@
 //! What the verbs that only tell print: list, ps, spec, the log.
 
-use ampoule_tests::{Bundle, Container, Engine, ampoule_only, field, is_root, require};
+use ampoule_tests::{Bundle, Container, Runtime, ampoule_only, field, is_root, require};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -60,7 +60,7 @@ fn the_log_file_tells_the_error_as_a_json_line() {
 
 #[test]
 fn every_verb_tells_the_version_and_the_engine_its_name() {
-    let engine = Engine::get();
+    let engine = Runtime::get();
     assert!(
         !engine.name().is_empty() && engine.version().starts_with(|c: char| c.is_ascii_digit()),
         "{engine:?}"
@@ -118,7 +118,7 @@ fn either_spelling_chooses_the_cgroup_manager() {
     let plan = |flags: &[&str]| {
         let container = Container::of(Bundle::sleeping());
         let making = container.making("plan", &[]);
-        let mut command = std::process::Command::new(Engine::get().program());
+        let mut command = std::process::Command::new(Runtime::get().program());
         command.args(flags).args(making);
         let outcome = container.spawn(command, "plan").finish();
         (outcome.stdout + &outcome.stderr)

@@ -1,7 +1,7 @@
 //! Many containers at once, and nothing left of them.
 
 use ampoule_tests::{
-    Bundle, Container, Engine, Layout, Scratch, TWIN, ampoule_only, cgroups_named, has_only_cgroup_v2,
+    Bundle, Container, Layout, Runtime, Scratch, TWIN, ampoule_only, cgroups_named, has_only_cgroup_v2,
     mountinfo, repeats, require,
 };
 use std::sync::Mutex;
@@ -64,7 +64,7 @@ fn containers_that_share_a_state_root_do_not_disturb_each_other() {
     let home = Scratch::new();
     let root = home.path().join("state");
     let call = |args: &[&str], container: &Container| {
-        let mut command = std::process::Command::new(ampoule_tests::Engine::get().program());
+        let mut command = std::process::Command::new(ampoule_tests::Runtime::get().program());
         command.arg("--root").arg(&root).args(args);
         container.spawn(command, args[0]).finish()
     };
@@ -119,7 +119,7 @@ fn creates_and_deletes_of_one_id_at_once_leave_nothing() {
                     let outcome = container.spawn(container.command(args), &format!("{worker}")).finish();
                     made.fetch_add(usize::from(worker % 2 == 0 && outcome.code == 0), Ordering::Relaxed);
                     let is_taken = outcome.stderr.contains("container with given ID already exists");
-                    assert!(outcome.code == 0 || is_taken || !Engine::get().is_ampoule(), "{outcome}");
+                    assert!(outcome.code == 0 || is_taken || !Runtime::get().is_ampoule(), "{outcome}");
                 }
             });
         }

@@ -1,6 +1,6 @@
 //! Mounts: what is mounted where, in which order, and what it does to the root file system.
 
-use ampoule_tests::{Bundle, Container, Engine, Layout, Mount, id_outside, is_root, require};
+use ampoule_tests::{Bundle, Container, Layout, Mount, Runtime, id_outside, is_root, require};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -199,7 +199,7 @@ fn tmpcopyup_fills_a_tmpfs_with_what_it_hides() {
     let answers = container.run().ok().answers();
     assert_eq!(answers[0], "content");
     assert_eq!((&answers[1]["uid"], &answers[1]["gid"]), (&json!(12), &json!(34)));
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         assert_eq!(answers[1]["mode"], "751", "chown(2) clears the set-uid bit; mode and owner are kept");
     }
     assert_eq!(answers[2], "file");

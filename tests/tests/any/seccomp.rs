@@ -1,6 +1,6 @@
 //! `linux.seccomp`: what the filter does to the payload's system calls, seen from inside.
 
-use ampoule_tests::{Agent, Bundle, Container, Engine, ampoule_only, is_root, require, wait_for};
+use ampoule_tests::{Agent, Bundle, Container, Runtime, ampoule_only, is_root, require, wait_for};
 use serde_json::{Value, json};
 
 /// docker 20.10's default profile as it reaches a runtime on x86-64.
@@ -241,7 +241,7 @@ fn unknown_names_are_skipped_and_told_under_debug() {
     let bundle = container.bundle.path().to_str().unwrap().to_owned();
     let outcome = container.call(&["--debug", "run", "--bundle", &bundle, &container.id]).ok();
     assert!(outcome.stdout.contains("EPERM"), "{outcome}");
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         outcome.saying("install the seccomp filter").saying("without the unknown frobnicate)");
     }
 }
@@ -333,7 +333,7 @@ fn without_an_agent_nothing_is_made() {
         });
     }));
     let outcome = container.create().fails();
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         outcome.saying("linux.seccomp.listenerPath: send the seccomp listener to /nobody/listens/here");
     }
     assert_eq!(container.leftovers(), [""; 0]);

@@ -1,7 +1,7 @@
 //! What has gone wrong in container runtimes: each attack is played, as far as one machine can, and must fail.
 
 use ampoule_tests::{
-    Bundle, ConsoleSocket, Container, Engine, OTHERS, ampoule_only, install, is_root, require,
+    Bundle, ConsoleSocket, Container, OTHERS, Runtime, ampoule_only, install, is_root, require,
 };
 use serde_json::json;
 use std::fs;
@@ -125,7 +125,7 @@ fn a_created_container_has_nothing_open_that_has_a_path() {
         if has_terminal {
             flags.extend(["--console-socket", &console]);
         }
-        if Engine::get().is_ampoule() {
+        if Runtime::get().is_ampoule() {
             flags.extend(["--pidfd-socket", &pidfd]);
         }
         container.call(&[&["--log", &log][..], &container.making("create", &flags)].concat()).ok();

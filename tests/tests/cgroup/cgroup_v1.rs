@@ -1,7 +1,7 @@
 //! Limits on v1 hierarchies: each property of `linux.resources` read back where the kernel keeps it.
 
 use ampoule_tests::{
-    Bundle, Cgroups, Container, Engine, Hierarchies, Layout, ON_V2, ampoule_only, any_disk, has_cgroup_v1,
+    Bundle, Cgroups, Container, Hierarchies, Layout, ON_V2, Runtime, ampoule_only, any_disk, has_cgroup_v1,
     has_cgroup_v1_file, require,
 };
 use serde_json::{Value, json};
@@ -215,7 +215,7 @@ fn a_limit_that_the_kernel_refuses_is_an_error_and_leaves_nothing() {
     let bundle = Bundle::sleeping().with(|c| c["linux"]["resources"]["cpu"] = json!({ "cpus": "4000-4001" }));
     let container = Container::of(bundle);
     let outcome = container.create().fails().saying("cpuset.cpus");
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         outcome.saying("4000-4001");
     }
     assert_eq!(container.leftovers(), [""; 0]);

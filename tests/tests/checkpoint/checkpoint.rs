@@ -2,7 +2,7 @@
 
 use ampoule_tests::criu::{Saved, Stream, WHY, works};
 use ampoule_tests::{
-    Bundle, ConsoleSocket, Container, Engine, Mount, Terminal, ampoule_only, require, wait_for,
+    Bundle, ConsoleSocket, Container, Mount, Runtime, Terminal, ampoule_only, require, wait_for,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -137,7 +137,7 @@ fn exec_pause_and_kill_work_afterwards() {
     let init = fs::read_link(format!("/proc/{}/ns/time", container.pid()));
     let seen = container.ask(&["ns"]);
     // runc learned that in 1.2.
-    assert!(!Engine::get().is_ampoule() || seen["time"] == init.unwrap().to_str().unwrap(), "{seen}");
+    assert!(!Runtime::get().is_ampoule() || seen["time"] == init.unwrap().to_str().unwrap(), "{seen}");
     container.call(&["pause", &container.id]).ok();
     assert_eq!(container.status(), "paused");
     container.call(&["resume", &container.id]).ok();

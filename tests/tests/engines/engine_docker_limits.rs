@@ -2,7 +2,7 @@
 
 use ampoule_tests::engines::{Client, Docker, NO_ENGINE, docker_compat};
 use ampoule_tests::{
-    Cgroups, Engine, can_raise_limits, field, has_cgroup_v1, on_path, place, require, systemd,
+    Cgroups, Runtime, can_raise_limits, field, has_cgroup_v1, on_path, place, require, systemd,
 };
 use std::fs;
 use std::path::Path;
@@ -63,7 +63,7 @@ fn leaves_the_default_rights(docker: &Docker) {
 #[test]
 fn docker_gives_a_privileged_container_what_there_is() {
     require!(on_path("dockerd").is_some(), "docker", named NO_ENGINE);
-    let enough = Engine::get().is_ampoule() || can_raise_limits();
+    let enough = Runtime::get().is_ampoule() || can_raise_limits();
     require!(enough, "every capability", named "runc 1.1 fails where the host itself lacks one");
     let outcome = Docker::start()
         .run(&["--privileged"], &["sh", "-c", "cat /proc/self/status; mount -t tmpfs none /tmp"])

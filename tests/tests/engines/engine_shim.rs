@@ -260,8 +260,17 @@ fn import(containerd: &Containerd, bundle: &Bundle) -> &'static str {
 fn an_image_runs_on_the_mounts_of_its_snapshot() {
     let (containerd, _, bundle) = containerd!();
     let name = import(&containerd, &bundle);
-    let run =
-        ["run", "-d", "--runtime", ampoule_tests::RUNTIME, name, "imaged", "/bin/probe", "sleep", "1000"];
+    let run = [
+        "run",
+        "-d",
+        "--runtime",
+        ampoule_tests::RUNTIME_TYPE,
+        name,
+        "imaged",
+        "/bin/probe",
+        "sleep",
+        "1000",
+    ];
     containerd.ctr(&run).ok();
     assert_eq!(containerd.status("imaged"), "RUNNING");
     containerd.ctr(&["task", "kill", "-s", "KILL", "imaged"]).ok();
@@ -278,7 +287,7 @@ fn a_user_namespace_has_an_images_files() {
     let is_new = String::from_utf8_lossy(&version).contains("/v2 ");
     require!(is_new, "containerd 2", named "the place v2-containerd-2 has one; older ones change all owners themselves");
     let name = import(&containerd, &bundle);
-    let mut run = vec!["run", "--rm", "--runtime", ampoule_tests::RUNTIME, "--remap-labels"];
+    let mut run = vec!["run", "--rm", "--runtime", ampoule_tests::RUNTIME_TYPE, "--remap-labels"];
     run.extend(["--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536", name, "mapped", "/bin/probe"]);
     run.extend(["stat", "/bin/probe", ",", "write", "/new", "text", ",", "stat", "/new"]);
     let outcome = containerd.ctr(&run).ok();

@@ -1,7 +1,7 @@
 //! `ampoule-bundle unpack`: an image becomes a bundle that runs. umoci is what it is held against.
 
 use ampoule_tests::{
-    Engine, Entry, HandMade, Outcome, Scratch, bundle_tool, mountinfo, probe, require, snapshot,
+    Entry, HandMade, Outcome, Runtime, Scratch, bundle_tool, mountinfo, probe, require, snapshot,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -210,7 +210,7 @@ fn the_configuration_becomes_config_json_and_the_bundle_runs() {
     fs::copy(probe(), bundle.join("rootfs/probe")).unwrap();
     fs::set_permissions(bundle.join("rootfs/probe"), PermissionsExt::from_mode(0o755)).unwrap();
     let state = scratch.path().join("state");
-    let mut run = Command::new(Engine::get().program());
+    let mut run = Command::new(Runtime::get().program());
     run.arg("--root").arg(state).args([
         "run",
         "--bundle",

@@ -3,7 +3,7 @@
 use ampoule_tests::cri::messages::*;
 use ampoule_tests::cri::{Pod, container_config, lines};
 use ampoule_tests::engines::{NO_ENGINE, Node, can_be_node};
-use ampoule_tests::{Engine, require, wait_for};
+use ampoule_tests::{Runtime, require, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn pods_outlive_a_killed_containerd_which_learns_what_happened_meanwhile() {
     assert_eq!(list.containers.len(), 3);
     // What was written meanwhile waited for a reader, and more comes.
     wait_for("more of the log", || lines(&pod.log("lasting")).len() > written + 15);
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         // containerd's own shim loses them.
         wait_for("the last words", || lines(&pod.log("ending")).iter().any(|l| l.content == "last words"));
     }
@@ -63,7 +63,7 @@ fn a_pod_whose_shim_was_killed_is_seen_as_ended_and_can_be_removed() {
     let code = pod.wait(&id);
     assert!(matches!(code, 137 | 255), "{code}");
     pod.remove();
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         // runc's own shim leaves its socket.
         node.wait_until_empty();
     }
@@ -82,7 +82,7 @@ fn a_pod_whose_pause_ended_is_not_ready_and_a_container_killed_for_memory_says_s
         Some(LinuxContainerResources { memory_limit_in_bytes: 16 << 20, ..Default::default() });
     let greedy = pod.start(config);
     assert_eq!(pod.wait(&greedy), 137);
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         // With runc's shim the news may come too late, or not at all (containerd#12405).
         wait_for("why it ended", || pod.container(&greedy).reason == "OOMKilled");
     }

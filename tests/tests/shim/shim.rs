@@ -1,6 +1,6 @@
 //! The shim, spoken to as containerd does.
 
-use ampoule_tests::{Bundle, Cgroups, Engine, Shim, repeats, require, soon, wait_for};
+use ampoule_tests::{Bundle, Cgroups, Runtime, Shim, repeats, require, soon, wait_for};
 use containerd_shim_protos::api::*;
 use containerd_shim_protos::ttrpc::{self, Code};
 use nix::sys::signal::{Signal, kill};
@@ -255,7 +255,7 @@ fn a_process_killed_for_want_of_memory_is_told_before_its_exit() {
 
 #[test]
 fn a_killed_container_is_told_of_although_systemd_has_removed_its_cgroup() {
-    let under_systemd = Engine::get().flags().contains(&"--systemd-cgroup");
+    let under_systemd = Runtime::get().flags().contains(&"--systemd-cgroup");
     require!(under_systemd, "the systemd driver", named "nobody else takes a cgroup away from the shim");
     let limit = serde_json::json!({ "limit": 32 << 20, "swap": 32 << 20 });
     let bundle = Bundle::asking(&["sleep", "2", ",", "alloc", "100"])

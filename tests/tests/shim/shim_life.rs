@@ -1,6 +1,6 @@
 //! The shim as a process: how it begins and ends, what it costs, what becomes of what it leaves behind.
 
-use ampoule_tests::{Bundle, Engine, Shim, repeats, shim_program, soon, wait_for};
+use ampoule_tests::{Bundle, Runtime, Shim, repeats, shim_program, soon, wait_for};
 use containerd_shim_protos::api::*;
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::types::introspection::RuntimeInfo;
@@ -28,7 +28,7 @@ fn it_is_one_small_thread_and_stays_so() {
         shim.memory("Private_Dirty")
     };
     // 10 000 in all; fewer where machines or runtimes are slow: emulated, an exec takes a fifth of a second.
-    let step = if repeats(1000) < 1000 || !Engine::get().is_ampoule() { 20 } else { 1000 };
+    let step = if repeats(1000) < 1000 || !Runtime::get().is_ampoule() { 20 } else { 1000 };
     // The allocator's own memory goes up by some pages before it settles.
     let figures: Vec<u64> = (0..10).map(|_| run(step)).collect();
     assert_eq!(fs::read_dir(format!("/proc/{}/task", shim.pid)).unwrap().count(), 1);

@@ -2,7 +2,7 @@
 
 use ampoule_tests::conformance::{Row, rows};
 use ampoule_tests::places::{List, Tier, Title};
-use ampoule_tests::{Engine, ampoule_only};
+use ampoule_tests::{Runtime, ampoule_only};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -101,7 +101,7 @@ fn every_place_that_a_row_names_is_one_where_its_test_runs() {
 }
 
 fn help(words: &[&str]) -> String {
-    let output = Command::new(Engine::get().program()).args(words).arg("--help").output().unwrap();
+    let output = Command::new(Runtime::get().program()).args(words).arg("--help").output().unwrap();
     assert!(output.status.success(), "{words:?} --help");
     String::from_utf8(output.stdout).unwrap()
 }
@@ -223,7 +223,7 @@ fn leaves(value: &Value, path: &str) -> Vec<String> {
 #[test]
 fn every_entry_of_features_has_a_row() {
     ampoule_only!(WHY);
-    let output = Command::new(Engine::get().program()).arg("features").output().unwrap();
+    let output = Command::new(Runtime::get().program()).arg("features").output().unwrap();
     let leaves = leaves(&serde_json::from_slice(&output.stdout).unwrap(), "");
     same(&leaves.iter().map(String::as_str).collect(), &keys(&section("features")));
 }

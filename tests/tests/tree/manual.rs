@@ -1,6 +1,6 @@
 //! What `make install` puts beside the programs: manual pages, and completion for three shells.
 
-use ampoule_tests::{Engine, Scratch, ampoule_only, place, require};
+use ampoule_tests::{Runtime, Scratch, ampoule_only, place, require};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -37,7 +37,7 @@ fn output(command: &mut Command) -> String {
 }
 
 fn help(words: &[&str]) -> String {
-    output(Command::new(Engine::get().program()).args(words).arg("--help"))
+    output(Command::new(Runtime::get().program()).args(words).arg("--help"))
 }
 
 /// The long flags that a `--help` tells.

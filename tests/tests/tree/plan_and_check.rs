@@ -11,7 +11,7 @@ const WHY: &str = "no other runtime has these verbs";
 /// An ordinary user's call, with a copy of the program that he may reach, in an empty directory of his.
 fn as_user(bundle: &Bundle, args: &[&str]) -> Outcome {
     let program = bundle.beside("program");
-    install(ampoule_tests::Engine::get().program(), &program);
+    install(ampoule_tests::Runtime::get().program(), &program);
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
     bundle.write();
     let mut command = Command::new(&program);

@@ -107,7 +107,7 @@ fn main() -> ExitCode {
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(1, |time| u64::from(time.subsec_micros()))
     });
-    tally::print(&format!("torture: {}, --seed {seed}", ampoule_tests::Engine::get().program().display()));
+    tally::print(&format!("torture: {}, --seed {seed}", ampoule_tests::Runtime::get().program().display()));
     let parts = if arguments.part == Part::All { &Part::EACH[..] } else { &[arguments.part] };
     let recorded = OnceCell::new();
     let faults: usize = parts.iter().map(|part| play(*part, &arguments, seed, &recorded).faults()).sum();

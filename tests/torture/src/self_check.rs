@@ -5,7 +5,7 @@ use crate::case::{Fault, Found};
 use crate::lie::{self, Lie};
 use crate::orphans;
 use crate::tally::{Figures, Tally};
-use ampoule_tests::{Engine, Scratch};
+use ampoule_tests::{Runtime, Scratch};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -50,7 +50,7 @@ pub fn run() -> Figures {
 fn tell(liar: &Path, told: Lie, words: &str) -> Output {
     let name = clap::ValueEnum::to_possible_value(&told).expect("none is hidden");
     let mut command = Command::new(std::env::current_exe().expect("find this program"));
-    command.args(words.split(' ')).env("RUNTIME", liar).env(lie::TRUTH, Engine::get().program());
+    command.args(words.split(' ')).env("RUNTIME", liar).env(lie::TRUTH, Runtime::get().program());
     command.env(lie::LIE, name.get_name()).env("PATIENCE", "4").env_remove(orphans::INNER);
     // In a soak all are.
     if words.starts_with("soak") {

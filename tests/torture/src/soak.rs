@@ -5,7 +5,7 @@ use crate::case::{Fault, Found, failure, words};
 use crate::sample::Chance;
 use crate::tally::{Figures, Tally};
 use ampoule_tests::{
-    Bundle, Call, Engine, Outcome, Scratch, cgroups_named, mountinfo, pids_mentioning, remove_cgroup,
+    Bundle, Call, Outcome, Runtime, Scratch, cgroups_named, mountinfo, pids_mentioning, remove_cgroup,
 };
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -136,7 +136,7 @@ impl Soak {
 
     fn call(&self, slot: &Slot, verb: &[&str], name: &str) -> Call {
         let bundle = slot.bundle.path().to_str().expect("a UTF-8 path");
-        let mut command = Command::new(Engine::get().program());
+        let mut command = Command::new(Runtime::get().program());
         command
             .arg("--root")
             .arg(self.root())

@@ -4,7 +4,7 @@ use crate::event::Event;
 use crate::job::{Job, News};
 use crate::report::Report;
 use crate::{stop, sys};
-use ampoule_tests::Engine;
+use ampoule_tests::Runtime;
 use ampoule_tests::places::{List, Place, Tier};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -99,7 +99,7 @@ fn var(name: &str) -> Option<String> {
 
 /// The machines that are wanted, in the order of the list.
 fn wanted(list: &List) -> Result<VecDeque<Machine<'_>>> {
-    let runtime = Engine::get().name();
+    let runtime = Runtime::get().name();
     let (shard, names) = (var("SHARD"), var("PLACES").unwrap_or_else(|| "*".into()));
     let is_meant = |name: &str, place: &Place| match name.strip_suffix('*') {
         Some(start) => place.name.starts_with(start),

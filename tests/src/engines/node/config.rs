@@ -2,7 +2,7 @@
 
 use super::super::Sandbox;
 use super::super::documented::{documented_in, runtime, write};
-use crate::{Engine, can_raise_limits, on_path, systemd};
+use crate::{Runtime, can_raise_limits, on_path, systemd};
 use serde_json::json;
 use std::fs;
 use std::process::Command;
@@ -43,7 +43,7 @@ fn documented_file(options: &str) -> (String, &'static str) {
     let version = version();
     let Language(first_line, cri) = if version.starts_with("1.") { OF_1 } else { OF_2 };
     let file = driver(&documented_in("kubernetes.md", first_line));
-    let file = match Engine::get().is_ampoule() {
+    let file = match Runtime::get().is_ampoule() {
         true if version.starts_with("1.6.") => with_options_in(options, &file),
         true => file,
         false => with_its_own_shim(&file, cri),
