@@ -1,6 +1,6 @@
 //! What containers read and write through the shim.
 
-use ampoule_tests::{Bundle, Shim, patience, repeats, soon, wait_for};
+use ampoule_tests::{Bundle, Shim, call_timeout, patience, repeats, wait_for};
 use containerd_shim_protos::api::*;
 use nix::poll::{PollFd, PollFlags, poll};
 use std::fs::{self, File, OpenOptions};
@@ -61,7 +61,7 @@ fn output_and_input_go_through_fifos_and_end() {
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(shim.state("").unwrap().status(), Status::RUNNING);
     let close = CloseIORequest { id: shim.id.clone(), stdin: true, ..Default::default() };
-    shim.tasks.close_io(soon(), &close).unwrap();
+    shim.tasks.close_io(call_timeout(), &close).unwrap();
     assert_eq!(shim.wait(""), 0);
     assert!(out.join().unwrap().contains(r#""bytes":5"#));
 }
@@ -211,7 +211,7 @@ fn a_logger_that_never_becomes_ready_fails_the_create() {
     let shim = Shim::start(Bundle::asking(&["cwd"]));
     for url in ["binary:///no/such/logger", "binary-v2:///bin/true"] {
         let request = CreateTaskRequest { stdout: url.into(), stderr: url.into(), ..shim.request() };
-        let error = shim.tasks.create(soon(), &request).unwrap_err().to_string();
+        let error = shim.tasks.create(call_timeout(), &request).unwrap_err().to_string();
         assert!(error.contains("logger"), "{error}");
     }
 }
@@ -224,9 +224,9 @@ fn a_terminal_has_its_size_and_carries_both_ways() {
     let (stdin, stdout) = (shim.fifo("in"), shim.fifo("out"));
     let out = reading(&stdout);
     let request = CreateTaskRequest { terminal: true, stdin: stdin.clone(), stdout, ..shim.request() };
-    shim.tasks.create(soon(), &request).unwrap();
+    shim.tasks.create(call_timeout(), &request).unwrap();
     let resize = ResizePtyRequest { id: shim.id.clone(), width: 91, height: 37, ..Default::default() };
-    shim.tasks.resize_pty(soon(), &resize).unwrap();
+    shim.tasks.resize_pty(call_timeout(), &resize).unwrap();
     shim.begin(&shim.id, "");
     OpenOptions::new().write(true).open(stdin).unwrap().write_all(b"typed\n").unwrap();
     assert_eq!(shim.wait(""), 0);
@@ -257,7 +257,7 @@ fn streams_that_lead_nowhere_are_errors_and_leave_nothing() {
     let shim = Shim::start(Bundle::asking(&["cwd"]));
     for stdout in ["/no/such/fifo", "ftp://host/file", "binary://relative", "file://relative"] {
         let request = CreateTaskRequest { stdout: stdout.to_owned(), ..shim.request() };
-        let error = shim.tasks.create(soon(), &request).unwrap_err().to_string();
+        let error = shim.tasks.create(call_timeout(), &request).unwrap_err().to_string();
         assert!(error.contains(stdout), "{error}");
     }
     shim.launch();
@@ -271,7 +271,7 @@ fn a_terminal_whose_output_leads_nowhere_leaves_no_container() {
     let shim = Shim::start(bundle);
     let request = CreateTaskRequest { terminal: true, stdout: "/no/such/fifo".into(), ..shim.request() };
     for _ in 0..2 {
-        let error = shim.tasks.create(soon(), &request).unwrap_err().to_string();
+        let error = shim.tasks.create(call_timeout(), &request).unwrap_err().to_string();
         assert!(error.contains("/no/such/fifo"), "{error}");
     }
     assert!(!shim.leftovers().iter().any(|left| left.starts_with("cgroup") || left.starts_with("state")));

@@ -5,7 +5,7 @@ use crate::case::{Fault, Found, words};
 use crate::sample::{self, Amount};
 use crate::tally::{Figures, Tally};
 use crate::trace::{self, Act, Pace};
-use ampoule_tests::{Bundle, Shim, patience, soon};
+use ampoule_tests::{Bundle, Shim, call_timeout, patience};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,7 +33,7 @@ impl Stage {
         if self == Stage::Create {
             return;
         }
-        shim.tasks.create(soon(), &shim.request()).expect("Create");
+        shim.tasks.create(call_timeout(), &shim.request()).expect("Create");
         if self != Stage::Start {
             shim.begin(&shim.id, "");
         }
@@ -48,7 +48,9 @@ impl Stage {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let fail = |panic: Box<dyn std::any::Any + Send>| words(&*panic);
         match self {
-            Stage::Create => shim.tasks.create(soon(), &shim.request()).map(drop).map_err(|e| text(&e)),
+            Stage::Create => {
+                shim.tasks.create(call_timeout(), &shim.request()).map(drop).map_err(|e| text(&e))
+            }
             Stage::Start => {
                 catch_unwind(AssertUnwindSafe(|| shim.begin(&shim.id, ""))).map(drop).map_err(fail)
             }
