@@ -1,8 +1,8 @@
 //! A container under test: calls of the runtime, and the promise that nothing is left behind.
 
 use crate::{
-    Bundle, Outcome, Runtime, Terminal, cgroup, descendants_of, has_only_cgroup_v2, patience,
-    pids_mentioning, place, scratch, wait_for,
+    Bundle, Cgroups, Outcome, Runtime, Terminal, descendants_of, has_only_cgroup_v2, leftovers, patience,
+    place, scratch, wait_for,
 };
 use serde_json::Value;
 use std::fs::{self, File};
@@ -212,8 +212,8 @@ impl Container {
 
     /// The cgroups of the container's first process.
     #[track_caller]
-    pub fn cgroups(&self) -> cgroup::Cgroups {
-        cgroup::Cgroups::of(self.pid())
+    pub fn cgroups(&self) -> Cgroups {
+        Cgroups::of(self.pid())
     }
 
     /// Waits for a status.
@@ -244,27 +244,21 @@ impl Container {
     /// killed may take a moment to go.
     pub fn leftovers(&self) -> Vec<String> {
         let end = Instant::now() + Duration::from_secs(1);
-        let mut pids = pids_mentioning(&self.id);
-        while Instant::now() < end && !pids.is_empty() {
+        let mut left = leftovers::processes(&self.id);
+        while Instant::now() < end && !left.is_empty() {
             std::thread::sleep(Duration::from_millis(5));
-            pids = pids_mentioning(&self.id);
+            left = leftovers::processes(&self.id);
         }
-        let pids = pids.into_iter().map(|pid| format!("process {pid}"));
-        let cgroups = cgroup::cgroups_named(&self.id).into_iter().map(|c| format!("cgroup {}", c.display()));
-        let bundle = self.bundle.path().to_str().expect("a UTF-8 path");
-        let mounts = crate::mountinfo().into_iter().filter(|m| m.target.starts_with(bundle));
-        let state = fs::read_dir(self.state_root()).into_iter().flatten().flatten();
-        let state = state.map(|e| format!("state {}", e.path().display()));
-        pids.chain(cgroups).chain(mounts.map(|m| format!("mount {}", m.target))).chain(state).collect()
+        left.extend(leftovers::cgroups(&self.id));
+        left.extend(leftovers::mounts(self.bundle.path()));
+        left.extend(leftovers::entries("state", &self.state_root()));
+        left
     }
 
     /// Kills and removes by hand what the runtime left of it.
     pub fn clean_up(&self) {
-        for pid in pids_mentioning(&self.id) {
-            let _ =
-                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-        }
-        cgroup::cgroups_named(&self.id).iter().rev().for_each(|dir| cgroup::remove_cgroup(dir));
+        leftovers::kill_processes(&self.id);
+        leftovers::remove_cgroups(&self.id);
     }
 }
 

@@ -83,6 +83,12 @@ pub fn pids_mentioning(text: &str) -> Vec<i32> {
         .collect()
 }
 
+/// A process's command line, its words apart by blanks; empty when it has ended.
+pub fn command_line(pid: i32) -> String {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).trim_end_matches('\0').replace('\0', " ")
+}
+
 /// The processes below a process: its children, theirs, and so on.
 pub fn descendants_of(pid: i32) -> Vec<i32> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

@@ -1,14 +1,13 @@
 //! The shim under test, called as containerd calls it: `start`, then the task service over ttrpc; its events are kept.
 
-use crate::{Bundle, Call, EventServer, Runtime, patience, pids_mentioning, scratch, shim_program};
+use crate::{Bundle, Call, EventServer, Runtime, leftovers, patience, scratch, shim_program};
 use containerd_shim_protos::api::*;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{Message, MessageField};
 use containerd_shim_protos::shim::oci::Options;
 use containerd_shim_protos::ttrpc::{self, context};
 use containerd_shim_protos::{Client, TaskClient};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::json;
 use std::fs;
 use std::io::Write;
@@ -203,21 +202,13 @@ impl Shim {
 
     /// Everything that the host still has of it.
     pub fn leftovers(&self) -> Vec<String> {
-        let pids = pids_mentioning(&self.id).into_iter().map(|pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            format!("process {pid} {}", String::from_utf8_lossy(&line).replace('\0', " "))
-        });
-        let cgroups = crate::cgroups_named(&self.id).into_iter().map(|c| format!("cgroup {}", c.display()));
-        let socket = self.socket.exists().then(|| format!("socket {}", self.socket.display()));
         let bundle = self.bundle.path();
-        let mounts = crate::mountinfo().into_iter().filter(|m| Path::new(&m.target).starts_with(bundle));
-        let state = fs::read_dir(bundle.join("state/test")).into_iter().flatten().flatten();
-        let state = state.map(|entry| format!("state {}", entry.path().display()));
-        pids.chain(cgroups)
-            .chain(mounts.map(|m| format!("mount {}", m.target)))
-            .chain(state)
-            .chain(socket)
-            .collect()
+        let mut left = leftovers::processes(&self.id);
+        left.extend(leftovers::cgroups(&self.id));
+        left.extend(leftovers::mounts(bundle));
+        left.extend(leftovers::entries("state", &bundle.join("state/test")));
+        left.extend(self.socket.exists().then(|| format!("socket {}", self.socket.display())));
+        left
     }
 }
 
@@ -235,11 +226,9 @@ impl Drop for Shim {
         let left = self.leftovers();
         if !left.is_empty() {
             self.delete_verb();
-            for pid in pids_mentioning(&self.id) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
+            leftovers::kill_processes(&self.id);
             let _ = fs::remove_file(&self.socket);
-            crate::cgroups_named(&self.id).iter().rev().for_each(|dir| crate::remove_cgroup(dir));
+            leftovers::remove_cgroups(&self.id);
         }
         self.events.stop();
         assert!(left.is_empty() || std::thread::panicking(), "the shim left {left:#?}");

@@ -2,8 +2,8 @@
 //! left of them.
 
 use crate::{
-    Call, Hierarchies, Outcome, Scratch, Terminal, cgroups_named, patience, pids_mentioning, remove_cgroup,
-    systemd, wait_for,
+    Call, Hierarchies, Outcome, Scratch, Terminal, cgroups_named, command_line, leftovers, patience,
+    pids_mentioning, systemd, wait_for,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -139,12 +139,8 @@ impl Sandbox {
     fn leftovers(&self, containers: &[String]) -> Vec<String> {
         let names = || containers.iter().map(String::as_str).chain([self.name()]);
         let pids = names().flat_map(pids_mentioning).filter(|pid| !self.is_holder(*pid));
-        let processes = pids.map(|pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            format!("process {pid}: {}", String::from_utf8_lossy(&line).replace('\0', " "))
-        });
-        let cgroups = names().flat_map(cgroups_named);
-        processes.chain(cgroups.map(|dir| format!("cgroup {}", dir.display()))).collect()
+        let processes = pids.map(|pid| format!("process {pid} {}", command_line(pid)));
+        processes.chain(names().flat_map(leftovers::cgroups)).collect()
     }
 
     /// Ends and removes what was left.
@@ -153,7 +149,7 @@ impl Sandbox {
             for pid in pids_mentioning(name).into_iter().filter(|pid| !self.is_holder(*pid)) {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
-            cgroups_named(name).iter().rev().for_each(|dir| remove_cgroup(dir));
+            leftovers::remove_cgroups(name);
         }
     }
 

@@ -1,41 +1,19 @@
 //! Ways out of a container that were found in this runtime, and what else has their shape: each is tried, and leads nowhere.
 
 use ampoule_tests::{
-    Bundle, Container, NO_MOUNTS, OTHERS, ampoule_only, exchange, is_root, repeats, require,
+    Bundle, Container, NO_MOUNTS, OTHERS, ampoule_only, is_root, repeats, require, while_exchanging,
 };
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Answers of one container to these questions, each a list of words.
 #[track_caller]
 fn ask(bundle: impl FnOnce(Bundle) -> Bundle, questions: &[&[&str]]) -> Vec<Value> {
     Container::of(bundle(Bundle::asking(&questions.join(&",")))).run().ok().answers()
-}
-
-/// Has two names stand for each other's file again and again, while something is done.
-fn while_exchanging<T>(a: &Path, b: &Path, what: impl FnOnce() -> T) -> T {
-    struct AtTheEnd<'a>(&'a AtomicBool);
-    impl Drop for AtTheEnd<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let _end = AtTheEnd(&done);
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                exchange(a, b).expect("exchange two names");
-            }
-        });
-        what()
-    })
 }
 
 #[test]

@@ -196,8 +196,10 @@ fn run_with(container: &Container, terminal: &Terminal, pipe: Option<PipeWriter>
 /// Nothing of the container is there but the call of `run`.
 #[track_caller]
 fn wait_for_removal(container: &Container, run: &Call) {
-    let own = format!("process {}", run.pid());
-    wait_for("the container's end and removal", || container.leftovers().iter().all(|left| *left == own));
+    let own = format!("process {} ", run.pid());
+    wait_for("the container's end and removal", || {
+        container.leftovers().iter().all(|left| left.starts_with(&own))
+    });
 }
 
 #[test]

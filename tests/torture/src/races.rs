@@ -8,11 +8,11 @@ use crate::report::Report;
 use crate::sample::{self, Amount, Chance};
 use crate::tally::{Figures, Tally};
 use crate::verb::Verb;
-use ampoule_tests::{Mount, Outcome, exchange, snapshot};
+use ampoule_tests::{Mount, Outcome, exchange, snapshot, while_repeating};
 use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Rounds of each race, where all is tried.
@@ -88,7 +88,7 @@ fn round(race: Race, reference: Option<&Report>, mut chance: Chance) -> Vec<Foun
     let stage = race.set(&mut life);
     verb.prepare(&mut life);
     let before = snapshot(&stage.canary);
-    let called = while_exchanging(&stage, &mut chance, || caught(|| life.call(verb)));
+    let called = while_racing(&stage, &mut chance, || caught(|| life.call(verb)));
     let mut found = Vec::new();
     match called {
         Err(why) => found.push((Fault::Hung, why)),
@@ -110,24 +110,20 @@ fn round(race: Race, reference: Option<&Report>, mut chance: Chance) -> Vec<Foun
 }
 
 /// Exchanges the two names again and again, from some moment on, while something is done.
-fn while_exchanging<T>(stage: &Stage, chance: &mut Chance, work: impl FnOnce() -> T) -> T {
-    let stop = AtomicBool::new(false);
+fn while_racing<T>(stage: &Stage, chance: &mut Chance, work: impl FnOnce() -> T) -> T {
     let (begin, pause) = (chance.below(4000) as u64, chance.below(40) as u64);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_micros(begin));
-            while !stop.load(Ordering::Relaxed) {
-                exchange(&stage.pair[0], &stage.pair[1]).expect("exchange two names");
-                match pause {
-                    0..20 => std::thread::yield_now(),
-                    _ => std::thread::sleep(Duration::from_micros(pause)),
-                }
-            }
-        });
-        let done = work();
-        stop.store(true, Ordering::Relaxed);
-        done
-    })
+    let mut delay = Some(Duration::from_micros(begin));
+    let again = || {
+        if let Some(delay) = delay.take() {
+            return std::thread::sleep(delay);
+        }
+        exchange(&stage.pair[0], &stage.pair[1]).expect("exchange two names");
+        match pause {
+            0..20 => std::thread::yield_now(),
+            _ => std::thread::sleep(Duration::from_micros(pause)),
+        }
+    };
+    while_repeating(again, work)
 }
 
 /// It says that the container is made: is it one as was asked for?

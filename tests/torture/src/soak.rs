@@ -4,9 +4,7 @@
 use crate::case::{Fault, Found, failure, words};
 use crate::sample::Chance;
 use crate::tally::{Figures, Tally};
-use ampoule_tests::{
-    Bundle, Call, Outcome, Runtime, Scratch, cgroups_named, mountinfo, pids_mentioning, remove_cgroup,
-};
+use ampoule_tests::{Bundle, Call, Outcome, Runtime, Scratch, leftovers, mountinfo};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::fs;
@@ -222,23 +220,20 @@ fn explained(verb: &str, outcome: &Outcome) -> Option<Found> {
 /// What there is of a name: a process that was killed may take a moment to go.
 fn left_of(name: &str, state: &Path) -> Vec<String> {
     let end = Instant::now() + Duration::from_secs(2);
-    let mut pids = pids_mentioning(name);
-    while !pids.is_empty() && Instant::now() < end {
+    let mut left = leftovers::processes(name);
+    while !left.is_empty() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(5));
-        pids = pids_mentioning(name);
+        left = leftovers::processes(name);
     }
-    let pids = pids.into_iter().map(|pid| format!("process {pid}"));
-    let cgroups = cgroups_named(name).into_iter().map(|dir| format!("cgroup {}", dir.display()));
+    left.extend(leftovers::cgroups(name));
     let mounts = mountinfo().into_iter().filter(|m| m.target.contains(name) || m.root.contains(name));
-    let mounts = mounts.map(|mount| format!("mount {}", mount.target));
-    let state = state.exists().then(|| format!("state {}", state.display()));
-    pids.chain(cgroups).chain(mounts).chain(state).collect()
+    left.extend(mounts.map(|mount| format!("mount {}", mount.target)));
+    left.extend(state.exists().then(|| format!("state {}", state.display())));
+    left
 }
 
 fn clear(name: &str, state: &Path) {
-    for pid in pids_mentioning(name) {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
-    }
-    cgroups_named(name).iter().rev().for_each(|dir| remove_cgroup(dir));
+    leftovers::kill_processes(name);
+    leftovers::remove_cgroups(name);
     let _ = fs::remove_dir_all(state);
 }

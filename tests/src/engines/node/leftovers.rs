@@ -1,7 +1,7 @@
 //! Everything of its pods that a node still has.
 
 use super::Node;
-use crate::{Mount, cgroups_named, patience, pids_mentioning};
+use crate::{Mount, cgroups_named, command_line, patience, pids_mentioning};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -49,12 +49,9 @@ impl Node {
 
     /// The shims' pids: all, or those whose command line mentions a pod's id.
     pub fn shims(&self, of: &str) -> Vec<i32> {
-        let line = |pid: &i32| {
-            String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default())
-                .into_owned()
-        };
+        let is_shim = |line: String| line.contains("containerd-shim") && line.contains(of);
         let all = pids_mentioning(self.sandbox.name()).into_iter();
-        all.filter(|pid| line(pid).contains("containerd-shim") && line(pid).contains(of)).collect()
+        all.filter(|pid| is_shim(command_line(*pid))).collect()
     }
 
     /// Shims, and what runs in the pods' cgroups.
@@ -63,10 +60,7 @@ impl Node {
         let inside = pids_mentioning(&slice).into_iter().chain(pids_mentioning(self.sandbox.name()));
         let pids: BTreeSet<i32> =
             self.shims("").into_iter().chain(inside.filter(|pid| self.is_pods(*pid))).collect();
-        let line = |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        pids.iter()
-            .map(|pid| format!("{pid} {}", String::from_utf8_lossy(&line(pid)).replace('\0', " ")))
-            .collect()
+        pids.into_iter().map(|pid| format!("{pid} {}", command_line(pid))).collect()
     }
 
     fn is_pods(&self, pid: i32) -> bool {
