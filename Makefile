@@ -156,10 +156,10 @@ FUZZER = $(shell export PATH="$(PATH)" HOME="$(HOME)"; command -v cargo-fuzz && 
 fuzz: deps-build deps-fuzz ## Look for bytes that break something: SECONDS=60 for each target; TARGETS='config layer' for some
 	@$(AS_OWNER) tests/fuzz/run $(or $(SECONDS),60) $(TARGETS)
 
-bench: deps-bench deps-run programs shim ## Compare with the runtimes on PATH and with the kernel's own floor (as root)
+bench: deps-bench deps-run programs shim ## Compare with other runtimes on PATH and with bare kernel calls (as root)
 	@$(BUILD) -p ampoule-tests --bins
 	@$(CARGO) bench -p ampoule-tests --bench lifecycle --bench shim --no-run
-	@FLOOR=$(abspath $(BUILT)/floor) cargo bench -p ampoule-tests --bench lifecycle
+	@BASELINE=$(abspath $(BUILT)/baseline) cargo bench -p ampoule-tests --bench lifecycle
 	@PROBE=$(abspath $(BUILT)/probe) cargo bench -p ampoule-tests --bench shim
 
 INSTALLED = $(addprefix $(DESTDIR)$(PREFIX)/, bin/ampoule bin/ampoule-bundle bin/pause \
