@@ -86,7 +86,7 @@ bundles/%/rootfs: bundles/make-rootfs $$(wildcard bundles/$$*/*.sh) | deps-run
 # source takes longer than all the tests.
 UNITS = --workspace --exclude ampoule-tests --exclude ampoule-torture
 INTEGRATION = -p ampoule-tests -p ampoule-torture $(STATIC) --config tests/profile.toml
-RUNNER = $(if $(shell PATH="$(PATH)" command -v cargo-nextest),nextest run,test --tests)
+CARGO_TEST = $(if $(shell PATH="$(PATH)" command -v cargo-nextest),nextest run,test --tests)
 
 # What runs tests or the machine dies with make, and takes along what it has started.
 ALONG = exec setpriv --pdeathsig TERM
@@ -98,12 +98,12 @@ test-all: ## Test everything everywhere (as root), before a release; SHARD=host,
 WHOLE = $(if $(RUNTIME)$(TESTS)$(PLACES)$(filter-out host,$(SHARD)),,$1)
 
 test test-all: as-root suite torture-program
-	@$(call WHOLE,$(CARGO) $(RUNNER) $(UNITS))
-	@$(call WHOLE,$(CARGO) $(RUNNER) $(INTEGRATION) --lib --bin torture)
+	@$(call WHOLE,$(CARGO) $(CARGO_TEST) $(UNITS))
+	@$(call WHOLE,$(CARGO) $(CARGO_TEST) $(INTEGRATION) --lib --bin torture)
 	@$(call WHOLE,$(if $(filter test-all,$@),$(TORTURE) self-check))
 	@$(call WHOLE,$(TORTURE) all --seconds $(if $(filter test-all,$@),60,12))
 	@$(call WHOLE,$(if $(FUZZER),$(AS_OWNER) tests/fuzz/run 3))
-	@$(ALONG) target/suite/suite $(if $(filter test-all,$@),all,quick)
+	@$(ALONG) target/suite/runner $(if $(filter test-all,$@),all,quick)
 
 # Crashes, faults and races: built as the integration tests are, and so is the program that reports from inside.
 TORTURE = PROBE=$(BUILT:release=debug)/probe $(BUILT:release=debug)/torture
