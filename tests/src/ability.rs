@@ -92,14 +92,16 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Why a test that makes a v2 host needn't run where there is one.
-pub const TWIN: &str = "this host has cgroup v2 alone, and its twin says the same";
+/// Why a test that makes a host with v2 alone skips itself where there is one: the same test of the host as it is runs there.
+pub const TESTED_ON_V2: &str =
+    "this host has cgroup v2 alone, where the test of the host as it is says the same";
 
 /// Why an ordinary user's container can't do without a pid namespace.
 pub const NO_PROC: &str = "the kernel gives an ordinary user a proc only for a pid namespace of their own";
 
 /// Why an ordinary user's container joins no other's namespaces.
-pub const OTHERS: &str = "a new user namespace has no rights over namespaces that are not its own";
+pub const FOREIGN_NAMESPACES: &str =
+    "a new user namespace has no rights over namespaces that are not its own";
 
 /// Why an ordinary user can't prepare the host for a test.
 pub const NO_MOUNTS: &str = "an ordinary user mounts nothing on the host";

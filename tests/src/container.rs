@@ -120,7 +120,7 @@ impl Container {
 
     /// `create` with flags.
     pub fn create_with(&self, flags: &[&str]) -> Outcome {
-        self.call(&self.making("create", flags))
+        self.call(&self.args_for("create", flags))
     }
 
     /// `run` in the foreground, to its end.
@@ -130,23 +130,23 @@ impl Container {
 
     /// `run` with flags.
     pub fn run_with(&self, flags: &[&str]) -> Outcome {
-        self.call(&self.making("run", flags))
+        self.call(&self.args_for("run", flags))
     }
 
     /// `run` in the foreground, not waited for.
-    pub fn run_along(&self) -> Call {
-        self.spawn(self.command(&self.making("run", &[])), "run")
+    pub fn start_run(&self) -> Call {
+        self.spawn(self.command(&self.args_for("run", &[])), "run")
     }
 
     /// `run` in the foreground of a terminal, not waited for.
     pub fn run_in(&self, terminal: &Terminal) -> Call {
-        let mut command = self.command(&self.making("run", &[]));
+        let mut command = self.command(&self.args_for("run", &[]));
         terminal.attach(&mut command);
-        Call::seen(command)
+        Call::start_with_streams(command)
     }
 
-    /// The arguments of a verb that makes a container, with config.json written.
-    pub fn making<'a>(&'a self, verb: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
+    /// The arguments of a verb that makes this container (`create`, `run`, `restore`); writes config.json.
+    pub fn args_for<'a>(&'a self, verb: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
         self.bundle.write();
         let mut args = vec![verb, "--bundle", self.bundle.path().to_str().expect("a UTF-8 path")];
         args.extend(flags);
@@ -304,7 +304,7 @@ impl Call {
     }
 
     /// Starts a program whose output goes where the command says.
-    pub fn seen(mut command: Command) -> Self {
+    pub fn start_with_streams(mut command: Command) -> Self {
         let child = command.spawn();
         let child = child.unwrap_or_else(|e| panic!("start {:?}: {e}", command.get_program()));
         Self { child, text: format!("{command:?}"), files: None }

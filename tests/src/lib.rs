@@ -6,28 +6,27 @@
 //! containers the program `probe` (see `bin/probe`) answers questions, so no image is downloaded.
 
 mod ability;
-mod agent;
 mod bundle;
 mod cgroup;
 mod concurrent;
 pub mod conformance;
 mod console;
 mod container;
-mod containerd;
 pub mod cri;
 pub mod criu;
 mod disk;
 pub mod engines;
 mod event_server;
+mod host_containerd;
 mod image;
 mod init;
 pub mod leftovers;
 mod outcome;
-mod place;
 pub mod places;
 mod proc;
 mod programs;
 mod scratch;
+mod seccomp_agent;
 mod shim;
 mod snapshot;
 mod sys;
@@ -35,26 +34,26 @@ pub mod systemd;
 mod wait;
 
 pub use ability::{
-    NO_MOUNTS, NO_PROC, ON_V1, ON_V2, OTHERS, TWIN, can_raise_limits, has_cgroup_v1, has_cgroup_v1_file,
-    has_cgroup_v2_controller, has_only_cgroup_v2, is_root, met,
+    FOREIGN_NAMESPACES, NO_MOUNTS, NO_PROC, ON_V1, ON_V2, TESTED_ON_V2, can_raise_limits, has_cgroup_v1,
+    has_cgroup_v1_file, has_cgroup_v2_controller, has_only_cgroup_v2, is_root, met,
 };
-pub use agent::Agent;
 pub use bundle::{Bundle, default_spec, id_outside, install};
-pub use cgroup::{Cgroups, Hierarchies, cgroups_named, pids_in, remove_cgroup};
+pub use cgroup::{Cgroups, HierarchyLock, cgroups_named, pids_in, remove_cgroup};
 pub use concurrent::{while_exchanging, while_repeating};
 pub use console::{ConsoleSocket, Terminal};
 pub use container::{Call, Container, Layout};
-pub use containerd::{Containerd, RUNTIME_TYPE, has_containerd};
 pub use disk::{any_disk, disk_of, null_disk};
 pub use event_server::{Event, EventServer};
-pub use image::{Entry, HandMade};
+pub use host_containerd::{HostContainerd, RUNTIME_TYPE, has_containerd};
+pub use image::{HandMadeImage, LayerEntry};
 pub use init::{Init, as_pid_1, child_of};
 pub use outcome::Outcome;
-pub use place::place;
+pub use places::place;
 pub use proc::{Mount, command_line, descendants_of, field, mountinfo, pids_mentioning};
 pub use programs::{Runtime, bundle_tool, on_path, pause, pause_image, probe, shim_program, workspace};
 pub use scratch::Scratch;
+pub use seccomp_agent::SeccompAgent;
 pub use shim::{Shim, call_timeout};
 pub use snapshot::snapshot;
-pub use sys::{deny_call, exchange, ignore, queue_signal};
+pub use sys::{deny_syscall, exchange, ignore_signal, queue_signal};
 pub use wait::{patience, repeats, wait_for};

@@ -80,12 +80,12 @@ impl Shim {
     }
 
     /// What `Create` is asked.
-    pub fn request(&self) -> CreateTaskRequest {
-        self.request_for(&self.id, &self.bundle)
+    pub fn create_request(&self) -> CreateTaskRequest {
+        self.create_request_for(&self.id, &self.bundle)
     }
 
     /// The same for another container.
-    pub fn request_for(&self, id: &str, bundle: &Bundle) -> CreateTaskRequest {
+    pub fn create_request_for(&self, id: &str, bundle: &Bundle) -> CreateTaskRequest {
         let options = Any {
             type_url: "containerd.runc.v1.Options".to_owned(),
             value: self.options.write_to_bytes().expect("encode the options"),
@@ -102,20 +102,20 @@ impl Shim {
     /// `Create`, then `Start`; the init's pid.
     #[track_caller]
     pub fn launch(&self) -> i32 {
-        self.launch_as(self.request())
+        self.launch_with(self.create_request())
     }
 
     /// The same for any request.
     #[track_caller]
-    pub fn launch_as(&self, request: CreateTaskRequest) -> i32 {
+    pub fn launch_with(&self, request: CreateTaskRequest) -> i32 {
         let pid = self.tasks.create(call_timeout(), &request).expect("Create").pid;
-        self.begin(&request.id, "");
+        self.start_process(&request.id, "");
         pid as i32
     }
 
     /// `Start`.
     #[track_caller]
-    pub fn begin(&self, id: &str, exec_id: &str) -> u32 {
+    pub fn start_process(&self, id: &str, exec_id: &str) -> u32 {
         let request = StartRequest { id: id.to_owned(), exec_id: exec_id.to_owned(), ..Default::default() };
         self.tasks.start(call_timeout(), &request).expect("Start").pid
     }
@@ -138,7 +138,7 @@ impl Shim {
     #[track_caller]
     pub fn exec(&self, request: &ExecProcessRequest) -> u32 {
         self.tasks.exec(call_timeout(), request).expect("Exec");
-        self.begin(&request.id, &request.exec_id)
+        self.start_process(&request.id, &request.exec_id)
     }
 
     /// `Wait`; the exit status.

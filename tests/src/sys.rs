@@ -39,7 +39,7 @@ pub(crate) fn answer_call(listener: impl AsFd, mut answer: libc::seccomp_notif_r
 }
 
 /// Has the program that the command starts ignore a signal, as nohup(1) does.
-pub fn ignore(command: &mut std::process::Command, signal: nix::sys::signal::Signal) {
+pub fn ignore_signal(command: &mut std::process::Command, signal: nix::sys::signal::Signal) {
     use std::os::unix::process::CommandExt;
     // SAFETY: between fork and exec the closure makes one system call, with integers.
     unsafe {
@@ -51,7 +51,7 @@ pub fn ignore(command: &mut std::process::Command, signal: nix::sys::signal::Sig
 }
 
 /// Has a system call fail in the program that the command starts: every such call, or those whose first argument is this.
-pub fn deny_call(
+pub fn deny_syscall(
     command: &mut std::process::Command,
     number: libc::c_long,
     first: Option<u32>,

@@ -16,8 +16,8 @@ pub fn runs_on_v2() -> bool {
 }
 
 /// Arguments that make a container with the driver.
-pub fn making<'a>(container: &'a Container, verb: &'a str) -> Vec<&'a str> {
-    let mut args = container.making(verb, &[]);
+pub fn args_for<'a>(container: &'a Container, verb: &'a str) -> Vec<&'a str> {
+    let mut args = container.args_for(verb, &[]);
     if Runtime::get().flags().is_empty() {
         args.insert(0, "--systemd-cgroup");
     }
@@ -26,7 +26,7 @@ pub fn making<'a>(container: &'a Container, verb: &'a str) -> Vec<&'a str> {
 
 /// `create` with the driver.
 pub fn create(container: &Container) -> Outcome {
-    container.call(&making(container, "create"))
+    container.call(&args_for(container, "create"))
 }
 
 /// A container that the driver made.

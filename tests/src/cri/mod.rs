@@ -5,7 +5,7 @@ mod log;
 mod pod;
 mod stream;
 
-pub use calls::{Answer, Cri};
+pub use calls::{Cri, RpcResult};
 /// CRI's messages.
 pub use k8s_cri::v1 as messages;
 pub use log::{Line, lines};

@@ -1,6 +1,6 @@
 //! A pod, as the kubelet has it made.
 
-use super::calls::Answer;
+use super::calls::RpcResult;
 use super::{Cri, messages::*};
 use crate::engines::{HANDLER, IMAGE, Node};
 use crate::wait_for;
@@ -90,7 +90,7 @@ impl Pod {
     ///
     /// # Errors
     /// containerd's own.
-    pub fn create(&self, config: ContainerConfig) -> Answer<String> {
+    pub fn create(&self, config: ContainerConfig) -> RpcResult<String> {
         let request = CreateContainerRequest {
             pod_sandbox_id: self.id.clone(),
             config: Some(config),
@@ -163,7 +163,7 @@ impl Pod {
     ///
     /// # Errors
     /// containerd's own, among them one for a probe that took longer.
-    pub fn exec_within(&self, id: &str, command: &[&str], seconds: i64) -> Answer<ExecSyncResponse> {
+    pub fn exec_within(&self, id: &str, command: &[&str], seconds: i64) -> RpcResult<ExecSyncResponse> {
         let cmd = command.iter().map(|word| (*word).to_owned()).collect();
         self.cri.exec_sync(ExecSyncRequest { container_id: id.to_owned(), cmd, timeout: seconds })
     }

@@ -1,7 +1,7 @@
 //! What docker and podman must both do with the runtime under test: one function for each thing that users see. Each
 //! panics where an engine does otherwise.
 
-use super::{Client, look_for};
+use super::{Client, wait_for_slowly};
 use crate::{Call, Terminal, field};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -65,11 +65,11 @@ pub fn gives_a_terminal(engine: &impl Client) {
     let mut terminal = Terminal::open(33, 103);
     let mut exec = engine.command(&["exec", "-it", "shell", "sh"]);
     terminal.attach(&mut exec);
-    let exec = Call::seen(exec);
+    let exec = Call::start_with_streams(exec);
     terminal.expect("# ");
     terminal.resize(35, 105);
     terminal.type_keys("until stty size | grep '^35 1'; do sleep 0.1; done; exit 6\n");
-    look_for("the new size", || {
+    wait_for_slowly("the new size", || {
         // What the kernel sends to the foreground of a terminal that a session has. The client may not listen yet.
         exec.signal(Signal::SIGWINCH);
         terminal.has_shown("35 105")
@@ -134,7 +134,7 @@ pub fn narrows_rights(engine: &impl Client, more: &[&str]) -> String {
 /// reads of the kill in the cgroup, unless that is gone before: so the container stays for a while.
 pub fn knows_what_was_killed_for_its_memory(engine: &impl Client, overlooks: bool) {
     let script = "dd if=/dev/zero of=/dev/null bs=64M; code=$?; sleep 2; exit $code";
-    look_for("the engine to know what was killed for its memory", || {
+    wait_for_slowly("the engine to know what was killed for its memory", || {
         engine.detached_offline("fat", &["--memory", "16m"], &["sh", "-c", script]);
         assert_eq!(engine.call(&["wait", "fat"]).ok().stdout, "137\n");
         let state = engine.inspect("fat")["State"].take();

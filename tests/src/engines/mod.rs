@@ -30,7 +30,7 @@ pub const NO_ENGINE: &str =
 
 /// Waits as [`crate::wait_for`] does, for what takes an engine's client to see: it is not asked all the time.
 #[track_caller]
-pub fn look_for(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn wait_for_slowly(what: &str, mut condition: impl FnMut() -> bool) {
     crate::wait_for(what, || {
         let seen = condition();
         if !seen {

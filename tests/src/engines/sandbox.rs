@@ -2,7 +2,7 @@
 //! left of them.
 
 use crate::{
-    Call, Hierarchies, Outcome, Scratch, Terminal, cgroups_named, command_line, leftovers, patience,
+    Call, HierarchyLock, Outcome, Scratch, Terminal, cgroups_named, command_line, leftovers, patience,
     pids_mentioning, systemd, wait_for,
 };
 use nix::sys::signal::{Signal, kill};
@@ -19,7 +19,7 @@ pub struct Sandbox {
     // Before the directory: dropped first.
     holder: Option<Child>,
     scratch: Scratch,
-    _hierarchies: Hierarchies,
+    _hierarchies: HierarchyLock,
 }
 
 /// /run is new, but for systemd and its bus; so are /dev/shm, where podman has its locks, and /var/lib, where plug-ins
@@ -35,7 +35,8 @@ const SETUP: &str = r#"
 impl Sandbox {
     /// A new one, with nothing running in it.
     pub fn new() -> Self {
-        let mut sandbox = Self { holder: None, scratch: Scratch::new(), _hierarchies: Hierarchies::steady() };
+        let mut sandbox =
+            Self { holder: None, scratch: Scratch::new(), _hierarchies: HierarchyLock::shared() };
         if geteuid().is_root() {
             // Dies with the thread that runs the test.
             let mut holder = Command::new("setpriv");
@@ -90,7 +91,7 @@ impl Sandbox {
     /// Starts a command in a terminal.
     pub fn start_in(&self, terminal: &Terminal, mut command: Command) -> Call {
         terminal.attach(&mut command);
-        Call::seen(command)
+        Call::start_with_streams(command)
     }
 
     /// Runs a program inside, to its end.

@@ -1,7 +1,8 @@
 //! Ways out of a container that were found in this runtime, and what else has their shape: each is tried, and leads nowhere.
 
 use ampoule_tests::{
-    Bundle, Container, NO_MOUNTS, OTHERS, ampoule_only, is_root, repeats, require, while_exchanging,
+    Bundle, Container, FOREIGN_NAMESPACES, NO_MOUNTS, ampoule_only, is_root, repeats, require,
+    while_exchanging,
 };
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -18,7 +19,7 @@ fn ask(bundle: impl FnOnce(Bundle) -> Bundle, questions: &[&[&str]]) -> Vec<Valu
 
 #[test]
 fn a_process_that_waits_for_its_start_shows_its_neighbours_nothing_of_the_hosts() {
-    require!(is_root(), "root", named OTHERS);
+    require!(is_root(), "root", named FOREIGN_NAMESPACES);
     ampoule_only!("runc 1.1 keeps its own environment in its parked init");
     let first = Container::of(Bundle::sleeping());
     first.launch();
@@ -27,7 +28,7 @@ fn a_process_that_waits_for_its_start_shows_its_neighbours_nothing_of_the_hosts(
         bundle.without_namespace("pid").adding("/linux/namespaces", json!({ "type": "pid", "path": shared }))
     };
     let victim = Container::of(join(Bundle::sleeping()));
-    let mut create = victim.command(&victim.making("create", &[]));
+    let mut create = victim.command(&victim.args_for("create", &[]));
     create.env("TOKEN_OF_THE_HOST", "secret");
     victim.spawn(create, "create").finish().ok();
     let environment = fs::read(format!("/proc/{}/environ", victim.pid())).unwrap();
@@ -173,7 +174,7 @@ fn a_mount_costs_no_descriptor_once_it_is_attached() {
     let bundle = (0..40).fold(Bundle::sleeping().writable(), |bundle, n| bundle.adding("/mounts", tmpfs(n)));
     let bundle = bundle.with(|c| c["process"]["rlimits"] = json!([]));
     let container = Container::of(bundle);
-    let create = container.command(&container.making("create", &[]));
+    let create = container.command(&container.args_for("create", &[]));
     let mut limited = Command::new("prlimit");
     limited.arg("--nofile=50:50").arg(create.get_program()).args(create.get_args());
     container.spawn(limited, "create").finish().ok();
@@ -230,7 +231,7 @@ fn a_dev_null_that_is_none_masks_nothing() {
     container.bundle.write();
     let file = container.bundle.beside("file");
     fs::write(&file, "secret").unwrap();
-    let create = container.command(&container.making("create", &[]));
+    let create = container.command(&container.args_for("create", &[]));
     let mut elsewhere = Command::new("unshare");
     elsewhere.args(["-m", "sh", "-c", "mount --bind $0 /dev/null && exec \"$@\""]).arg(&file);
     elsewhere.arg(create.get_program()).args(create.get_args());
@@ -305,7 +306,7 @@ fn a_passwd_file_that_is_none_keeps_nobody_waiting() {
     // A stream that nobody writes to, one without an end, a loop.
     for link in ["/dev/stdin", "/dev/null", "/dev/zero", "/dev/tty", "passwd"] {
         symlink(link, &passwd).unwrap();
-        let mut run = container.command(&container.making("run", &[]));
+        let mut run = container.command(&container.args_for("run", &[]));
         let (reader, _writer) = std::io::pipe().unwrap();
         run.stdin(reader);
         homeless(container.spawn(run, "run").finish());

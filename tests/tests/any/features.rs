@@ -151,7 +151,7 @@ fn cgroups_are_as_they_are_listed() {
     assert_eq!(listed["systemd"], systemd::runs_on_v2(), "systemd");
     if Runtime::get().flags().is_empty() {
         let container = Container::of(Bundle::asking(&["cwd"]));
-        let outcome = container.call(&systemd::making(&container, "run"));
+        let outcome = container.call(&systemd::args_for(&container, "run"));
         assert_eq!(outcome.code == 0, listed["systemd"] == true, "{outcome}");
     }
 }

@@ -47,7 +47,7 @@ fn record(container: &Container, kind: &str) -> Value {
 #[test]
 fn a_hook_gets_neither_what_the_caller_left_open_nor_what_the_payload_is_to_have() {
     let container = Container::of(recorded(&["sleep", "1000"]));
-    let inner = container.command(&container.making("create", &["--preserve-fds", "1"]));
+    let inner = container.command(&container.args_for("create", &["--preserve-fds", "1"]));
     let mut command = std::process::Command::new("sh");
     command.args(["-c", "exec \"$@\" 3</etc/passwd 7</etc/passwd", "sh"]);
     command.arg(inner.get_program()).args(inner.get_args());
@@ -270,7 +270,7 @@ fn a_hook_has_the_callers_signal_mask() {
         let hook =
             json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"] }]);
         let container = Container::of(bundle.with(|c| c["hooks"] = json!({ kind: hook })));
-        container.call(&container.making(verb, &[])).ok();
+        container.call(&container.args_for(verb, &[])).ok();
         let own = fs::read_to_string("/proc/self/status").unwrap();
         let mask = fs::read_to_string(file).unwrap();
         assert!(own.contains(mask.trim()) && mask.starts_with("SigBlk"), "{verb}, {kind}: {mask}");

@@ -1,7 +1,7 @@
 //! Limits on v1 hierarchies: each property of `linux.resources` read back where the kernel keeps it.
 
 use ampoule_tests::{
-    Bundle, Cgroups, Container, Hierarchies, Layout, ON_V2, Runtime, ampoule_only, any_disk, has_cgroup_v1,
+    Bundle, Cgroups, Container, HierarchyLock, Layout, ON_V2, Runtime, ampoule_only, any_disk, has_cgroup_v1,
     has_cgroup_v1_file, require,
 };
 use serde_json::{Value, json};
@@ -159,7 +159,7 @@ fn a_block_io_weight_that_the_kernel_does_not_know_is_an_error() {
 #[test]
 fn the_class_and_priorities_of_network_packets_are_written() {
     ampoule_only!("runc 1.1 insists on the devices controller");
-    let _changing = Hierarchies::changing();
+    let _changing = HierarchyLock::exclusive();
     let there = Layout::Network.command("true".as_ref()).output().is_ok_and(|o| o.status.success());
     require!(there, "net_cls and net_prio for v1", named "systemd may have taken one of them; others have no module");
     let bundle = Bundle::sleeping().with(|c| {

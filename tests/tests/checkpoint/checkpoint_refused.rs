@@ -1,6 +1,6 @@
 //! What can't be saved or brought back: one line, a container that runs on, and nothing that stays behind.
 
-use ampoule_tests::criu::{Saved, WHY, works};
+use ampoule_tests::criu::{WHY, works};
 use ampoule_tests::{Bundle, Container, Runtime, ampoule_only, is_root, require};
 use serde_json::json;
 use std::fs;

@@ -1,6 +1,6 @@
 //! docker's containers, made by the runtime under test. Without networks; those are in engine_docker_network.rs.
 
-use ampoule_tests::engines::{Client, Docker, NO_ENGINE, docker_compat, look_for};
+use ampoule_tests::engines::{Client, Docker, NO_ENGINE, docker_compat, wait_for_slowly};
 use ampoule_tests::{on_path, require};
 
 #[test]
@@ -28,7 +28,7 @@ fn checks_health(docker: &Docker) {
     let check = ["--health-cmd", "test -e /tmp/well", "--health-interval", "1s", "--health-retries", "1"];
     docker.detached("web", &check, &["sleep", "1000"]);
     let health = || docker.inspect("web")["State"]["Health"]["Status"].take();
-    look_for("an ill container", || health() == "unhealthy");
+    wait_for_slowly("an ill container", || health() == "unhealthy");
     docker.call(&["exec", "web", "touch", "/tmp/well"]).ok();
-    look_for("a well container", || health() == "healthy");
+    wait_for_slowly("a well container", || health() == "healthy");
 }

@@ -1,6 +1,6 @@
 //! Networks, volumes, pods and the init of podman's containers.
 
-use ampoule_tests::engines::{Client, NO_ENGINE, Podman, docker_compat, look_for, pack_tree};
+use ampoule_tests::engines::{Client, NO_ENGINE, Podman, docker_compat, pack_tree, wait_for_slowly};
 use ampoule_tests::{on_path, pause, require};
 
 const FETCHED: &str = "root:x:0:\nguest:x:1000:\n";
@@ -12,7 +12,7 @@ fn podman_publishes_ports() {
     podman.detached("web", &["--publish", "127.0.0.1:8088:80"], &["httpd", "-f", "-p", "80", "-h", "/etc"]);
     let fetched =
         || podman.sandbox().call("busybox", &["wget", "-q", "-O", "-", "http://127.0.0.1:8088/group"]);
-    look_for("the published port", || fetched().stdout == FETCHED);
+    wait_for_slowly("the published port", || fetched().stdout == FETCHED);
     let outcome =
         podman.run(&["--network", "container:web"], &["wget", "-q", "-O", "-", "http://127.0.0.1/group"]);
     assert_eq!(outcome.ok().stdout, FETCHED);

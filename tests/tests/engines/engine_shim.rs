@@ -2,7 +2,7 @@
 
 use ampoule_tests::engines::{NO_ENGINE, pack_tree};
 use ampoule_tests::{
-    Bundle, Containerd, Terminal, ampoule_only, has_containerd, patience, repeats, require, wait_for,
+    Bundle, HostContainerd, Terminal, ampoule_only, has_containerd, patience, repeats, require, wait_for,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -17,7 +17,7 @@ macro_rules! containerd {
         require!(has_containerd(), "containerd", named NO_ENGINE);
         let bundle = Bundle::sleeping();
         let rootfs = bundle.rootfs().to_str().unwrap().to_owned();
-        (Containerd::start(), rootfs, bundle)
+        (HostContainerd::start(), rootfs, bundle)
     }};
 }
 
@@ -204,7 +204,7 @@ fn containers_outlive_a_killed_containerd_which_finds_them_again() {
 }
 
 /// The ids and pids that containerd lists.
-fn tasks(containerd: &Containerd) -> BTreeMap<String, String> {
+fn tasks(containerd: &HostContainerd) -> BTreeMap<String, String> {
     let list = containerd.ctr(&["task", "ls"]).ok().stdout;
     let words =
         list.lines().skip(1).map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
@@ -249,7 +249,7 @@ fn a_killed_shims_container_is_cleaned_up() {
 }
 
 /// Imports an image of the probe.
-fn import(containerd: &Containerd, bundle: &Bundle) -> &'static str {
+fn import(containerd: &HostContainerd, bundle: &Bundle) -> &'static str {
     let (archive, name) = (bundle.beside("image.tar"), "localhost/probe:1");
     pack_tree(&["--cmd", "/bin/probe", "--ref", name], &bundle.rootfs(), &archive);
     containerd.ctr(&["image", "import", archive.to_str().unwrap()]).ok();

@@ -1,7 +1,7 @@
 //! `ampoule-bundle unpack`: an image becomes a bundle that runs. umoci is what it is held against.
 
 use ampoule_tests::{
-    Entry, HandMade, Outcome, Runtime, Scratch, bundle_tool, mountinfo, probe, require, snapshot,
+    HandMadeImage, LayerEntry, Outcome, Runtime, Scratch, bundle_tool, mountinfo, probe, require, snapshot,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -168,14 +168,14 @@ fn layers_on_one_another_are_the_same_and_bundles_share_them() {
 }
 
 /// A hand-made image with the probe in it.
-fn asking(question: &[&str]) -> (HandMade, Scratch) {
+fn asking(question: &[&str]) -> (HandMadeImage, Scratch) {
     let bundle = Scratch::new();
-    let mut image = HandMade::new().layer(&[
-        Entry::Directory("etc"),
-        Entry::File("etc/passwd", "root:x:0:0::/root:/bin/sh\nwww:x:33:34::/:/bin/sh\n"),
-        Entry::File("etc/group", "tls:x:40:www\n"),
-        Entry::Directory("data"),
-        Entry::File("data/seed", "from the image"),
+    let mut image = HandMadeImage::new().layer(&[
+        LayerEntry::Directory("etc"),
+        LayerEntry::File("etc/passwd", "root:x:0:0::/root:/bin/sh\nwww:x:33:34::/:/bin/sh\n"),
+        LayerEntry::File("etc/group", "tls:x:40:www\n"),
+        LayerEntry::Directory("data"),
+        LayerEntry::File("data/seed", "from the image"),
     ]);
     image.config = json!({
         "Entrypoint": ["/probe"],

@@ -1,6 +1,8 @@
 //! `pause` without a command: Kubernetes' pause.c, to the letter; and what only our init does.
 
-use ampoule_tests::{Call, Init, Outcome, Scratch, Terminal, as_pid_1, child_of, deny_call, pause, wait_for};
+use ampoule_tests::{
+    Call, Init, Outcome, Scratch, Terminal, as_pid_1, child_of, deny_syscall, pause, wait_for,
+};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -77,7 +79,7 @@ fn elsewhere_other_signals_do_what_they_do_to_any_process() {
 fn a_handler_that_cannot_be_installed_has_its_own_exit_code() {
     for (number, code) in [(2, 1), (15, 2), (17, 3)] {
         let mut command = Init::ours().bare(&[]);
-        deny_call(&mut command, libc::SYS_rt_sigaction, Some(number), Errno::EPERM);
+        deny_syscall(&mut command, libc::SYS_rt_sigaction, Some(number), Errno::EPERM);
         assert_eq!(run(command).code, code, "signal {number}");
     }
 }
@@ -85,7 +87,7 @@ fn a_handler_that_cannot_be_installed_has_its_own_exit_code() {
 #[test]
 fn a_loop_that_ends_gives_42() {
     let mut command = Init::ours().bare(&[]);
-    deny_call(&mut command, libc::SYS_rt_sigtimedwait, None, Errno::EPERM);
+    deny_syscall(&mut command, libc::SYS_rt_sigtimedwait, None, Errno::EPERM);
     let outcome = run(command).saying("Error: infinite loop terminated");
     assert_eq!(outcome.code, 42, "{outcome}");
 }

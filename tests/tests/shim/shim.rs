@@ -19,10 +19,10 @@ fn code<T: std::fmt::Debug>(answer: ttrpc::Result<T>) -> Code {
 #[test]
 fn a_container_goes_from_create_to_delete() {
     let shim = Shim::start(Bundle::sleeping());
-    let pid = shim.tasks.create(call_timeout(), &shim.request()).unwrap().pid;
+    let pid = shim.tasks.create(call_timeout(), &shim.create_request()).unwrap().pid;
     let state = shim.state("").unwrap();
     assert_eq!((state.status(), state.pid), (Status::CREATED, pid));
-    assert_eq!(shim.begin(&shim.id, ""), pid);
+    assert_eq!(shim.start_process(&shim.id, ""), pid);
     assert_eq!(shim.state("").unwrap().status(), Status::RUNNING);
     let connect =
         shim.tasks.connect(call_timeout(), &ConnectRequest { id: shim.id.clone(), ..Default::default() });
@@ -42,7 +42,7 @@ fn a_container_goes_from_create_to_delete() {
 #[test]
 fn a_created_container_can_be_deleted_without_being_started() {
     let shim = Shim::start(Bundle::sleeping());
-    shim.tasks.create(call_timeout(), &shim.request()).unwrap();
+    shim.tasks.create(call_timeout(), &shim.create_request()).unwrap();
     shim.delete("").unwrap();
     shim.events.wait("delete", &shim.id);
     assert_eq!(shim.events.topics(&shim.id), ["create", "exit", "delete"]);
@@ -151,7 +151,7 @@ fn a_create_that_fails_leaves_its_id_free() {
     let shim = Shim::start(bundle);
     // Runtimes find out at create or at start.
     for _ in 0..2 {
-        let error = shim.tasks.create(call_timeout(), &shim.request()).err().map(|e| e.to_string());
+        let error = shim.tasks.create(call_timeout(), &shim.create_request()).err().map(|e| e.to_string());
         let error = error.unwrap_or_else(|| {
             let start = StartRequest { id: shim.id.clone(), ..Default::default() };
             let error = shim.tasks.start(call_timeout(), &start).unwrap_err().to_string();
@@ -166,9 +166,9 @@ fn a_create_that_fails_leaves_its_id_free() {
 fn ids_are_names_and_each_is_there_once() {
     let shim = Shim::start(Bundle::sleeping());
     shim.launch();
-    assert_eq!(code(shim.tasks.create(call_timeout(), &shim.request())), Code::ALREADY_EXISTS);
+    assert_eq!(code(shim.tasks.create(call_timeout(), &shim.create_request())), Code::ALREADY_EXISTS);
     for id in ["", "..", "a/b", "../../etc"] {
-        let request = CreateTaskRequest { id: id.to_owned(), ..shim.request() };
+        let request = CreateTaskRequest { id: id.to_owned(), ..shim.create_request() };
         assert_eq!(code(shim.tasks.create(call_timeout(), &request)), Code::INVALID_ARGUMENT, "{id:?}");
         let request = ExecProcessRequest { exec_id: id.to_owned(), ..shim.exec_request("x", &["exit", "0"]) };
         assert_eq!(code(shim.tasks.exec(call_timeout(), &request)), Code::INVALID_ARGUMENT, "{id:?}");

@@ -51,7 +51,7 @@ fn checkpoint(shim: &Shim, images: &str, exit: bool) -> ttrpc::Result<Empty> {
 /// A counter through the shim: saved and left running, saved and ended, restored, killed.
 fn there_and_back(shim: &Shim, stdout: String, mut output: Output) {
     let images = shim.bundle().beside("images").to_str().expect("a UTF-8 path").to_owned();
-    let first = shim.launch_as(CreateTaskRequest { stdout: stdout.clone(), ..shim.request() });
+    let first = shim.launch_with(CreateTaskRequest { stdout: stdout.clone(), ..shim.create_request() });
     output.wait_for(2);
     checkpoint(shim, &images, false).unwrap();
     assert_eq!(shim.state("").unwrap().status(), Status::RUNNING);
@@ -62,9 +62,9 @@ fn there_and_back(shim: &Shim, stdout: String, mut output: Output) {
     shim.delete("").unwrap();
     let seen = output.numbers().len();
 
-    let request = CreateTaskRequest { stdout, checkpoint: images, ..shim.request() };
+    let request = CreateTaskRequest { stdout, checkpoint: images, ..shim.create_request() };
     assert_eq!(shim.tasks.create(call_timeout(), &request).unwrap().pid, 0);
-    let pid = shim.begin(&shim.id, "") as i32;
+    let pid = shim.start_process(&shim.id, "") as i32;
     assert_ne!(pid, first);
     output.wait_for(seen + 2);
     let numbers = output.numbers();
@@ -112,7 +112,7 @@ fn a_checkpoint_that_fails_leaves_it_running_and_one_that_is_none_cannot_be_star
     shim.kill("", 9).unwrap();
     shim.wait("");
     shim.delete("").unwrap();
-    let request = CreateTaskRequest { checkpoint: images, ..shim.request() };
+    let request = CreateTaskRequest { checkpoint: images, ..shim.create_request() };
     shim.tasks.create(call_timeout(), &request).unwrap();
     let start = StartRequest { id: shim.id.clone(), ..Default::default() };
     let error = shim.tasks.start(call_timeout(), &start).unwrap_err().to_string();

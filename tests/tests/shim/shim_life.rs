@@ -70,8 +70,8 @@ fn a_pod_has_one_shim_which_ends_with_its_last_container() {
     let address = shim.start_another(&second, &bundle).unwrap();
     assert_eq!(address, format!("unix://{}", shim.socket.display()));
     shim.launch();
-    let request = shim.request_for(&second, &bundle);
-    shim.launch_as(request);
+    let request = shim.create_request_for(&second, &bundle);
+    shim.launch_with(request);
     let id = || second.clone();
     let kill = KillRequest { id: id(), signal: 9, ..Default::default() };
     shim.tasks.kill(call_timeout(), &kill).unwrap();
@@ -184,7 +184,7 @@ fn a_call_of_the_runtime_ends_with_its_shim_and_what_it_has_made_is_deleted() {
     let script = format!("echo > {marks}; exec {program} sleep 1000");
     let hook = serde_json::json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
     let shim = Shim::start(bundle.with(|c| c["hooks"] = serde_json::json!({ "createRuntime": hook })));
-    let (tasks, request) = (shim.connect(), shim.request());
+    let (tasks, request) = (shim.connect(), shim.create_request());
     let create = std::thread::spawn(move || tasks.create(call_timeout(), &request).is_err());
     wait_for("the hook", || Path::new(&marks).exists());
     kill(Pid::from_raw(shim.pid), Signal::SIGKILL).unwrap();

@@ -33,9 +33,9 @@ impl Stage {
         if self == Stage::Create {
             return;
         }
-        shim.tasks.create(call_timeout(), &shim.request()).expect("Create");
+        shim.tasks.create(call_timeout(), &shim.create_request()).expect("Create");
         if self != Stage::Start {
-            shim.begin(&shim.id, "");
+            shim.start_process(&shim.id, "");
         }
         if self == Stage::Delete {
             shim.kill("", Signal::SIGKILL as i32).expect("Kill");
@@ -49,10 +49,10 @@ impl Stage {
         let fail = |panic: Box<dyn std::any::Any + Send>| words(&*panic);
         match self {
             Stage::Create => {
-                shim.tasks.create(call_timeout(), &shim.request()).map(drop).map_err(|e| text(&e))
+                shim.tasks.create(call_timeout(), &shim.create_request()).map(drop).map_err(|e| text(&e))
             }
             Stage::Start => {
-                catch_unwind(AssertUnwindSafe(|| shim.begin(&shim.id, ""))).map(drop).map_err(fail)
+                catch_unwind(AssertUnwindSafe(|| shim.start_process(&shim.id, ""))).map(drop).map_err(fail)
             }
             Stage::Exec => {
                 let request = shim.exec_request("more", &["sleep", "1000"]);

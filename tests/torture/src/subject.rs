@@ -40,18 +40,18 @@ impl Subject {
     }
 
     /// The arguments of a verb that makes the container, with config.json written.
-    pub fn making(&self, verb: &str, flags: &[&str]) -> Vec<String> {
+    pub fn args_for(&self, verb: &str, flags: &[&str]) -> Vec<String> {
         let (pid_file, console) = (self.beside("out/pid"), self.beside("console"));
         let mut all = vec!["--pid-file", &pid_file];
         all.extend(flags);
         if self.kind.has_terminal() {
             all.extend(["--console-socket", &console]);
         }
-        self.container.making(verb, &all).into_iter().map(str::to_owned).collect()
+        self.container.args_for(verb, &all).into_iter().map(str::to_owned).collect()
     }
 
     /// The arguments of an exec of the reporting program.
-    pub fn executing(&self, flags: &[&str], sleeps: bool) -> Vec<String> {
+    pub fn exec_args(&self, flags: &[&str], sleeps: bool) -> Vec<String> {
         let (pid_file, console) = (self.beside("out/exec"), self.beside("console"));
         let mut all = vec!["exec", "--pid-file", &pid_file];
         all.extend(flags);

@@ -158,13 +158,13 @@ impl Verb {
         let id = subject.container.id.as_str();
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         match self {
-            Create => subject.making("create", &[]),
-            Run => subject.making("run", &[]),
-            RunDetached => subject.making("run", &["--detach"]),
+            Create => subject.args_for("create", &[]),
+            Run => subject.args_for("run", &[]),
+            RunDetached => subject.args_for("run", &["--detach"]),
             Start => words(&["start", id]),
-            Exec => subject.executing(&[], false),
-            ExecDetached => subject.executing(&["--detach"], true),
-            ExecTty => subject.executing(&["--tty", "--detach"], true),
+            Exec => subject.exec_args(&[], false),
+            ExecDetached => subject.exec_args(&["--detach"], true),
+            ExecTty => subject.exec_args(&["--tty", "--detach"], true),
             Kill => words(&["kill", id, "KILL"]),
             KillAll => words(&["kill", "--all", id, "KILL"]),
             Pause => words(&["pause", id]),

@@ -1,4 +1,5 @@
-//! The real containerd, with state of its own, and its client `ctr`.
+//! A containerd in the host's own namespaces, whose containers are bundles of the tests, not images: for tests of the shim.
+//! `engines::Containerd` is the one that runs an image in a sandbox.
 
 use crate::{Call, Outcome, Scratch, command_line, leftovers, pids_in, pids_mentioning, scratch, wait_for};
 use nix::sys::signal::{Signal, kill};
@@ -7,11 +8,11 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// The name of our runtime, as containerd spells it.
+/// Our runtime, as containerd's configuration and `ctr --runtime` name it (`runtime_type`).
 pub const RUNTIME_TYPE: &str = "io.containerd.ampoule.v2";
 
 /// A containerd that is killed on drop, with all its containers; nothing of them may be left.
-pub struct Containerd {
+pub struct HostContainerd {
     scratch: Scratch,
     /// containerd's namespace: in the name of every cgroup and in the command line of every shim.
     pub namespace: String,
@@ -24,7 +25,7 @@ pub fn has_containerd() -> bool {
     there("containerd") && there("ctr")
 }
 
-impl Containerd {
+impl HostContainerd {
     /// Starts it. `target/bin` is where it finds its shims first.
     pub fn start() -> Self {
         let scratch = Scratch::new();
@@ -140,7 +141,7 @@ impl Containerd {
     }
 }
 
-impl Drop for Containerd {
+impl Drop for HostContainerd {
     fn drop(&mut self) {
         self.kill();
         leftovers::kill_processes(&self.namespace);
