@@ -1,4 +1,4 @@
-//! The host's view of a container's cgroups.
+//! A container's cgroups, seen from the host: where they are, what they hold, and their removal.
 
 use crate::{Layout, has_cgroup_v1, wait_for};
 use nix::fcntl::{Flock, FlockArg};
@@ -123,8 +123,9 @@ pub fn remove_cgroup(dir: &Path) {
     });
 }
 
-/// A lock on the host's set of cgroup hierarchies, shared between processes: it stays as it is, or only the holder changes it. containerd 1.x looks for the mount of each one that a
-/// process is in, and has no metrics of containers that were made while there is one that it can't find.
+/// A lock on the host's set of cgroup hierarchies, for all tests that run: the set stays as it is, or only the holder changes
+/// it. containerd 1.x looks for the mount of each one that a process is in, and has no metrics of containers that were made
+/// while there is one that it can't find.
 #[derive(Debug)]
 pub struct HierarchyLock {
     /// Set while one comes that was not there.

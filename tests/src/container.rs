@@ -99,7 +99,7 @@ impl Container {
     }
 
     /// Makes a call that has its streams already, and waits for its end.
-    pub fn wait_for(&self, mut command: Command) -> Outcome {
+    pub fn finish(&self, mut command: Command) -> Outcome {
         let text = format!("{command:?}");
         let child = command.spawn().expect("start the runtime");
         // Its copies of the streams would keep them open.

@@ -1,4 +1,4 @@
-//! Checkpoints: what it takes to make one, and a container whose output is a pipe.
+//! Checkpoints: whether CRIU works here, and the verbs, for containers whose output goes to a pipe.
 
 use crate::{Container, Outcome, Runtime, wait_for};
 use serde_json::Value;
@@ -114,7 +114,7 @@ impl Container {
 fn piped(container: &Container, mut command: Command) -> (Outcome, OutputLines) {
     let (stream, end) = OutputLines::open();
     command.stdout(end.try_clone().expect("duplicate a descriptor")).stderr(end);
-    let outcome = container.wait_for(command);
+    let outcome = container.finish(command);
     // The runtime's own words, when there is nobody else.
     let stderr = if outcome.code == 0 { String::new() } else { stream.all().join("\n") };
     (Outcome { stderr, ..outcome }, stream)

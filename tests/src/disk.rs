@@ -1,4 +1,4 @@
-//! Block devices, by number.
+//! Block devices for tests of limits on I/O, by their numbers.
 
 use crate::{is_root, place};
 use std::fs;

@@ -1,4 +1,4 @@
-//! Images that a test makes by hand, byte by byte, also such as no builder would make.
+//! OCI images that a test writes by hand, also such as no builder would make: names that lead out, wrong digests, deep indexes.
 
 use crate::scratch::Scratch;
 use serde_json::{Value, json};

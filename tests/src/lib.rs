@@ -1,11 +1,20 @@
-//! What the integration tests are written in: a [`Bundle`] to describe, a [`Container`] to live and be
-//! cleaned up after, the [`Runtime`] under test, and [`require!`] for what a machine may lack.
+//! The library that the integration tests are written with.
 //!
-//! The tests know the built programs only, never the runtime's crate, and run against any runtime with
-//! runc's command line: `sudo make test RUNTIME=runc`. They need root. Inside the
-//! containers the program `probe` (see `bin/probe`) answers questions, so no image is downloaded.
+//! A test describes a [`Bundle`], makes a [`Container`] of it, calls the [`Runtime`] under test, and looks at the [`Outcome`].
+//! In the container the program `probe` (`bin/probe`) answers questions, so no image is downloaded. What the test has made is
+//! removed on drop, and it is a failure if anything is left ([`leftovers`]). What a machine may lack is [`require!`]d.
+//!
+//! The tests know the built programs only ([`Runtime`] and the functions beside it), never the runtime's crate, and run
+//! against any runtime with runc's command line: `sudo make test RUNTIME=runc`. They need root.
+//!
+//! For other tests there are
+//! - the shim: [`Shim`], called as containerd calls it, with its [`EventServer`]; and [`HostContainerd`];
+//! - container engines: [`engines`], each in a [`Sandbox`](engines::Sandbox), and [`cri`], the kubelet's side of a node;
+//! - pause: [`Init`], any program that is to be PID 1; images: [`HandMadeImage`];
+//! - what a container may need of its host: [`Terminal`], [`SeccompAgent`], [`Cgroups`], [`systemd`], [`criu`].
+//!
+//! Where tests run is [`places`]' business: this host, and the test machine's (`tests/vm`).
 
-mod ability;
 mod bundle;
 mod cgroup;
 mod concurrent;
@@ -25,6 +34,7 @@ mod outcome;
 pub mod places;
 mod proc;
 mod programs;
+mod requirements;
 mod scratch;
 mod seccomp_agent;
 mod shim;
@@ -33,10 +43,6 @@ mod sys;
 pub mod systemd;
 mod wait;
 
-pub use ability::{
-    FOREIGN_NAMESPACES, NO_MOUNTS, NO_PROC, ON_V1, ON_V2, TESTED_ON_V2, can_raise_limits, has_cgroup_v1,
-    has_cgroup_v1_file, has_cgroup_v2_controller, has_only_cgroup_v2, is_root, met,
-};
 pub use bundle::{Bundle, default_spec, id_outside, install};
 pub use cgroup::{Cgroups, HierarchyLock, cgroups_named, pids_in, remove_cgroup};
 pub use concurrent::{while_exchanging, while_repeating};
@@ -51,6 +57,10 @@ pub use outcome::Outcome;
 pub use places::place;
 pub use proc::{Mount, command_line, descendants_of, field, mountinfo, pids_mentioning};
 pub use programs::{Runtime, bundle_tool, on_path, pause, pause_image, probe, shim_program, workspace};
+pub use requirements::{
+    FOREIGN_NAMESPACES, NO_MOUNTS, NO_PROC, ON_V1, ON_V2, TESTED_ON_V2, can_raise_limits, has_cgroup_v1,
+    has_cgroup_v1_file, has_cgroup_v2_controller, has_only_cgroup_v2, is_root, met,
+};
 pub use scratch::Scratch;
 pub use seccomp_agent::SeccompAgent;
 pub use shim::{Shim, call_timeout};

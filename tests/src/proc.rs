@@ -1,4 +1,4 @@
-//! `/proc`'s text as values.
+//! What /proc says of processes and mounts, as values.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The system calls that have no safe face in a library.
+//! System calls that no library wraps safely.
 #![allow(unsafe_code)]
 
 use nix::NixPath;
@@ -84,7 +84,7 @@ pub fn deny_syscall(
     unsafe { command.pre_exec(install) };
 }
 
-/// Exchanges what two names stand for, at once (RENAME_EXCHANGE, which libcs but glibc have no face for).
+/// Exchanges what two names stand for, at once (RENAME_EXCHANGE, which no libc but glibc wraps).
 pub fn exchange(one: &Path, other: &Path) -> Result<(), Errno> {
     one.with_nix_path(|one| {
         other.with_nix_path(|other| {

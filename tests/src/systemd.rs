@@ -1,4 +1,4 @@
-//! The systemd cgroup driver's side of a container.
+//! Containers of the systemd cgroup driver: how to make one, its scope, and what systemd knows of it.
 
 use crate::{Bundle, Container, Outcome, Runtime, is_root, wait_for};
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! What the kubelet does: pods and their containers, by CRI.
+//! The kubelet's side of CRI: it makes pods and containers on a [`Node`](crate::engines::Node), reads their logs, and opens
+//! their streams.
 
 mod calls;
 mod log;

@@ -1,4 +1,4 @@
-//! A pod, as the kubelet has it made.
+//! A pod and its containers, made as the kubelet makes them.
 
 use super::calls::RpcResult;
 use super::{Cri, messages::*};

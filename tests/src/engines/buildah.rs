@@ -1,4 +1,4 @@
-//! buildah with a store of a test's own.
+//! buildah in a sandbox, with a store of its own.
 
 use super::documented::{arguments, write};
 use super::{IMAGE, Sandbox, pack};

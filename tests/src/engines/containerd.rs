@@ -1,4 +1,4 @@
-//! A containerd of a test's own, and its client `ctr`.
+//! A containerd in a sandbox, with an image, and its client `ctr`.
 
 use super::documented::{arguments, write};
 use super::{Sandbox, pack};

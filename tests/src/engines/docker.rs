@@ -1,4 +1,4 @@
-//! A docker daemon of a test's own.
+//! A docker daemon in a sandbox, and its client.
 
 use super::containerd::{end, serve};
 use super::documented::write;

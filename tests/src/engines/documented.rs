@@ -1,4 +1,4 @@
-//! What the documentation tells a user to write.
+//! Configuration and command lines that the documentation tells users to write: the engines here are set up with just these.
 
 use crate::Runtime;
 use crate::programs::workspace;

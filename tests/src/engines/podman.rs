@@ -1,4 +1,4 @@
-//! podman with a store of a test's own, of root or of an ordinary user.
+//! podman in a sandbox, with a store of its own, for root or for an ordinary user.
 
 use super::documented::write;
 use super::{Client, Sandbox, documented, pack};

@@ -1,7 +1,6 @@
 //! Kills the programs at every system call, has each call fail, races the paths that a container controls, and looks at what
 //! is left and at what isolation there is. See `docs/reliability.md`.
 
-mod alarm;
 mod bundle_kind;
 mod case;
 mod disturb;
@@ -19,6 +18,7 @@ mod subject;
 mod sys;
 mod syscalls;
 mod tally;
+mod time_limit;
 mod trace;
 mod verb;
 

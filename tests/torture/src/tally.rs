@@ -1,4 +1,4 @@
-//! What is counted, and what is printed.
+//! The count of cases and failures, and what is printed of it.
 
 use crate::case::{Failure, Finding};
 use std::collections::BTreeMap;

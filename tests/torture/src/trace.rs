@@ -5,10 +5,10 @@
 
 mod attached;
 
-use crate::alarm::Alarm;
 use crate::registers;
 use crate::sys;
 use crate::syscalls;
+use crate::time_limit::TimeLimit;
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Event, Options};
 use nix::sys::signal::{Signal, kill};
@@ -123,14 +123,14 @@ pub fn run(mut command: Command, target: Target, act: Act) -> Trace {
         inside: false,
         code: None,
     };
-    let alarm = Alarm::set(program);
+    let limit = TimeLimit::start(program);
     if let Err(errno) = tracer.begin().and_then(|()| tracer.go_on()) {
         // A tracee that was killed is gone between two requests; its end is still to be heard.
         assert_eq!(errno, Errno::ESRCH, "trace {program}");
         tracer.go_on_untraced();
     }
     tracer.let_go();
-    tracer.trace.hung = alarm.rang();
+    tracer.trace.hung = limit.expired();
     tracer.trace.code = tracer.code.unwrap_or(-1);
     tracer.trace
 }

@@ -1,4 +1,4 @@
-//! Both ends of what a place tells the run while it goes on: one JSON document a line.
+//! What a place reports to the run while its tests go on, as one JSON document a line: written and read here.
 
 use crate::test::{Ended, Verdict};
 use anyhow::{Context, Result, bail};

@@ -1,4 +1,4 @@
-//! What the processes of a run begin with.
+//! The signals and descriptors that a test or a job starts with.
 #![allow(unsafe_code)]
 
 use nix::errno::Errno;

@@ -1,4 +1,4 @@
-//! Everything of its pods that a node still has.
+//! What a node still has of its pods.
 
 use super::Node;
 use crate::{Mount, cgroups_named, command_line, patience, pids_mentioning};

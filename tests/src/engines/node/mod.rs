@@ -1,4 +1,4 @@
-//! A node of a cluster, without its kubelet.
+//! A node of a Kubernetes cluster, without its kubelet: containerd with CRI and network plugins.
 
 mod config;
 mod leftovers;

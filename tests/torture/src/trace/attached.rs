@@ -1,4 +1,4 @@
-//! A process that is there already, and makes its calls for somebody else's.
+//! Tracing a process that runs already, such as the shim, while a call of a client's has it work.
 
 use super::{Act, Target, Trace, Tracer, hold, wait};
 use nix::errno::Errno;

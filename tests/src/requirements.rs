@@ -1,4 +1,4 @@
-//! What a machine or a runtime may lack. A test that cannot say anything says so loudly.
+//! [`require!`](crate::require): what a test needs of the machine or the runtime. Where it lacks, the test is skipped, loudly.
 
 use crate::cgroup::mount_of;
 use crate::{Runtime, conformance, place};
@@ -16,13 +16,13 @@ use std::io::Write;
 /// test names why the machine cannot.
 #[macro_export]
 macro_rules! require {
-    ($condition:expr, $ability:expr) => {
-        if !$crate::met($condition, $ability, None) {
+    ($condition:expr, $what:expr) => {
+        if !$crate::met($condition, $what, None) {
             return;
         }
     };
-    ($condition:expr, $ability:expr, named $why:expr) => {
-        if !$crate::met($condition, $ability, Some($why)) {
+    ($condition:expr, $what:expr, named $why:expr) => {
+        if !$crate::met($condition, $what, Some($why)) {
             return;
         }
     };
@@ -39,20 +39,20 @@ macro_rules! ampoule_only {
 }
 
 /// What [`require!`] does: `true` when the condition holds, a recorded skip or a panic when not.
-pub fn met(condition: bool, ability: &str, named: Option<&str>) -> bool {
+pub fn met(condition: bool, what: &str, named: Option<&str>) -> bool {
     if condition {
         return true;
     }
     let strict = std::env::var("STRICT").is_ok_and(|v| v == "1");
     assert!(
         !strict || named.is_some(),
-        "STRICT: this test needs {ability}, and does not name why it may lack"
+        "STRICT: this test needs {what}, and does not say why a machine may lack it"
     );
     assert_unclaimed();
     let test = std::env::var("NEXTEST_TEST_NAME")
         .unwrap_or_else(|_| std::thread::current().name().unwrap_or("a test").to_owned());
     let why = named.map(|why| format!(": {why}")).unwrap_or_default();
-    let line = format!("SKIP {test}: needs {ability}{why}\n");
+    let line = format!("SKIP {test}: needs {what}{why}\n");
     eprint!("{line}");
     if let Ok(path) = std::env::var("SKIPS") {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
