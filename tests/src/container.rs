@@ -1,8 +1,8 @@
 //! A container under test: calls of the runtime, and the promise that nothing is left behind.
 
 use crate::{
-    Bundle, Cgroups, Outcome, Runtime, Terminal, descendants_of, has_only_cgroup_v2, leftovers, patience,
-    place, scratch, wait_for,
+    Bundle, Cgroups, Outcome, Runtime, Scratch, Terminal, descendants_of, has_only_cgroup_v2, leftovers,
+    patience, place, scratch, wait_for,
 };
 use serde_json::Value;
 use std::fs::{self, File};
@@ -45,6 +45,12 @@ impl Layout {
     pub fn all() -> Vec<Self> {
         if has_only_cgroup_v2() { vec![Layout::Host] } else { vec![Layout::Host, Layout::PureV2] }
     }
+}
+
+/// Runs a container of `runc spec`'s config, changed by `change`, to its end; the probe's answer to each of these questions.
+#[track_caller]
+pub fn ask(change: impl FnOnce(Bundle) -> Bundle, questions: &[&[&str]]) -> Vec<Value> {
+    Container::of(change(Bundle::asking(&questions.join(&",")))).run().ok().answers()
 }
 
 /// A container that is force-deleted on drop, after which nothing of it may be left.
@@ -308,6 +314,13 @@ impl Call {
         let child = command.spawn();
         let child = child.unwrap_or_else(|e| panic!("start {:?}: {e}", command.get_program()));
         Self { child, text: format!("{command:?}"), files: None }
+    }
+
+    /// Runs a program to its end; one that doesn't end in time is killed, and a panic.
+    #[track_caller]
+    pub fn run(command: Command) -> Outcome {
+        let scratch = Scratch::new();
+        Self::start(command, scratch.path().join("call")).finish()
     }
 
     /// What it has printed so far.

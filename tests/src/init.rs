@@ -83,3 +83,12 @@ pub fn child_of(pid: i32) -> i32 {
     });
     child.unwrap_or_default()
 }
+
+/// Waits until a process sleeps in the kernel's wait for signals, as an init with nothing to do does.
+#[track_caller]
+pub fn wait_for_sigwait(pid: i32) {
+    crate::wait_for("the wait for signals", || {
+        let call = std::fs::read_to_string(format!("/proc/{pid}/wchan"));
+        call.is_ok_and(|text| text.contains("sigtimedwait"))
+    });
+}

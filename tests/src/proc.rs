@@ -27,6 +27,13 @@ impl Mount {
         self.options.contains(option)
     }
 
+    /// The topmost mount at a path; panics when there is none.
+    #[track_caller]
+    pub fn at<'a>(mounts: &'a [Self], target: &str) -> &'a Self {
+        let found = mounts.iter().rfind(|mount| mount.target == target);
+        found.unwrap_or_else(|| panic!("nothing at {target}: {mounts:#?}"))
+    }
+
     /// Every mount in a mountinfo text, oldest first.
     pub fn parse(text: &str) -> Vec<Self> {
         text.lines().map(Self::parse_line).collect()

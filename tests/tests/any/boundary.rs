@@ -1,21 +1,15 @@
 //! Ways out of a container that were found in this runtime, and what else has their shape: each is tried, and leads nowhere.
 
 use ampoule_tests::{
-    Bundle, Container, FOREIGN_NAMESPACES, NO_MOUNTS, ampoule_only, is_root, repeats, require,
+    Bundle, Container, FOREIGN_NAMESPACES, NO_MOUNTS, ampoule_only, ask, is_root, repeats, require,
     while_exchanging,
 };
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
-
-/// Answers of one container to these questions, each a list of words.
-#[track_caller]
-fn ask(bundle: impl FnOnce(Bundle) -> Bundle, questions: &[&[&str]]) -> Vec<Value> {
-    Container::of(bundle(Bundle::asking(&questions.join(&",")))).run().ok().answers()
-}
 
 #[test]
 fn a_process_that_waits_for_its_start_shows_its_neighbours_nothing_of_the_hosts() {

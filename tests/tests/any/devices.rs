@@ -1,16 +1,10 @@
 //! Devices: the ones that every container has, and configured ones.
 
-use ampoule_tests::{Bundle, Container, is_root, repeats, require, while_exchanging};
+use ampoule_tests::{Bundle, Container, ask, is_root, repeats, require, while_exchanging};
 use nix::sys::stat::{Mode, SFlag, mknod};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-
-/// Answers of one container to these questions, each a list of words.
-fn ask(bundle: impl FnOnce(Bundle) -> Bundle, questions: &[&[&str]]) -> Vec<Value> {
-    let words = questions.join(&",");
-    Container::of(bundle(Bundle::asking(&words))).run().ok().answers()
-}
 
 #[test]
 fn the_default_devices_exist_and_can_be_used() {

@@ -1,5 +1,6 @@
 //! `ampoule-bundle unpack`: an image becomes a bundle that runs. umoci is what it is held against.
 
+use crate::run;
 use ampoule_tests::{
     HandMadeImage, LayerEntry, Outcome, Runtime, Scratch, bundle_tool, mountinfo, probe, require, snapshot,
 };
@@ -10,11 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const USER: u32 = 65534;
-
-fn run(program: &str, args: &[&str]) {
-    let output = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("run {program}: {e}"));
-    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
 
 fn has_tools() -> bool {
     ["umoci", "skopeo"].iter().all(|tool| Command::new(tool).arg("--version").output().is_ok())
@@ -47,7 +43,9 @@ impl Rich {
         fs::set_permissions(at("one/etc/empty"), PermissionsExt::from_mode(0o1700)).unwrap();
         fs::write(at("two/changed"), "new").unwrap();
         fs::write(at("three/sub/upper"), "seen").unwrap();
-        let old = |path: &str, when: &str| run("touch", &["-h", "-d", when, at(path).to_str().unwrap()]);
+        let old = |path: &str, when: &str| {
+            run("touch", &["-h", "-d", when, at(path).to_str().unwrap()]);
+        };
         old("one/etc/changed", "2001-02-03 04:05:06");
         old("one/broken", "1999-01-01");
         old("one/etc", "2002-02-02");

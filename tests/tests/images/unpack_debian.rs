@@ -1,6 +1,7 @@
 //! A real distribution, through real tools: a Debian of mmdebstrap's with a server, as an image of umoci's and as what
 //! docker would save, unpacks to what umoci unpacks, and serves a page.
 
+use crate::run;
 use ampoule_tests::{Outcome, Runtime, Scratch, bundle_tool, require, snapshot};
 use serde_json::{Value, json};
 use std::fs;
@@ -8,10 +9,6 @@ use std::path::Path;
 use std::process::Command;
 
 const TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-
-fn run(program: &str, args: &[&str]) {
-    Outcome::of(Command::new(program).args(args)).ok();
-}
 
 /// Whether images can be made of Debian's packages.
 fn has_debian() -> bool {

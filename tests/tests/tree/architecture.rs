@@ -1,16 +1,13 @@
 //! The walls of the house that Cargo can't build, checked by reading the sources.
 
+use ampoule_tests::workspace;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-fn top() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live inside the workspace")
-}
 
 /// Every Rust file below a folder, with its text.
 pub(crate) fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    let mut todo = vec![top().join(folder)];
+    let mut todo = vec![workspace().join(folder)];
     while let Some(dir) = todo.pop() {
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
             let path = entry.path();
@@ -18,7 +15,7 @@ pub(crate) fn sources(folder: &str) -> Vec<(PathBuf, String)> {
                 todo.push(path);
             } else if path.extension().is_some_and(|e| e == "rs") {
                 let text = fs::read_to_string(&path).expect("read a source file");
-                found.push((path.strip_prefix(top()).expect("below the top").to_owned(), text));
+                found.push((path.strip_prefix(workspace()).expect("below the top").to_owned(), text));
             }
         }
     }
@@ -121,7 +118,7 @@ fn spec_knows_nobody() {
 
 #[test]
 fn pause_knows_nobody_and_its_library_makes_no_system_call() {
-    let manifest = fs::read_to_string(top().join("pause/Cargo.toml")).expect("read pause's manifest");
+    let manifest = fs::read_to_string(workspace().join("pause/Cargo.toml")).expect("read pause's manifest");
     assert!(!manifest.contains("[dependencies]") && !manifest.contains("[build-dependencies]"), "{manifest}");
     let program = sources("pause/src");
     assert!(program.len() > 5, "where has pause gone?");
