@@ -1,51 +1,14 @@
 //! A container under test: calls of the runtime, and the promise that nothing is left behind.
 
 use crate::{
-    Bundle, Cgroups, Outcome, Runtime, Scratch, Terminal, descendants_of, has_only_cgroup_v2, leftovers,
-    patience, place, scratch, wait_for,
+    Bundle, Call, Cgroups, Layout, Outcome, Runtime, Terminal, has_only_cgroup_v2, leftovers, place, scratch,
+    wait_for,
 };
 use serde_json::Value;
-use std::fs::{self, File};
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-/// What the runtime finds at /sys/fs/cgroup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// The host's own.
-    Host,
-    /// A pure v2 hierarchy: the host's own, or else in a mount namespace of the call's own.
-    PureV2,
-    /// net_cls and net_prio on v1 at /sys/fs/cgroup/net and nothing else, in a mount namespace of the call's own.
-    Network,
-}
-
-impl Layout {
-    /// A call of any program that finds this layout.
-    pub fn command(self, program: &Path) -> Command {
-        let mounts = match self {
-            Layout::Host => return Command::new(program),
-            Layout::PureV2 => "mount -t cgroup2 none /sys/fs/cgroup",
-            Layout::Network => {
-                "umount -Rl /sys/fs/cgroup && mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/net && \
-                 mount -t cgroup -o net_cls,net_prio none /sys/fs/cgroup/net"
-            }
-        };
-        let script = format!("{mounts} && exec \"$0\" \"$@\"");
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-c", &script]).arg(program);
-        command
-    }
-}
-
-impl Layout {
-    /// Those that differ here.
-    pub fn all() -> Vec<Self> {
-        if has_only_cgroup_v2() { vec![Layout::Host] } else { vec![Layout::Host, Layout::PureV2] }
-    }
-}
 
 /// Runs a container of `runc spec`'s config, changed by `change`, to its end; the probe's answer to each of these questions.
 #[track_caller]
@@ -102,15 +65,6 @@ impl Container {
     /// does.
     pub fn spawn(&self, command: Command, name: &str) -> Call {
         Call::start(command, self.bundle.beside(name))
-    }
-
-    /// Makes a call that has its streams already, and waits for its end.
-    pub fn finish(&self, mut command: Command) -> Outcome {
-        let text = format!("{command:?}");
-        let child = command.spawn().expect("start the runtime");
-        // Its copies of the streams would keep them open.
-        drop(command);
-        Call { child, text, files: None }.finish()
     }
 
     /// Makes a call and waits for its end.
@@ -274,7 +228,8 @@ impl Drop for Container {
         if !fs::read_dir(self.state_root()).is_ok_and(|mut records| records.next().is_none()) {
             let mut delete = self.command(&["delete", "--force", &self.id]);
             let deleted = delete.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-            let _ = deleted.map(|child| Call { child, text: "delete --force".into(), files: None }.wait());
+            // If it can't be started or doesn't end, what is left tells so.
+            let _ = deleted.map(|child| Call::of(child, "delete --force").wait());
         }
         let left = self.leftovers();
         if !left.is_empty() {
@@ -283,112 +238,6 @@ impl Drop for Container {
             let is_runc_in_emulation = !Runtime::get().is_ampoule() && place() != "host";
             let given_up = is_runc_in_emulation && left.iter().all(|one| one.starts_with("cgroup "));
             assert!(std::thread::panicking() || given_up, "`delete --force {}` left {left:#?}", self.id);
-        }
-    }
-}
-
-/// A call of the runtime, or of another program, that may still go on. Killed on drop.
-#[derive(Debug)]
-pub struct Call {
-    child: Child,
-    text: String,
-    files: Option<PathBuf>,
-}
-
-impl Call {
-    /// Starts a program with its output in `FILES.stdout` and `FILES.stderr`.
-    pub fn start(mut command: Command, files: PathBuf) -> Self {
-        let file = |end: &str| {
-            let path = format!("{}.{end}", files.display());
-            // The runtime may have given an earlier call's to the container's user.
-            let _ = fs::remove_file(&path);
-            File::create(path).expect("make a file")
-        };
-        let child = command.stdout(file("stdout")).stderr(file("stderr")).spawn();
-        let child = child.unwrap_or_else(|e| panic!("start {:?}: {e}", command.get_program()));
-        Self { child, text: format!("{command:?}"), files: Some(files) }
-    }
-
-    /// Starts a program whose output goes where the command says.
-    pub fn start_with_streams(mut command: Command) -> Self {
-        let child = command.spawn();
-        let child = child.unwrap_or_else(|e| panic!("start {:?}: {e}", command.get_program()));
-        Self { child, text: format!("{command:?}"), files: None }
-    }
-
-    /// Runs a program to its end; one that doesn't end in time is killed, and a panic.
-    #[track_caller]
-    pub fn run(command: Command) -> Outcome {
-        let scratch = Scratch::new();
-        Self::start(command, scratch.path().join("call")).finish()
-    }
-
-    /// What it has printed so far.
-    pub fn stdout(&self) -> String {
-        let files = self.files.as_ref().map(|files| format!("{}.stdout", files.display()));
-        files.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default()
-    }
-
-    /// The runtime's pid.
-    pub fn pid(&self) -> i32 {
-        self.child.id() as i32
-    }
-
-    /// Sends the runtime a signal.
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("signal the runtime");
-    }
-
-    /// Waits for the end; panics, with what was printed, when patience ends first.
-    #[track_caller]
-    pub fn finish(mut self) -> Outcome {
-        let code = self.wait();
-        let read = |end: &str| match &self.files {
-            Some(files) => {
-                let bytes = fs::read(format!("{}.{end}", files.display())).unwrap_or_default();
-                String::from_utf8_lossy(&bytes).into_owned()
-            }
-            None => String::new(),
-        };
-        let outcome = Outcome {
-            code: code.unwrap_or(-1),
-            stdout: read("stdout"),
-            stderr: read("stderr"),
-            call: self.text.clone(),
-        };
-        assert!(code.is_some(), "not finished after {:?}: {outcome}", patience());
-        outcome
-    }
-
-    /// The exit code (128 + signal), or `None` when patience ended first; then the runtime is killed.
-    fn wait(&mut self) -> Option<i32> {
-        let end = Instant::now() + patience();
-        while Instant::now() < end {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.end();
-        None
-    }
-
-    /// Kills it and what it has started: the command of an init would outlive that.
-    fn end(&mut self) {
-        let started = descendants_of(self.pid());
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        for pid in started {
-            let _ =
-                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-        }
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        if let Ok(None) = self.child.try_wait() {
-            self.end();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Checkpoints: whether CRIU works here, and the verbs, for containers whose output goes to a pipe.
 
-use crate::{Container, Outcome, Runtime, wait_for};
+use crate::{Call, Container, Outcome, Runtime, wait_for};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -80,7 +80,7 @@ impl Container {
     /// A detached `run`.
     #[track_caller]
     pub fn run_piped(&self) -> OutputLines {
-        let (outcome, stream) = piped(self, self.command(&self.args_for("run", &["--detach"])));
+        let (outcome, stream) = piped(self.command(&self.args_for("run", &["--detach"])));
         outcome.ok();
         stream
     }
@@ -100,7 +100,7 @@ impl Container {
 
     /// `restore` with these flags and no others.
     pub fn restore_with(&self, flags: &[&str]) -> (Outcome, OutputLines) {
-        piped(self, self.command(&self.args_for("restore", flags)))
+        piped(self.command(&self.args_for("restore", flags)))
     }
 
     /// The probe's answer to a question that is asked by `exec`.
@@ -111,10 +111,10 @@ impl Container {
 }
 
 /// Makes a call whose output is the container's, too.
-fn piped(container: &Container, mut command: Command) -> (Outcome, OutputLines) {
+fn piped(mut command: Command) -> (Outcome, OutputLines) {
     let (stream, end) = OutputLines::open();
     command.stdout(end.try_clone().expect("duplicate a descriptor")).stderr(end);
-    let outcome = container.finish(command);
+    let outcome = Call::start_with_streams(command).finish();
     // The runtime's own words, when there is nobody else.
     let stderr = if outcome.code == 0 { String::new() } else { stream.all().join("\n") };
     (Outcome { stderr, ..outcome }, stream)

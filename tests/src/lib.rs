@@ -16,6 +16,7 @@
 //! Where tests run is [`places`]' business: this host, and the test machine's (`tests/vm`).
 
 mod bundle;
+mod call;
 mod cgroup;
 mod concurrent;
 pub mod conformance;
@@ -29,6 +30,7 @@ mod event_server;
 mod host_containerd;
 mod image;
 mod init;
+mod layout;
 pub mod leftovers;
 mod outcome;
 pub mod places;
@@ -44,15 +46,17 @@ pub mod systemd;
 mod wait;
 
 pub use bundle::{Bundle, default_spec, id_outside, install};
+pub use call::Call;
 pub use cgroup::{Cgroups, HierarchyLock, cgroups_named, pids_in, remove_cgroup};
 pub use concurrent::{while_exchanging, while_repeating};
 pub use console::{ConsoleSocket, Terminal};
-pub use container::{Call, Container, Layout, ask};
+pub use container::{Container, ask};
 pub use disk::{any_disk, disk_of, null_disk};
 pub use event_server::{Event, EventServer};
 pub use host_containerd::{HostContainerd, RUNTIME_TYPE, has_containerd};
 pub use image::{HandMadeImage, LayerEntry};
 pub use init::{Init, as_pid_1, child_of, wait_for_sigwait};
+pub use layout::Layout;
 pub use outcome::Outcome;
 pub use places::place;
 pub use proc::{Mount, command_line, descendants_of, field, mountinfo, pids_mentioning};

@@ -2,7 +2,7 @@
 
 use ampoule_tests::criu::{OutputLines, WHY, works};
 use ampoule_tests::{
-    Bundle, ConsoleSocket, Container, Mount, Runtime, Terminal, ampoule_only, require, wait_for,
+    Bundle, Call, ConsoleSocket, Container, Mount, Runtime, Terminal, ampoule_only, require, wait_for,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -376,7 +376,7 @@ fn output_in_a_file_of_the_hosts_goes_on_there() {
     let mut command = container.command(&call);
     let end = |name| fs::OpenOptions::new().append(true).open(container.bundle.beside(name)).unwrap();
     command.stdout(end("run.stdout")).stderr(end("run.stderr"));
-    assert_eq!(container.finish(command).code, 0, "{}", container.output());
+    assert_eq!(Call::start_with_streams(command).finish().code, 0, "{}", container.output());
     wait_for("more output", || container.output().stdout.lines().count() > said + 2);
     let numbers: Vec<String> = container.output().stdout.lines().map(str::to_owned).collect();
     let wanted: Vec<u64> = (1..=numbers.len() as u64).collect();
