@@ -2,7 +2,7 @@
 
 use super::calls::RpcResult;
 use super::{Cri, messages::*};
-use crate::engines::{HANDLER, IMAGE, Node};
+use crate::engines::{IMAGE, Node, RUNTIME_HANDLER};
 use crate::wait_for;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -80,8 +80,10 @@ impl Pod {
     #[track_caller]
     pub fn of(node: &Node, config: PodSandboxConfig) -> Self {
         std::fs::create_dir_all(&config.log_directory).expect("make a directory for logs");
-        let request =
-            RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: HANDLER.to_owned() };
+        let request = RunPodSandboxRequest {
+            config: Some(config.clone()),
+            runtime_handler: RUNTIME_HANDLER.to_owned(),
+        };
         let answer = node.cri().run_pod_sandbox(request).unwrap_or_else(|e| panic!("RunPodSandbox: {e}"));
         Self { cri: node.cri(), id: answer.pod_sandbox_id, config }
     }

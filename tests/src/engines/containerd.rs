@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use std::process::Command;
 
 /// Starts containerd in a sandbox; it listens at `containerd.sock`.
-pub(super) fn serve(sandbox: &Sandbox) -> Call {
+pub(super) fn start_daemon(sandbox: &Sandbox) -> Call {
     let at = |name: &str| sandbox.file(name).to_str().expect("a UTF-8 path").to_owned();
     let (root, state, socket) = (at("containerd.root"), at("containerd.state"), at("containerd.sock"));
     let config = format!(
@@ -28,7 +28,7 @@ pub(super) fn serve(sandbox: &Sandbox) -> Call {
 }
 
 /// Asks a daemon to end and waits for it.
-pub(super) fn end(daemon: Call) {
+pub(super) fn stop_daemon(daemon: Call) {
     let _ = kill(Pid::from_raw(daemon.pid()), Signal::SIGTERM);
     let outcome = daemon.finish();
     if std::thread::panicking() {
@@ -47,7 +47,7 @@ impl Containerd {
     /// Starts one.
     pub fn start() -> Self {
         let sandbox = Sandbox::new();
-        let containerd = Self { daemon: Some(serve(&sandbox)), sandbox };
+        let containerd = Self { daemon: Some(start_daemon(&sandbox)), sandbox };
         let archive = pack(containerd.sandbox.path());
         containerd.call(&["images", "import", archive.to_str().expect("a UTF-8 path")]).ok();
         containerd
@@ -118,7 +118,7 @@ impl Drop for Containerd {
             self.call(&["container", "delete", &id]);
         }
         if let Some(daemon) = self.daemon.take() {
-            end(daemon);
+            stop_daemon(daemon);
         }
         self.sandbox.close(&[self.id("")]);
     }

@@ -1,6 +1,6 @@
 //! A docker daemon in a sandbox, and its client.
 
-use super::containerd::{end, serve};
+use super::containerd::{start_daemon, stop_daemon};
 use super::documented::write;
 use super::{Client, Sandbox, documented, pack};
 use crate::{Call, wait_for};
@@ -30,7 +30,7 @@ impl Docker {
         let sandbox = Sandbox::new();
         write(&sandbox.file("daemon.json"), config);
         // By itself docker starts one, but gives up on a slow machine.
-        let containerd = serve(&sandbox);
+        let containerd = start_daemon(&sandbox);
         let mut daemon = sandbox.command("dockerd");
         daemon.arg("--containerd").arg(sandbox.file("containerd.sock"));
         for (flag, name) in
@@ -76,7 +76,7 @@ impl Drop for Docker {
             let ids: Vec<_> = containers.iter().map(String::as_str).collect();
             self.call(&[&["rm", "--force", "--volumes"], &ids[..]].concat());
         }
-        self.daemons.drain(..).for_each(end);
+        self.daemons.drain(..).for_each(stop_daemon);
         self.sandbox.close(&containers);
     }
 }

@@ -130,11 +130,11 @@ pub fn narrows_rights(engine: &impl Client, more: &[&str]) -> String {
     outcome.stdout
 }
 
-/// The engine knows, unless it `overlooks` such things, that a process was killed for want of memory. What tells it
+/// The engine reports, unless it `overlooks` such things, that a process was OOM-killed. What tells it
 /// reads of the kill in the cgroup, unless that is gone before: so the container stays for a while.
-pub fn knows_what_was_killed_for_its_memory(engine: &impl Client, overlooks: bool) {
+pub fn reports_oom_kills(engine: &impl Client, overlooks: bool) {
     let script = "dd if=/dev/zero of=/dev/null bs=64M; code=$?; sleep 2; exit $code";
-    wait_for_slowly("the engine to know what was killed for its memory", || {
+    wait_for_slowly("the engine to report the OOM kill", || {
         engine.detached_offline("fat", &["--memory", "16m"], &["sh", "-c", script]);
         assert_eq!(engine.call(&["wait", "fat"]).ok().stdout, "137\n");
         let state = engine.inspect("fat")["State"].take();

@@ -20,7 +20,7 @@ pub use containerd::Containerd;
 pub use docker::Docker;
 pub use documented::documented;
 pub use image::{IMAGE, pack, pack_tree};
-pub use node::{HANDLER, Node, can_be_node, can_map_ports};
+pub use node::{Node, RUNTIME_HANDLER, can_be_node, can_map_ports};
 pub use podman::Podman;
 pub use sandbox::Sandbox;
 

@@ -36,7 +36,7 @@ fn docker_limits_containers() {
 
     let eat = "exec dd if=/dev/zero of=/dev/null bs=64M";
     assert_eq!(docker.run(&["--memory", "16m"], &["sh", "-c", eat]).code, 137);
-    docker_compat::knows_what_was_killed_for_its_memory(&docker, false);
+    docker_compat::reports_oom_kills(&docker, false);
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn podman_limits_containers() {
     let stats = podman.call(&["stats", "--no-stream", "--format", "{{.MemUsage}}", "web"]).ok();
     assert!(stats.stdout.contains("/ 67.11MB"), "{stats}");
     // conmon overlooks it on a hybrid host's v1, below every runtime.
-    docker_compat::knows_what_was_killed_for_its_memory(&podman, has_cgroup_v1("memory"));
+    docker_compat::reports_oom_kills(&podman, has_cgroup_v1("memory"));
 }
 
 #[test]

@@ -186,7 +186,7 @@ const EXCUSED: &[&str] = &[
     "library/std/src/sys/pal/unix/stack_overflow",
     // A directory whose descriptor is not closed (std::fs::ReadDir); the kernel has no case of it.
     "unexpected error during closedir",
-    // std::process reads a socket pair of its own, on which nothing fails but for want of memory.
+    // std::process reads a socket pair of its own, on which nothing fails but with ENOMEM.
     "the CLOEXEC pipe failed",
 ];
 

@@ -90,7 +90,7 @@ struct Tracer {
     target: Target,
     act: Act,
     trace: Trace,
-    /// A child whose first stop was heard of before its birth.
+    /// A child whose first stop was reported before its clone was.
     early: Option<Pid>,
     /// Between a call's entry and its exit: ptrace(2) tells them by their turns only.
     inside: bool,

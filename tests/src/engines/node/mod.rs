@@ -3,7 +3,7 @@
 mod config;
 mod leftovers;
 
-use super::containerd::end;
+use super::containerd::stop_daemon;
 use super::{Sandbox, pack};
 use crate::cri::{Cri, messages::*};
 use crate::{Call, on_path, pause_image, shim_program, systemd, wait_for};
@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
 /// The name of the runtime under test, as pods ask for it.
-pub const HANDLER: &str = "ampoule";
+pub const RUNTIME_HANDLER: &str = "ampoule";
 
 /// containerd with its CRI, real network plugins, and our pause in each pod. All that it has is removed on drop, and
 /// it is a failure if something stays.
@@ -150,7 +150,7 @@ impl Drop for Node {
             let _ = systemd::manager("systemctl").args(["stop", &self.slice()]).status();
         }
         if let Some(daemon) = self.daemon.take() {
-            end(daemon);
+            stop_daemon(daemon);
         }
         self.sandbox.close(&[self.slice()]);
     }
