@@ -37,7 +37,7 @@ BUNDLES := $(filter-out $(DEBIAN),$(SAMPLES))
 .PHONY: help build programs shim run bundles test test-all torture torture-program soak as-root suite vm-tree vm vm-shell lint fuzz \
     bench install uninstall clean pause image manual deps deps-build deps-lint deps-run deps-test deps-vm deps-bench deps-fuzz
 
-help: ## Print this
+help: ## Print this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r target does; do \
 	    printf '  make %-9s %s\n' "$$target" "$$does"; done
 
@@ -53,7 +53,7 @@ shim: deps-build
 	@$(AS_OWNER) install -C -D -t target/bin $(BUILT)/containerd-shim-ampoule-v2
 	@$(AS_OWNER) ln -sf containerd-shim-ampoule-v2 target/bin/ampoule-shim
 
-manual: deps-build ## Write only manual pages and shell completion
+manual: deps-build ## Write manual pages and shell completions only
 	@$(AS_OWNER) rm -rf target/share
 	@$(CARGO) run --quiet -p ampoule-manual -- target/share
 	@$(AS_OWNER) install -m 644 -D -t target/share/man/man1 pause/pause.1 shim/ampoule-shim.1
@@ -72,7 +72,7 @@ image: programs ## Write target/pause.tar, an OCI image of pause
 run: programs bundles/hello/rootfs ## Run the sample bundle `hello` (as root)
 	@target/bin/ampoule run --bundle bundles/hello hello-$$$$
 
-bundles: $(BUNDLES:%=%/rootfs) ## Make the root filesystems of the sample bundles
+bundles: $(BUNDLES:%=%/rootfs) ## Create the root filesystems of the sample bundles
 
 $(DEBIAN:%=%/rootfs): | deps-vm
 	@bundles/make-debian $@ $(if $(findstring nginx,$@),nginx-light)
@@ -86,24 +86,24 @@ bundles/%/rootfs: bundles/make-rootfs $$(wildcard bundles/$$*/*.sh) | deps-run
 # source takes longer than all the tests.
 UNITS = --workspace --exclude ampoule-tests --exclude ampoule-torture
 INTEGRATION = -p ampoule-tests -p ampoule-torture $(STATIC) --config tests/profile.toml
-RUNNER = $(if $(shell PATH="$(PATH)" command -v cargo-nextest),nextest run,test --tests)
+CARGO_TEST = $(if $(shell PATH="$(PATH)" command -v cargo-nextest),nextest run,test --tests)
 
 # What runs tests or the machine dies with make, and takes along what it has started.
 ALONG = exec setpriv --pdeathsig TERM
 
-test: ## Test what every change must pass (as root); TESTS=identity, PLACES=host,v2-user, RUNTIME=runc for some; STRICT=1
-test-all: ## Test everything everywhere (as root), before a release; SHARD=host, v1, v2 or engines is a part of it
+test: ## Run the tests that every change must pass (as root); TESTS=identity PLACES=host,v2-user RUNTIME=runc select some; STRICT=1 fails skips
+test-all: ## Run all tests everywhere (as root), before a release; SHARD=host, v1, v2 or engines runs a part
 
 # Whoever asks for some integration tests asks for no unit tests and no torture; of the shards the host has those.
 WHOLE = $(if $(RUNTIME)$(TESTS)$(PLACES)$(filter-out host,$(SHARD)),,$1)
 
 test test-all: as-root suite torture-program
-	@$(call WHOLE,$(CARGO) $(RUNNER) $(UNITS))
-	@$(call WHOLE,$(CARGO) $(RUNNER) $(INTEGRATION) --lib --bin torture)
+	@$(call WHOLE,$(CARGO) $(CARGO_TEST) $(UNITS))
+	@$(call WHOLE,$(CARGO) $(CARGO_TEST) $(INTEGRATION) --lib --bin torture)
 	@$(call WHOLE,$(if $(filter test-all,$@),$(TORTURE) self-check))
 	@$(call WHOLE,$(TORTURE) all --seconds $(if $(filter test-all,$@),60,12))
 	@$(call WHOLE,$(if $(FUZZER),$(AS_OWNER) tests/fuzz/run 3))
-	@$(ALONG) target/suite/suite $(if $(filter test-all,$@),all,quick)
+	@$(ALONG) target/suite/runner $(if $(filter test-all,$@),all,quick)
 
 # Crashes, faults and races: built as the integration tests are, and so is the program that reports from inside.
 TORTURE = PROBE=$(BUILT:release=debug)/probe $(BUILT:release=debug)/torture
@@ -111,11 +111,11 @@ TORTURE = PROBE=$(BUILT:release=debug)/probe $(BUILT:release=debug)/torture
 torture-program: deps-test deps-build
 	@$(CARGO) build --bin torture --bin probe $(INTEGRATION)
 
-torture: as-root programs shim torture-program ## Crash, fail and race everything everywhere (as root): an hour; see docs/reliability.md
+torture: as-root programs shim torture-program ## Inject kills, faults and races everywhere (as root): an hour; see docs/reliability.md
 	@$(TORTURE) self-check
 	@$(TORTURE) all
 
-soak: as-root programs torture-program ## Any verbs on fifty containers at once, some of them killed, for MINUTES=10 (as root)
+soak: as-root programs torture-program ## Run random verbs on fifty containers at once, and kill some, for MINUTES=10 (as root)
 	@$(TORTURE) soak --minutes $(or $(MINUTES),10)
 
 as-root:
@@ -132,7 +132,7 @@ suite: deps-test deps-vm deps-build
 MACHINE = $(ALONG) tests/vm/machine -d target/vm/tree.ext4 $(VM)
 
 vm: export COMMAND := $(value CMD)
-vm: vm-tree ## Run CMD='…' in the test machine; VM='-k v1 -i engines' chooses another
+vm: vm-tree ## Run CMD='…' in the test machine; VM='-k v1 -i engines' selects its kernel and image
 	@$(MACHINE) "$$COMMAND"
 
 vm-shell: vm-tree ## Open a shell in the test machine
@@ -153,32 +153,32 @@ lint: deps-build deps-lint ## Check formatting, clippy's and rustc's warnings, l
 # Where it can be run without installing anything, `make test` runs a little of it.
 FUZZER = $(shell export PATH="$(PATH)" HOME="$(HOME)"; command -v cargo-fuzz && $(AS_OWNER) rustup toolchain list | grep ^nightly)
 
-fuzz: deps-build deps-fuzz ## Look for bytes that break something: SECONDS=60 for each target; TARGETS='config layer' for some
+fuzz: deps-build deps-fuzz ## Fuzz every parser of foreign input, SECONDS=60 each; TARGETS='config layer' selects some
 	@$(AS_OWNER) tests/fuzz/run $(or $(SECONDS),60) $(TARGETS)
 
-bench: deps-bench deps-run programs shim ## Compare with the runtimes on PATH and with the kernel's own floor (as root)
+bench: deps-bench deps-run programs shim ## Compare with other runtimes on PATH and with bare kernel calls (as root)
 	@$(BUILD) -p ampoule-tests --bins
 	@$(CARGO) bench -p ampoule-tests --bench lifecycle --bench shim --no-run
-	@FLOOR=$(abspath $(BUILT)/floor) cargo bench -p ampoule-tests --bench lifecycle
+	@BASELINE=$(abspath $(BUILT)/baseline) cargo bench -p ampoule-tests --bench lifecycle
 	@PROBE=$(abspath $(BUILT)/probe) cargo bench -p ampoule-tests --bench shim
 
 INSTALLED = $(addprefix $(DESTDIR)$(PREFIX)/, bin/ampoule bin/ampoule-bundle bin/pause \
     bin/containerd-shim-ampoule-v2 bin/ampoule-shim $(patsubst target/%,%,$(shell find target/share -type f)))
 
-install: ## Install programs, manual pages and completion below $(DESTDIR)$(PREFIX); run `make build` first
+install: ## Install programs, manual pages and completions below $(DESTDIR)$(PREFIX); run `make build` first
 	@[ -d target/share ] || { echo "there is nothing to install yet: make build" >&2; exit 1; }
 	install -D -t $(DESTDIR)$(PREFIX)/bin target/bin/ampoule target/bin/ampoule-bundle target/bin/pause \
 	    target/bin/containerd-shim-ampoule-v2
 	ln -sf containerd-shim-ampoule-v2 $(DESTDIR)$(PREFIX)/bin/ampoule-shim
 	cd target && find share -type f -exec install -m 644 -D {} $(abspath $(DESTDIR)$(PREFIX))/{} \;
 
-uninstall: ## Remove what `make install` has put there
+uninstall: ## Remove what `make install` installed
 	@rm -f $(INSTALLED)
 
-clean: ## Remove all that was built
+clean: ## Remove everything that was built
 	rm -rf target bundles/*/rootfs
 
-deps: deps-build deps-run deps-test deps-vm deps-bench ## Install what this machine lacks, from Debian and with rustup (as root)
+deps: deps-build deps-run deps-test deps-vm deps-bench ## Install missing dependencies, from Debian and with rustup (as root)
 
 $(addprefix deps-,build lint run test vm bench fuzz): deps-%:
 	@.ci/deps $*

@@ -1,6 +1,6 @@
 //! A bundle to describe: config.json as a value, and a root file system with the probe in it.
 
-use crate::{Scratch, engine};
+use crate::{Scratch, programs};
 use nix::unistd::{User, getegid, geteuid};
 use serde_json::{Value, json};
 use std::fs;
@@ -23,7 +23,7 @@ impl Bundle {
         for dir in ["bin", "dev", "etc", "proc", "sys", "tmp"] {
             fs::create_dir_all(bundle.rootfs().join(dir)).expect("make the rootfs");
         }
-        let (from, to) = (engine::probe(), bundle.rootfs().join("bin/probe"));
+        let (from, to) = (programs::probe(), bundle.rootfs().join("bin/probe"));
         fs::hard_link(from, &to).unwrap_or_else(|_| install(from, &to));
         let mut args = vec!["/bin/probe"];
         args.extend(questions);

@@ -1,4 +1,4 @@
-//! The host's view of a container's cgroups.
+//! A container's cgroups, seen from the host: where they are, what they hold, and their removal.
 
 use crate::{Layout, has_cgroup_v1, wait_for};
 use nix::fcntl::{Flock, FlockArg};
@@ -123,23 +123,24 @@ pub fn remove_cgroup(dir: &Path) {
     });
 }
 
-/// Keeps the host's set of cgroup hierarchies as it is, or to oneself. containerd 1.x looks for the mount of each one that a
-/// process is in, and has no metrics of containers that were made while there is one that it can't find.
+/// A lock on the host's set of cgroup hierarchies, for all tests that run: the set stays as it is, or only the holder changes
+/// it. containerd 1.x looks for the mount of each one that a process is in, and has no metrics of containers that were made
+/// while there is one that it can't find.
 #[derive(Debug)]
-pub struct Hierarchies {
+pub struct HierarchyLock {
     /// Set while one comes that was not there.
     has_guest: bool,
     _lock: Flock<File>,
 }
 
-impl Hierarchies {
-    /// As they are, with others who want the same.
-    pub fn steady() -> Self {
+impl HierarchyLock {
+    /// Nobody changes the set meanwhile.
+    pub fn shared() -> Self {
         Self { has_guest: false, _lock: Self::lock(FlockArg::LockShared) }
     }
 
-    /// While [`Layout::Network`]'s comes and goes.
-    pub fn changing() -> Self {
+    /// Waits until nobody relies on the set: [`Layout::Network`]'s hierarchy may come and go.
+    pub fn exclusive() -> Self {
         let lock = Self::lock(FlockArg::LockExclusive);
         Self { has_guest: !has_network(), _lock: lock }
     }
@@ -151,7 +152,7 @@ impl Hierarchies {
     }
 }
 
-impl Drop for Hierarchies {
+impl Drop for HierarchyLock {
     fn drop(&mut self) {
         // A hierarchy that still had a group when it was unmounted stays until somebody mounts it again.
         for _ in 0..50 {

@@ -1,6 +1,6 @@
 //! The table of `docs/conformance.md`: what is promised, the test that proves it, and where that runs.
 
-use crate::engine::workspace;
+use crate::programs::workspace;
 
 /// One line of it.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Terminals: the one a user sits at, and the one that a runtime hands over.
+//! Pseudoterminals: one that a user sits at, and the master that a runtime sends over a console socket.
 
 use crate::{patience, sys};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

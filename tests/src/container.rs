@@ -1,50 +1,19 @@
 //! A container under test: calls of the runtime, and the promise that nothing is left behind.
 
 use crate::{
-    Bundle, Engine, Outcome, Terminal, cgroup, descendants_of, has_only_cgroup_v2, patience, pids_mentioning,
-    place, scratch, wait_for,
+    Bundle, Call, Cgroups, Layout, Outcome, Runtime, Terminal, has_only_cgroup_v2, leftovers, place, scratch,
+    wait_for,
 };
 use serde_json::Value;
-use std::fs::{self, File};
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What the runtime finds at /sys/fs/cgroup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// The host's own.
-    Host,
-    /// A pure v2 hierarchy: the host's own, or else in a mount namespace of the call's own.
-    PureV2,
-    /// net_cls and net_prio on v1 at /sys/fs/cgroup/net and nothing else, in a mount namespace of the call's own.
-    Network,
-}
-
-impl Layout {
-    /// A call of any program that finds this layout.
-    pub fn command(self, program: &Path) -> Command {
-        let mounts = match self {
-            Layout::Host => return Command::new(program),
-            Layout::PureV2 => "mount -t cgroup2 none /sys/fs/cgroup",
-            Layout::Network => {
-                "umount -Rl /sys/fs/cgroup && mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/net && \
-                 mount -t cgroup -o net_cls,net_prio none /sys/fs/cgroup/net"
-            }
-        };
-        let script = format!("{mounts} && exec \"$0\" \"$@\"");
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-c", &script]).arg(program);
-        command
-    }
-}
-
-impl Layout {
-    /// Those that differ here.
-    pub fn all() -> Vec<Self> {
-        if has_only_cgroup_v2() { vec![Layout::Host] } else { vec![Layout::Host, Layout::PureV2] }
-    }
+/// Runs a container of `runc spec`'s config, changed by `change`, to its end; the probe's answer to each of these questions.
+#[track_caller]
+pub fn ask(change: impl FnOnce(Bundle) -> Bundle, questions: &[&[&str]]) -> Vec<Value> {
+    Container::of(change(Bundle::asking(&questions.join(&",")))).run().ok().answers()
 }
 
 /// A container that is force-deleted on drop, after which nothing of it may be left.
@@ -70,7 +39,7 @@ impl Container {
         let root = nix::unistd::geteuid().is_root();
         assert!(root || place() != "host", "the integration tests make containers: run them as root");
         // Here, where a panic finds no container to clean up.
-        Engine::get();
+        Runtime::get();
         fs::create_dir(bundle.beside("state")).expect("make the runtime's state directory");
         Self { id: scratch::unique_name(), bundle, layout }
     }
@@ -82,11 +51,11 @@ impl Container {
 
     /// A call of the runtime, not started: `command(&["kill", "--all"])`. The id is not added.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.layout.command(Engine::get().program());
+        let mut command = self.layout.command(Runtime::get().program());
         command
             .arg("--root")
             .arg(self.state_root())
-            .args(Engine::get().flags())
+            .args(Runtime::get().flags())
             .args(args)
             .stdin(Stdio::null());
         command
@@ -96,15 +65,6 @@ impl Container {
     /// does.
     pub fn spawn(&self, command: Command, name: &str) -> Call {
         Call::start(command, self.bundle.beside(name))
-    }
-
-    /// Makes a call that has its streams already, and waits for its end.
-    pub fn wait_for(&self, mut command: Command) -> Outcome {
-        let text = format!("{command:?}");
-        let child = command.spawn().expect("start the runtime");
-        // Its copies of the streams would keep them open.
-        drop(command);
-        Call { child, text, files: None }.finish()
     }
 
     /// Makes a call and waits for its end.
@@ -120,7 +80,7 @@ impl Container {
 
     /// `create` with flags.
     pub fn create_with(&self, flags: &[&str]) -> Outcome {
-        self.call(&self.making("create", flags))
+        self.call(&self.args_for("create", flags))
     }
 
     /// `run` in the foreground, to its end.
@@ -130,23 +90,23 @@ impl Container {
 
     /// `run` with flags.
     pub fn run_with(&self, flags: &[&str]) -> Outcome {
-        self.call(&self.making("run", flags))
+        self.call(&self.args_for("run", flags))
     }
 
     /// `run` in the foreground, not waited for.
-    pub fn run_along(&self) -> Call {
-        self.spawn(self.command(&self.making("run", &[])), "run")
+    pub fn start_run(&self) -> Call {
+        self.spawn(self.command(&self.args_for("run", &[])), "run")
     }
 
     /// `run` in the foreground of a terminal, not waited for.
     pub fn run_in(&self, terminal: &Terminal) -> Call {
-        let mut command = self.command(&self.making("run", &[]));
+        let mut command = self.command(&self.args_for("run", &[]));
         terminal.attach(&mut command);
-        Call::seen(command)
+        Call::start_with_streams(command)
     }
 
-    /// The arguments of a verb that makes a container, with config.json written.
-    pub fn making<'a>(&'a self, verb: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
+    /// The arguments of a verb that makes this container (`create`, `run`, `restore`); writes config.json.
+    pub fn args_for<'a>(&'a self, verb: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
         self.bundle.write();
         let mut args = vec![verb, "--bundle", self.bundle.path().to_str().expect("a UTF-8 path")];
         args.extend(flags);
@@ -212,8 +172,8 @@ impl Container {
 
     /// The cgroups of the container's first process.
     #[track_caller]
-    pub fn cgroups(&self) -> cgroup::Cgroups {
-        cgroup::Cgroups::of(self.pid())
+    pub fn cgroups(&self) -> Cgroups {
+        Cgroups::of(self.pid())
     }
 
     /// Waits for a status.
@@ -244,27 +204,21 @@ impl Container {
     /// killed may take a moment to go.
     pub fn leftovers(&self) -> Vec<String> {
         let end = Instant::now() + Duration::from_secs(1);
-        let mut pids = pids_mentioning(&self.id);
-        while Instant::now() < end && !pids.is_empty() {
+        let mut left = leftovers::processes(&self.id);
+        while Instant::now() < end && !left.is_empty() {
             std::thread::sleep(Duration::from_millis(5));
-            pids = pids_mentioning(&self.id);
+            left = leftovers::processes(&self.id);
         }
-        let pids = pids.into_iter().map(|pid| format!("process {pid}"));
-        let cgroups = cgroup::cgroups_named(&self.id).into_iter().map(|c| format!("cgroup {}", c.display()));
-        let bundle = self.bundle.path().to_str().expect("a UTF-8 path");
-        let mounts = crate::mountinfo().into_iter().filter(|m| m.target.starts_with(bundle));
-        let state = fs::read_dir(self.state_root()).into_iter().flatten().flatten();
-        let state = state.map(|e| format!("state {}", e.path().display()));
-        pids.chain(cgroups).chain(mounts.map(|m| format!("mount {}", m.target))).chain(state).collect()
+        left.extend(leftovers::cgroups(&self.id));
+        left.extend(leftovers::mounts(self.bundle.path()));
+        left.extend(leftovers::entries("state", &self.state_root()));
+        left
     }
 
     /// Kills and removes by hand what the runtime left of it.
     pub fn clean_up(&self) {
-        for pid in pids_mentioning(&self.id) {
-            let _ =
-                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-        }
-        cgroup::cgroups_named(&self.id).iter().rev().for_each(|dir| cgroup::remove_cgroup(dir));
+        leftovers::kill_processes(&self.id);
+        leftovers::remove_cgroups(&self.id);
     }
 }
 
@@ -274,114 +228,16 @@ impl Drop for Container {
         if !fs::read_dir(self.state_root()).is_ok_and(|mut records| records.next().is_none()) {
             let mut delete = self.command(&["delete", "--force", &self.id]);
             let deleted = delete.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-            let _ = deleted.map(|child| Call { child, text: "delete --force".into(), files: None }.wait());
+            // If it can't be started or doesn't end, what is left tells so.
+            let _ = deleted.map(|child| Call::of(child, "delete --force").wait());
         }
         let left = self.leftovers();
         if !left.is_empty() {
             self.clean_up();
             // runc tries for 0.3 s to remove a cgroup: too short for what is killed in emulation.
-            let is_runc_in_emulation = !Engine::get().is_ampoule() && place() != "host";
+            let is_runc_in_emulation = !Runtime::get().is_ampoule() && place() != "host";
             let given_up = is_runc_in_emulation && left.iter().all(|one| one.starts_with("cgroup "));
             assert!(std::thread::panicking() || given_up, "`delete --force {}` left {left:#?}", self.id);
-        }
-    }
-}
-
-/// A call of the runtime, or of another program, that may still go on. Killed on drop.
-#[derive(Debug)]
-pub struct Call {
-    child: Child,
-    text: String,
-    files: Option<PathBuf>,
-}
-
-impl Call {
-    /// Starts a program with its output in `FILES.stdout` and `FILES.stderr`.
-    pub fn start(mut command: Command, files: PathBuf) -> Self {
-        let file = |end: &str| {
-            let path = format!("{}.{end}", files.display());
-            // The runtime may have given an earlier call's to the container's user.
-            let _ = fs::remove_file(&path);
-            File::create(path).expect("make a file")
-        };
-        let child = command.stdout(file("stdout")).stderr(file("stderr")).spawn();
-        let child = child.unwrap_or_else(|e| panic!("start {:?}: {e}", command.get_program()));
-        Self { child, text: format!("{command:?}"), files: Some(files) }
-    }
-
-    /// Starts a program whose output goes where the command says.
-    pub fn seen(mut command: Command) -> Self {
-        let child = command.spawn();
-        let child = child.unwrap_or_else(|e| panic!("start {:?}: {e}", command.get_program()));
-        Self { child, text: format!("{command:?}"), files: None }
-    }
-
-    /// What it has printed so far.
-    pub fn stdout(&self) -> String {
-        let files = self.files.as_ref().map(|files| format!("{}.stdout", files.display()));
-        files.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default()
-    }
-
-    /// The runtime's pid.
-    pub fn pid(&self) -> i32 {
-        self.child.id() as i32
-    }
-
-    /// Sends the runtime a signal.
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("signal the runtime");
-    }
-
-    /// Waits for the end; panics, with what was printed, when patience ends first.
-    #[track_caller]
-    pub fn finish(mut self) -> Outcome {
-        let code = self.wait();
-        let read = |end: &str| match &self.files {
-            Some(files) => {
-                let bytes = fs::read(format!("{}.{end}", files.display())).unwrap_or_default();
-                String::from_utf8_lossy(&bytes).into_owned()
-            }
-            None => String::new(),
-        };
-        let outcome = Outcome {
-            code: code.unwrap_or(-1),
-            stdout: read("stdout"),
-            stderr: read("stderr"),
-            call: self.text.clone(),
-        };
-        assert!(code.is_some(), "not finished after {:?}: {outcome}", patience());
-        outcome
-    }
-
-    /// The exit code (128 + signal), or `None` when patience ended first; then the runtime is killed.
-    fn wait(&mut self) -> Option<i32> {
-        let end = Instant::now() + patience();
-        while Instant::now() < end {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.end();
-        None
-    }
-
-    /// Kills it and what it has started: the command of an init would outlive that.
-    fn end(&mut self) {
-        let started = descendants_of(self.pid());
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        for pid in started {
-            let _ =
-                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-        }
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        if let Ok(None) = self.child.try_wait() {
-            self.end();
         }
     }
 }

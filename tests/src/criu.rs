@@ -1,6 +1,6 @@
-//! Checkpoints: what it takes to make one, and a container whose output is a pipe.
+//! Checkpoints: whether CRIU works here, and the verbs, for containers whose output goes to a pipe.
 
-use crate::{Container, Engine, Outcome, wait_for};
+use crate::{Call, Container, Outcome, Runtime, wait_for};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -16,7 +16,7 @@ pub const WHY: &str =
 
 /// Whether there is a CRIU that works here. runc has it hold back packets by iptables.
 pub fn works() -> bool {
-    if !Engine::get().is_ampoule() && Command::new("iptables-restore").arg("--version").output().is_err() {
+    if !Runtime::get().is_ampoule() && Command::new("iptables-restore").arg("--version").output().is_err() {
         return false;
     }
     let mut check = Command::new("criu");
@@ -24,14 +24,14 @@ pub fn works() -> bool {
     check.status().is_ok_and(|status| status.success())
 }
 
-/// The far end of a container's output.
+/// The lines that a container writes, read from its pipe.
 #[derive(Debug)]
-pub struct Stream {
+pub struct OutputLines {
     lines: Arc<Mutex<Vec<String>>>,
     reader: JoinHandle<()>,
 }
 
-impl Stream {
+impl OutputLines {
     /// A pipe; the second is what a runtime is given.
     fn open() -> (Self, OwnedFd) {
         let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("make a pipe");
@@ -70,60 +70,51 @@ impl Stream {
     }
 }
 
-/// The verbs, of a container that has pipes.
-pub trait Saved {
+/// Verbs of a container whose output is a pipe.
+impl Container {
     /// The directory of its images.
-    fn images(&self) -> PathBuf;
-    /// A detached `run`.
-    fn run_piped(&self) -> Stream;
-    /// `checkpoint`, with flags.
-    fn checkpoint(&self, flags: &[&str]) -> Outcome;
-    /// A detached `restore`, with flags.
-    fn restore(&self, flags: &[&str]) -> (Outcome, Stream);
-    /// `restore` with all its flags given.
-    fn restored(&self, flags: &[&str]) -> (Outcome, Stream);
-    /// The probe's answer to a question that is asked by `exec`.
-    fn ask(&self, question: &[&str]) -> Value;
-}
-
-impl Saved for Container {
-    fn images(&self) -> PathBuf {
+    pub fn images(&self) -> PathBuf {
         self.bundle.beside("images")
     }
 
+    /// A detached `run`.
     #[track_caller]
-    fn run_piped(&self) -> Stream {
-        let (outcome, stream) = piped(self, self.command(&self.making("run", &["--detach"])));
+    pub fn run_piped(&self) -> OutputLines {
+        let (outcome, stream) = piped(self.command(&self.args_for("run", &["--detach"])));
         outcome.ok();
         stream
     }
 
-    fn checkpoint(&self, flags: &[&str]) -> Outcome {
+    /// `checkpoint`, with flags.
+    pub fn checkpoint(&self, flags: &[&str]) -> Outcome {
         let images = self.images();
         let args = [&["checkpoint", "--image-path", images.to_str().expect("UTF-8")], flags, &[&self.id]];
         self.call(&args.concat())
     }
 
-    fn restore(&self, flags: &[&str]) -> (Outcome, Stream) {
+    /// A detached `restore`, with flags.
+    pub fn restore(&self, flags: &[&str]) -> (Outcome, OutputLines) {
         let images = self.images();
-        self.restored(&[&["--detach", "--image-path", images.to_str().expect("UTF-8")], flags].concat())
+        self.restore_with(&[&["--detach", "--image-path", images.to_str().expect("UTF-8")], flags].concat())
     }
 
-    fn restored(&self, flags: &[&str]) -> (Outcome, Stream) {
-        piped(self, self.command(&self.making("restore", flags)))
+    /// `restore` with these flags and no others.
+    pub fn restore_with(&self, flags: &[&str]) -> (Outcome, OutputLines) {
+        piped(self.command(&self.args_for("restore", flags)))
     }
 
+    /// The probe's answer to a question that is asked by `exec`.
     #[track_caller]
-    fn ask(&self, question: &[&str]) -> Value {
+    pub fn ask(&self, question: &[&str]) -> Value {
         self.call(&[&["exec", &self.id, "/bin/probe"], question].concat()).ok().answer()
     }
 }
 
 /// Makes a call whose output is the container's, too.
-fn piped(container: &Container, mut command: Command) -> (Outcome, Stream) {
-    let (stream, end) = Stream::open();
+fn piped(mut command: Command) -> (Outcome, OutputLines) {
+    let (stream, end) = OutputLines::open();
     command.stdout(end.try_clone().expect("duplicate a descriptor")).stderr(end);
-    let outcome = container.wait_for(command);
+    let outcome = Call::start_with_streams(command).finish();
     // The runtime's own words, when there is nobody else.
     let stderr = if outcome.code == 0 { String::new() } else { stream.all().join("\n") };
     (Outcome { stderr, ..outcome }, stream)

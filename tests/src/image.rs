@@ -1,4 +1,4 @@
-//! Images that a test makes by hand, byte by byte, also such as no builder would make.
+//! OCI images that a test writes by hand, also such as no builder would make: names that lead out, wrong digests, deep indexes.
 
 use crate::scratch::Scratch;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// An OCI layout with one image.
-pub struct HandMade {
+pub struct HandMadeImage {
     dir: Scratch,
     layers: Vec<Value>,
     diff_ids: Vec<String>,
@@ -14,7 +14,7 @@ pub struct HandMade {
     pub config: Value,
 }
 
-impl HandMade {
+impl HandMadeImage {
     /// No layer yet; it runs `true`.
     pub fn new() -> Self {
         let dir = Scratch::new();
@@ -25,7 +25,7 @@ impl HandMade {
     }
 
     /// Adds an uncompressed layer of these entries.
-    pub fn layer(self, entries: &[Entry<'_>]) -> Self {
+    pub fn layer(self, entries: &[LayerEntry<'_>]) -> Self {
         let mut tar = tar::Builder::new(Vec::new());
         for entry in entries {
             entry.append(&mut tar);
@@ -88,7 +88,7 @@ impl HandMade {
     }
 }
 
-impl Default for HandMade {
+impl Default for HandMadeImage {
     fn default() -> Self {
         Self::new()
     }
@@ -97,20 +97,20 @@ impl Default for HandMade {
 /// An entry of a layer.
 #[derive(Clone, Copy)]
 #[allow(missing_docs, reason = "tar's own words")]
-pub enum Entry<'a> {
+pub enum LayerEntry<'a> {
     Directory(&'a str),
     File(&'a str, &'a str),
     Symlink(&'a str, &'a str),
     Link(&'a str, &'a str),
 }
 
-impl Entry<'_> {
+impl LayerEntry<'_> {
     fn append(&self, tar: &mut tar::Builder<Vec<u8>>) {
         let (name, kind, link, content) = match *self {
-            Entry::Directory(name) => (name, tar::EntryType::Directory, "", ""),
-            Entry::File(name, content) => (name, tar::EntryType::Regular, "", content),
-            Entry::Symlink(name, to) => (name, tar::EntryType::Symlink, to, ""),
-            Entry::Link(name, to) => (name, tar::EntryType::Link, to, ""),
+            LayerEntry::Directory(name) => (name, tar::EntryType::Directory, "", ""),
+            LayerEntry::File(name, content) => (name, tar::EntryType::Regular, "", content),
+            LayerEntry::Symlink(name, to) => (name, tar::EntryType::Symlink, to, ""),
+            LayerEntry::Link(name, to) => (name, tar::EntryType::Link, to, ""),
         };
         let mut header = tar::Header::new_gnu();
         // Written by hand: the crate refuses names that lead out.

@@ -1,24 +1,11 @@
-//! The programs that are held to what an init promises: ours, built for both architectures, and Debian's.
+//! PID 1 programs that are held to the same promises: our pause, built for both architectures, and Debian's tini, dumb-init
+//! and catatonit.
 
-use crate::engine::workspace;
+use crate::programs::{on_path, pause, workspace};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The pause under test: the environment variable `PAUSE`, or `target/bin/pause` of this workspace.
-pub fn pause() -> PathBuf {
-    let path = workspace().join(std::env::var("PAUSE").unwrap_or_else(|_| "target/bin/pause".into()));
-    assert!(path.exists(), "no {}; build it with `make build`, or set PAUSE", path.display());
-    path
-}
-
-/// The image archive that `make image` writes.
-pub fn pause_image() -> PathBuf {
-    let path = workspace().join("target/pause.tar");
-    assert!(path.exists(), "no {}; write it with `make image`", path.display());
-    path
-}
-
-/// An init.
+/// A program that runs a command as PID 1 of a container should: forwards signals, reaps orphans.
 #[derive(Debug, Clone)]
 pub struct Init {
     /// `pause`, `pause-aarch64`, `tini`, `dumb-init` or `catatonit`.
@@ -97,8 +84,11 @@ pub fn child_of(pid: i32) -> i32 {
     child.unwrap_or_default()
 }
 
-/// Where PATH has a program.
-pub fn on_path(name: impl AsRef<Path>) -> Option<PathBuf> {
-    let name = name.as_ref();
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|path| path.exists())
+/// Waits until a process sleeps in the kernel's wait for signals, as an init with nothing to do does.
+#[track_caller]
+pub fn wait_for_sigwait(pid: i32) {
+    crate::wait_for("the wait for signals", || {
+        let call = std::fs::read_to_string(format!("/proc/{pid}/wchan"));
+        call.is_ok_and(|text| text.contains("sigtimedwait"))
+    });
 }

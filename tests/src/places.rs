@@ -1,6 +1,11 @@
 //! The list of places, `tests/vm/places`: where the integration tests run, and which of them.
 
-use crate::engine::workspace;
+use crate::programs::workspace;
+
+/// The place's name, from `AMPOULE_PLACE`: one of the test machine's (`tests/vm/places`), or `host`.
+pub fn place() -> String {
+    std::env::var("AMPOULE_PLACE").unwrap_or_else(|_| "host".into())
+}
 
 /// How much is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! `/proc`'s text as values.
+//! What /proc says of processes and mounts, as values.
 
 use std::collections::BTreeSet;
 
@@ -25,6 +25,13 @@ impl Mount {
     /// Whether the mount itself has this option.
     pub fn has(&self, option: &str) -> bool {
         self.options.contains(option)
+    }
+
+    /// The topmost mount at a path; panics when there is none.
+    #[track_caller]
+    pub fn at<'a>(mounts: &'a [Self], target: &str) -> &'a Self {
+        let found = mounts.iter().rfind(|mount| mount.target == target);
+        found.unwrap_or_else(|| panic!("nothing at {target}: {mounts:#?}"))
     }
 
     /// Every mount in a mountinfo text, oldest first.
@@ -81,6 +88,12 @@ pub fn pids_mentioning(text: &str) -> Vec<i32> {
         .filter(|pid| ["cmdline", "cgroup"].iter().any(|file| read(*pid, file).contains(text)))
         .filter(|pid| !is_zombie(*pid))
         .collect()
+}
+
+/// A process's command line, its words apart by blanks; empty when it has ended.
+pub fn command_line(pid: i32) -> String {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).trim_end_matches('\0').replace('\0', " ")
 }
 
 /// The processes below a process: its children, theirs, and so on.

@@ -1,117 +1,18 @@
-//! The shim under test, spoken to as containerd does, with what it tells written down.
+//! The shim under test, called as containerd calls it: `start`, then the task service over ttrpc; its events are kept.
 
-use crate::{Bundle, Call, Engine, patience, pids_mentioning, scratch, wait_for};
+use crate::{Bundle, Call, EventServer, Runtime, leftovers, patience, scratch, shim_program};
 use containerd_shim_protos::api::*;
-use containerd_shim_protos::events::task::*;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{Message, MessageField};
 use containerd_shim_protos::shim::oci::Options;
-use containerd_shim_protos::ttrpc::{self, Server, context};
-use containerd_shim_protos::{Client, Events, TaskClient, create_events};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use containerd_shim_protos::ttrpc::{self, context};
+use containerd_shim_protos::{Client, TaskClient};
+use nix::sys::signal::Signal;
 use serde_json::json;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
-
-/// The program: `SHIM`, or `target/bin/containerd-shim-ampoule-v2`.
-pub fn shim_program() -> PathBuf {
-    let wanted = std::env::var("SHIM").unwrap_or_else(|_| "target/bin/containerd-shim-ampoule-v2".into());
-    let path = crate::engine::workspace().join(wanted);
-    assert!(path.exists(), "no {}; build it with `make build`, or set SHIM", path.display());
-    path
-}
-
-/// One piece of news: its topic, whose it is (`ID` or `ID/EXEC`), and a number: exit status, or pid.
-pub type News = (String, String, u32);
-
-/// Stands for containerd: takes events, each written down as it comes.
-pub struct Ear {
-    server: Option<Server>,
-    path: PathBuf,
-    heard: Arc<Mutex<Vec<News>>>,
-}
-
-struct Sink(Arc<Mutex<Vec<News>>>);
-
-impl Events for Sink {
-    fn forward(&self, _: &ttrpc::TtrpcContext, request: ForwardRequest) -> ttrpc::Result<Empty> {
-        let envelope = request.envelope.unwrap_or_default();
-        let bytes = &envelope.event.value;
-        let topic = envelope.topic.trim_start_matches("/tasks/").to_owned();
-        let (whose, number) = match topic.as_str() {
-            "exit" => {
-                let exit = TaskExit::parse_from_bytes(bytes).expect("an exit");
-                let exec = Some(&exit.id).filter(|id| **id != exit.container_id);
-                let whose =
-                    exec.map_or(exit.container_id.clone(), |exec| format!("{}/{exec}", exit.container_id));
-                (whose, exit.exit_status)
-            }
-            "exec-added" => {
-                let added = TaskExecAdded::parse_from_bytes(bytes).expect("an exec-added");
-                (format!("{}/{}", added.container_id, added.exec_id), 0)
-            }
-            "exec-started" => {
-                let started = TaskExecStarted::parse_from_bytes(bytes).expect("an exec-started");
-                (format!("{}/{}", started.container_id, started.exec_id), started.pid)
-            }
-            "delete" => {
-                let delete = TaskDelete::parse_from_bytes(bytes).expect("a delete");
-                (delete.container_id, delete.exit_status)
-            }
-            // The container's id is the first field of all the others.
-            _ => (TaskStart::parse_from_bytes(bytes).map(|start| start.container_id).unwrap_or_default(), 0),
-        };
-        self.0.lock().expect("the list").push((topic, whose, number));
-        Ok(Empty::new())
-    }
-}
-
-impl Ear {
-    fn open(path: PathBuf) -> Self {
-        let mut ear = Self { server: None, path, heard: Arc::default() };
-        ear.listen();
-        ear
-    }
-
-    /// containerd is there.
-    pub fn listen(&mut self) {
-        let _ = fs::remove_file(&self.path);
-        let sink = create_events(Arc::new(Sink(self.heard.clone())));
-        let address = format!("unix://{}", self.path.display());
-        let mut server = Server::new().bind(&address).expect("listen for events").register_service(sink);
-        server.start().expect("listen for events");
-        self.server = Some(server);
-    }
-
-    /// containerd is away.
-    pub fn shut(&mut self) {
-        if let Some(server) = self.server.take() {
-            server.shutdown();
-        }
-    }
-
-    /// All that was heard.
-    pub fn heard(&self) -> Vec<News> {
-        self.heard.lock().expect("the list").clone()
-    }
-
-    /// The topics of what was heard of one container or `ID/EXEC`.
-    pub fn topics(&self, whose: &str) -> Vec<String> {
-        self.heard().into_iter().filter(|(_, who, _)| who == whose).map(|(topic, ..)| topic).collect()
-    }
-
-    /// Waits until this was heard of somebody, and gives its number.
-    #[track_caller]
-    pub fn wait(&self, topic: &str, whose: &str) -> u32 {
-        let find = || self.heard().into_iter().find(|(t, w, _)| t == topic && w == whose);
-        wait_for(&format!("{topic} of {whose} in {:?}", self.heard()), || find().is_some());
-        find().expect("just seen").2
-    }
-}
 
 /// A shim that is ended on drop, after which nothing of it or of its containers may be left.
 pub struct Shim {
@@ -119,8 +20,8 @@ pub struct Shim {
     pub id: String,
     /// Its calls.
     pub tasks: TaskClient,
-    /// What it tells.
-    pub ear: Ear,
+    /// What it publishes.
+    pub events: EventServer,
     /// Where it listens.
     pub socket: PathBuf,
     /// Its pid.
@@ -130,7 +31,7 @@ pub struct Shim {
 }
 
 /// A call's time limit.
-pub fn soon() -> context::Context {
+pub fn call_timeout() -> context::Context {
     context::with_duration(patience())
 }
 
@@ -143,22 +44,22 @@ impl Shim {
     /// With options for the runtime. `RUNTIME` is its `BinaryName`.
     pub fn start_with(bundle: Bundle, mut options: Options) -> Self {
         let id = scratch::unique_name();
-        let systemd = Engine::get().flags().contains(&"--systemd-cgroup");
+        let systemd = Runtime::get().flags().contains(&"--systemd-cgroup");
         let cgroup = if systemd { format!(":at:{id}") } else { format!("/{id}") };
         let bundle = bundle.with(|c| c["linux"]["cgroupsPath"] = json!(cgroup));
-        options.binary_name = match Engine::get().program() {
+        options.binary_name = match Runtime::get().program() {
             program if options.binary_name.is_empty() => program.to_str().expect("a UTF-8 path").to_owned(),
             _ => options.binary_name,
         };
         options.root = bundle.beside("state").to_str().expect("a UTF-8 path").to_owned();
         options.systemd_cgroup = systemd;
-        let ear = Ear::open(bundle.beside("events.sock"));
+        let events = EventServer::start(bundle.beside("events.sock"));
         bundle.write();
         let address = start(&id, &bundle, &options).unwrap_or_else(|e| panic!("start the shim: {e}"));
         let socket = PathBuf::from(address.strip_prefix("unix://").expect("a unix socket"));
         let tasks = TaskClient::new(Client::connect(&address).expect("connect to the shim"));
-        let pid = tasks.connect(soon(), &ConnectRequest::new()).expect("Connect").shim_pid as i32;
-        Self { id, tasks, ear, socket, pid, bundle, options }
+        let pid = tasks.connect(call_timeout(), &ConnectRequest::new()).expect("Connect").shim_pid as i32;
+        Self { id, tasks, events, socket, pid, bundle, options }
     }
 
     /// One more connection.
@@ -179,12 +80,12 @@ impl Shim {
     }
 
     /// What `Create` is asked.
-    pub fn request(&self) -> CreateTaskRequest {
-        self.request_for(&self.id, &self.bundle)
+    pub fn create_request(&self) -> CreateTaskRequest {
+        self.create_request_for(&self.id, &self.bundle)
     }
 
     /// The same for another container.
-    pub fn request_for(&self, id: &str, bundle: &Bundle) -> CreateTaskRequest {
+    pub fn create_request_for(&self, id: &str, bundle: &Bundle) -> CreateTaskRequest {
         let options = Any {
             type_url: "containerd.runc.v1.Options".to_owned(),
             value: self.options.write_to_bytes().expect("encode the options"),
@@ -201,22 +102,22 @@ impl Shim {
     /// `Create`, then `Start`; the init's pid.
     #[track_caller]
     pub fn launch(&self) -> i32 {
-        self.launch_as(self.request())
+        self.launch_with(self.create_request())
     }
 
     /// The same for any request.
     #[track_caller]
-    pub fn launch_as(&self, request: CreateTaskRequest) -> i32 {
-        let pid = self.tasks.create(soon(), &request).expect("Create").pid;
-        self.begin(&request.id, "");
+    pub fn launch_with(&self, request: CreateTaskRequest) -> i32 {
+        let pid = self.tasks.create(call_timeout(), &request).expect("Create").pid;
+        self.start_process(&request.id, "");
         pid as i32
     }
 
     /// `Start`.
     #[track_caller]
-    pub fn begin(&self, id: &str, exec_id: &str) -> u32 {
+    pub fn start_process(&self, id: &str, exec_id: &str) -> u32 {
         let request = StartRequest { id: id.to_owned(), exec_id: exec_id.to_owned(), ..Default::default() };
-        self.tasks.start(soon(), &request).expect("Start").pid
+        self.tasks.start(call_timeout(), &request).expect("Start").pid
     }
 
     /// What `Exec` is asked: questions for the probe.
@@ -236,34 +137,35 @@ impl Shim {
     /// `Exec`, then `Start`; the pid.
     #[track_caller]
     pub fn exec(&self, request: &ExecProcessRequest) -> u32 {
-        self.tasks.exec(soon(), request).expect("Exec");
-        self.begin(&request.id, &request.exec_id)
+        self.tasks.exec(call_timeout(), request).expect("Exec");
+        self.start_process(&request.id, &request.exec_id)
     }
 
     /// `Wait`; the exit status.
     #[track_caller]
     pub fn wait(&self, exec_id: &str) -> u32 {
         let request = WaitRequest { id: self.id.clone(), exec_id: exec_id.to_owned(), ..Default::default() };
-        self.tasks.wait(soon(), &request).expect("Wait").exit_status
+        self.tasks.wait(call_timeout(), &request).expect("Wait").exit_status
     }
 
     /// `Kill`.
     pub fn kill(&self, exec_id: &str, signal: i32) -> ttrpc::Result<Empty> {
         let (id, exec_id) = (self.id.clone(), exec_id.to_owned());
-        self.tasks.kill(soon(), &KillRequest { id, exec_id, signal: signal as u32, ..Default::default() })
+        self.tasks
+            .kill(call_timeout(), &KillRequest { id, exec_id, signal: signal as u32, ..Default::default() })
     }
 
     /// `Delete`; the exit status.
     pub fn delete(&self, exec_id: &str) -> ttrpc::Result<u32> {
         let request =
             DeleteRequest { id: self.id.clone(), exec_id: exec_id.to_owned(), ..Default::default() };
-        self.tasks.delete(soon(), &request).map(|answer| answer.exit_status)
+        self.tasks.delete(call_timeout(), &request).map(|answer| answer.exit_status)
     }
 
     /// `State`.
     pub fn state(&self, exec_id: &str) -> ttrpc::Result<StateResponse> {
         let request = StateRequest { id: self.id.clone(), exec_id: exec_id.to_owned(), ..Default::default() };
-        self.tasks.state(soon(), &request)
+        self.tasks.state(call_timeout(), &request)
     }
 
     /// A fifo in the bundle, for a stream.
@@ -300,21 +202,13 @@ impl Shim {
 
     /// Everything that the host still has of it.
     pub fn leftovers(&self) -> Vec<String> {
-        let pids = pids_mentioning(&self.id).into_iter().map(|pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            format!("process {pid} {}", String::from_utf8_lossy(&line).replace('\0', " "))
-        });
-        let cgroups = crate::cgroups_named(&self.id).into_iter().map(|c| format!("cgroup {}", c.display()));
-        let socket = self.socket.exists().then(|| format!("socket {}", self.socket.display()));
         let bundle = self.bundle.path();
-        let mounts = crate::mountinfo().into_iter().filter(|m| Path::new(&m.target).starts_with(bundle));
-        let state = fs::read_dir(bundle.join("state/test")).into_iter().flatten().flatten();
-        let state = state.map(|entry| format!("state {}", entry.path().display()));
-        pids.chain(cgroups)
-            .chain(mounts.map(|m| format!("mount {}", m.target)))
-            .chain(state)
-            .chain(socket)
-            .collect()
+        let mut left = leftovers::processes(&self.id);
+        left.extend(leftovers::cgroups(&self.id));
+        left.extend(leftovers::mounts(bundle));
+        left.extend(leftovers::entries("state", &bundle.join("state/test")));
+        left.extend(self.socket.exists().then(|| format!("socket {}", self.socket.display())));
+        left
     }
 }
 
@@ -332,13 +226,11 @@ impl Drop for Shim {
         let left = self.leftovers();
         if !left.is_empty() {
             self.delete_verb();
-            for pid in pids_mentioning(&self.id) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
+            leftovers::kill_processes(&self.id);
             let _ = fs::remove_file(&self.socket);
-            crate::cgroups_named(&self.id).iter().rev().for_each(|dir| crate::remove_cgroup(dir));
+            leftovers::remove_cgroups(&self.id);
         }
-        self.ear.shut();
+        self.events.stop();
         assert!(left.is_empty() || std::thread::panicking(), "the shim left {left:#?}");
     }
 }
@@ -348,16 +240,16 @@ fn start(id: &str, bundle: &Bundle, options: &Options) -> Result<String, String>
 }
 
 /// `start`, in the protocol of containerd 1.6 to 2.2; the address.
-fn start_as(ear: &Path, id: &str, bundle: &Bundle, options: &Options) -> Result<String, String> {
+fn start_as(events: &Path, id: &str, bundle: &Bundle, options: &Options) -> Result<String, String> {
     let options = Any {
         type_url: "containerd.runc.v1.Options".to_owned(),
         value: options.write_to_bytes().expect("encode the options"),
         ..Default::default()
     };
     let mut command = Command::new(shim_program());
-    command.args(["-namespace", "test", "-id", id, "-address"]).arg(ear.with_extension("grpc"));
+    command.args(["-namespace", "test", "-id", id, "-address"]).arg(events.with_extension("grpc"));
     command.args(["-publish-binary", "/bin/false", "start"]).current_dir(bundle.path());
-    command.env("TTRPC_ADDRESS", ear).env_remove("MAX_SHIM_VERSION");
+    command.env("TTRPC_ADDRESS", events).env_remove("MAX_SHIM_VERSION");
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

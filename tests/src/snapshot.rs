@@ -1,4 +1,4 @@
-//! All that can be seen of a directory, to be compared with another.
+//! Everything that can be seen of a directory tree, as lines to compare: modes, owners, times, contents, attributes.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! The system calls that have no safe face in a library.
+//! System calls that no library wraps safely.
 #![allow(unsafe_code)]
 
 use nix::NixPath;
@@ -39,7 +39,7 @@ pub(crate) fn answer_call(listener: impl AsFd, mut answer: libc::seccomp_notif_r
 }
 
 /// Has the program that the command starts ignore a signal, as nohup(1) does.
-pub fn ignore(command: &mut std::process::Command, signal: nix::sys::signal::Signal) {
+pub fn ignore_signal(command: &mut std::process::Command, signal: nix::sys::signal::Signal) {
     use std::os::unix::process::CommandExt;
     // SAFETY: between fork and exec the closure makes one system call, with integers.
     unsafe {
@@ -51,7 +51,7 @@ pub fn ignore(command: &mut std::process::Command, signal: nix::sys::signal::Sig
 }
 
 /// Has a system call fail in the program that the command starts: every such call, or those whose first argument is this.
-pub fn deny_call(
+pub fn deny_syscall(
     command: &mut std::process::Command,
     number: libc::c_long,
     first: Option<u32>,
@@ -84,7 +84,7 @@ pub fn deny_call(
     unsafe { command.pre_exec(install) };
 }
 
-/// Exchanges what two names stand for, at once (RENAME_EXCHANGE, which libcs but glibc have no face for).
+/// Exchanges what two names stand for, at once (RENAME_EXCHANGE, which no libc but glibc wraps).
 pub fn exchange(one: &Path, other: &Path) -> Result<(), Errno> {
     one.with_nix_path(|one| {
         other.with_nix_path(|other| {

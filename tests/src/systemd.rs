@@ -1,6 +1,6 @@
-//! The systemd cgroup driver's side of a container.
+//! Containers of the systemd cgroup driver: how to make one, its scope, and what systemd knows of it.
 
-use crate::{Bundle, Container, Engine, Outcome, is_root, wait_for};
+use crate::{Bundle, Container, Outcome, Runtime, is_root, wait_for};
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -16,9 +16,9 @@ pub fn runs_on_v2() -> bool {
 }
 
 /// Arguments that make a container with the driver.
-pub fn making<'a>(container: &'a Container, verb: &'a str) -> Vec<&'a str> {
-    let mut args = container.making(verb, &[]);
-    if Engine::get().flags().is_empty() {
+pub fn args_for<'a>(container: &'a Container, verb: &'a str) -> Vec<&'a str> {
+    let mut args = container.args_for(verb, &[]);
+    if Runtime::get().flags().is_empty() {
         args.insert(0, "--systemd-cgroup");
     }
     args
@@ -26,7 +26,7 @@ pub fn making<'a>(container: &'a Container, verb: &'a str) -> Vec<&'a str> {
 
 /// `create` with the driver.
 pub fn create(container: &Container) -> Outcome {
-    container.call(&making(container, "create"))
+    container.call(&args_for(container, "create"))
 }
 
 /// A container that the driver made.

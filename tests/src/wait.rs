@@ -1,4 +1,4 @@
-//! Waiting with an end.
+//! Waiting with a time limit; how long, and how often stress tests repeat, is for the environment to say.
 
 use std::time::{Duration, Instant};
 

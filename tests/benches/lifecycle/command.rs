@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::place::Place;
+use crate::environment::Environment;
 use crate::sys;
 
 /// No container of ours takes nearly as long.
@@ -84,8 +84,13 @@ impl Interrupts {
 }
 
 /// Runs a command to its end. Any exit code but `expected` is an error that ends in the command's last line.
-pub(crate) fn measure(mut command: Command, spawn: Spawn, expected: i32, place: &Place<'_>) -> Result<Cost> {
-    let log = place.stage.log();
+pub(crate) fn measure(
+    mut command: Command,
+    spawn: Spawn,
+    expected: i32,
+    env: &Environment<'_>,
+) -> Result<Cost> {
+    let log = env.namespace.log();
     let name = name(&command);
     let messages = File::create(&log).with_context(|| format!("create {}", log.display()))?;
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(messages);
@@ -96,7 +101,7 @@ pub(crate) fn measure(mut command: Command, spawn: Spawn, expected: i32, place: 
     }
     let begin = Instant::now();
     let child = command.spawn().with_context(|| format!("start {name}"))?;
-    let ended = wait_or_kill(&child, place.interrupts);
+    let ended = wait_or_kill(&child, env.interrupts);
     let (status, usage) = sys::wait4(child).context("wait4")?;
     let wall = begin.elapsed();
     ended.with_context(|| name.clone())?;

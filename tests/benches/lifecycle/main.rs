@@ -1,19 +1,19 @@
 //! `make bench`: what a container costs with each runtime at hand, and what it has to cost.
 //!
 //! Measured are `run /bin/true` with `runc spec`'s config, create + start + delete, and the peak memory of
-//! create; for ampoule, for each of runc, crun and youki that is on PATH, and (run only) for `floor`, the
+//! create; for ampoule, for each of runc, crun and youki that is on PATH, and (run only) for `baseline`, the
 //! straight line of kernel calls. All take turns in a random order, round by round, so that a noisy moment
 //! hits all of them; in one private mount namespace, which shows first a host with only cgroup v1, then one
 //! with only v2.
 //!
 //!     cargo bench -p ampoule-tests --bench lifecycle -- [--json FILE]
 //!
-//! `ROUNDS` (40), `AMPOULE` (target/bin/ampoule) and `FLOOR` (where cargo puts it for musl) can be set in
-//! the environment. Needs root and busybox-static. Fails when ampoule or floor does.
+//! `ROUNDS` (40), `AMPOULE` (target/bin/ampoule) and `BASELINE` (where cargo puts it for musl) can be set in
+//! the environment. Needs root and busybox-static. Fails when ampoule or baseline does.
 
 mod command;
 mod contender;
-mod place;
+mod environment;
 mod report;
 mod sys;
 
@@ -23,7 +23,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::command::Interrupts;
 use crate::contender::Contender;
-use crate::place::{Layout, Place, Stage};
+use crate::environment::{Environment, Layout, MountNamespace};
 use crate::report::{Measurement, Row};
 
 /// Peak memory hardly varies, and is measured apart from time (see [`command::Spawn`]).
@@ -56,16 +56,19 @@ fn bench() -> Result<Vec<String>> {
     let (contenders, mut failures) = contender::find()?;
     report::print_header(rounds, &contenders);
 
-    let stage = Stage::build()?;
+    let namespace = MountNamespace::build()?;
     let mut document = Vec::new();
     for layout in [Layout::V1, Layout::V2] {
-        if let Err(lack) = stage.show(layout) {
+        if let Err(lack) = namespace.show(layout) {
             println!("\n{}: not measured: {lack:#}", layout.title());
             continue;
         }
-        let measured =
-            measure(&contenders, &Place { stage: &stage, layout, interrupts: &interrupts }, rounds);
-        stage.sweep();
+        let measured = measure(
+            &contenders,
+            &Environment { namespace: &namespace, layout, interrupts: &interrupts },
+            rounds,
+        );
+        namespace.sweep();
         let rows = measured?;
         failures.extend(rows.iter().filter(|r| r.contender.is_ours()).filter_map(|row| {
             let refusal = row.refusal.as_ref()?;
@@ -81,19 +84,19 @@ fn bench() -> Result<Vec<String>> {
     Ok(failures)
 }
 
-/// Measures every contender in one place. One that fails is out, with its reason; the others go on.
-fn measure<'a>(contenders: &'a [Contender], place: &Place<'_>, rounds: usize) -> Result<Vec<Row<'a>>> {
+/// Measures every contender in one environment. One that fails is out, with its reason; the others go on.
+fn measure<'a>(contenders: &'a [Contender], env: &Environment<'_>, rounds: usize) -> Result<Vec<Row<'a>>> {
     let mut rows: Vec<Row> = contenders.iter().map(Row::new).collect();
     for row in &mut rows {
-        row.take(Measurement::WarmUp, place)?;
+        row.take(Measurement::WarmUp, env)?;
     }
     let mut dice = Dice(0x2545_f491_4f6c_dd1d);
     for round in 0..rounds {
         for index in dice.shuffled(rows.len()) {
-            rows[index].take(Measurement::Run, place)?;
-            rows[index].take(Measurement::Life, place)?;
+            rows[index].take(Measurement::Run, env)?;
+            rows[index].take(Measurement::CreateStartDelete, env)?;
             if round < MEMORY_ROUNDS {
-                rows[index].take(Measurement::Memory, place)?;
+                rows[index].take(Measurement::Memory, env)?;
             }
         }
     }

@@ -8,19 +8,19 @@ use serde_json::{Value, json};
 
 use crate::command::{Cost, Interrupted, Spawn};
 use crate::contender::Contender;
-use crate::place::{Layout, Payload, Place};
+use crate::environment::{Environment, Layout, Payload};
 
 /// The kernel takes network namespaces and mounts down after their process has ended. This keeps one's
 /// debris out of the next one's time.
 const SETTLE: Duration = Duration::from_millis(8);
 
-/// All that one contender did in one place.
+/// All that one contender did in one environment.
 pub(crate) struct Row<'a> {
     pub(crate) contender: &'a Contender,
     /// Why it is out.
     pub(crate) refusal: Option<String>,
     runs: Vec<Cost>,
-    lives: Vec<Cost>,
+    lifecycles: Vec<Cost>,
     creates: Vec<Cost>,
 }
 
@@ -32,25 +32,25 @@ pub(crate) enum Measurement {
     /// `run /bin/true`.
     Run,
     /// create + start + delete.
-    Life,
+    CreateStartDelete,
     /// The peak memory of create.
     Memory,
 }
 
 impl<'a> Row<'a> {
     pub(crate) fn new(contender: &'a Contender) -> Row<'a> {
-        Row { contender, refusal: None, runs: Vec::new(), lives: Vec::new(), creates: Vec::new() }
+        Row { contender, refusal: None, runs: Vec::new(), lifecycles: Vec::new(), creates: Vec::new() }
     }
 
     /// Takes one measurement, unless the contender is out: a failure puts it out. The error is
     /// [`Interrupted`].
-    pub(crate) fn take(&mut self, measurement: Measurement, place: &Place<'_>) -> Result<()> {
+    pub(crate) fn take(&mut self, measurement: Measurement, env: &Environment<'_>) -> Result<()> {
         if self.refusal.is_some() {
             return Ok(());
         }
         sleep(SETTLE);
-        if let Err(error) = self.measure(measurement, place) {
-            self.contender.clean_up(place);
+        if let Err(error) = self.measure(measurement, env) {
+            self.contender.clean_up(env);
             if error.is::<Interrupted>() {
                 return Err(error);
             }
@@ -59,19 +59,19 @@ impl<'a> Row<'a> {
         Ok(())
     }
 
-    fn measure(&mut self, measurement: Measurement, place: &Place<'_>) -> Result<()> {
+    fn measure(&mut self, measurement: Measurement, env: &Environment<'_>) -> Result<()> {
         let contender = self.contender;
         match measurement {
-            Measurement::WarmUp => drop(contender.run(Payload::Proof, place)?),
-            Measurement::Run => self.runs.push(contender.run(Payload::True, place)?),
-            // floor can only run.
-            Measurement::Life | Measurement::Memory if !contender.is_runtime() => {}
-            Measurement::Life => {
-                let [create, start, delete] = contender.live(place, Spawn::ForTime)?;
-                self.lives.push(create + start + delete);
+            Measurement::WarmUp => drop(contender.run(Payload::Proof, env)?),
+            Measurement::Run => self.runs.push(contender.run(Payload::True, env)?),
+            // baseline can only run.
+            Measurement::CreateStartDelete | Measurement::Memory if !contender.is_runtime() => {}
+            Measurement::CreateStartDelete => {
+                let [create, start, delete] = contender.create_start_delete(env, Spawn::ForTime)?;
+                self.lifecycles.push(create + start + delete);
             }
             Measurement::Memory => {
-                let [create, ..] = contender.live(place, Spawn::ForMemory)?;
+                let [create, ..] = contender.create_start_delete(env, Spawn::ForMemory)?;
                 self.creates.push(create);
             }
         }
@@ -82,8 +82,8 @@ impl<'a> Row<'a> {
         Times::of(&self.runs)
     }
 
-    fn life_times(&self) -> Option<Times> {
-        Times::of(&self.lives)
+    fn lifecycle_times(&self) -> Option<Times> {
+        Times::of(&self.lifecycles)
     }
 
     /// One object of the `--json` document; times in milliseconds, memory in bytes.
@@ -95,7 +95,7 @@ impl<'a> Row<'a> {
             "runtime": self.contender.name,
             "version": self.contender.version,
             "run": times(self.run_times()),
-            "create_start_delete": times(self.life_times()),
+            "create_start_delete": times(self.lifecycle_times()),
             "create_peak_bytes": peak(&self.creates),
             "refusal": self.refusal,
         })
@@ -141,28 +141,28 @@ pub(crate) fn print_header(rounds: usize, contenders: &[Contender]) {
     }
 }
 
-/// One place's table.
+/// One layout's table.
 pub(crate) fn print_table(layout: Layout, rows: &[Row<'_>]) {
     let named = |name: &str| rows.iter().find(|row| row.contender.name == name && row.refusal.is_none());
     let median = |times: Option<Times>| times.map(|t| t.median);
-    let floor = median(named("floor").and_then(Row::run_times));
+    let baseline = median(named("baseline").and_then(Row::run_times));
     let our_run = median(named("ampoule").and_then(Row::run_times));
-    let our_life = median(named("ampoule").and_then(Row::life_times));
+    let our_lifecycle = median(named("ampoule").and_then(Row::lifecycle_times));
 
-    println!("\n{:<9}{:^42} | {:^33} | create", layout.title(), "run /bin/true", "create + start + delete");
+    println!("\n{:<9}{:^44} | {:^33} | create", layout.title(), "run /bin/true", "create + start + delete");
     let times = format!("{:>8}{:>8}{:>8}", "wall", "min", "cpu");
-    println!("{:<9}{times}{:>9}{:>9} | {times}{:>9} | peak MB", "", "×floor", "×ampoule", "×ampoule");
+    println!("{:<9}{times}{:>11}{:>9} | {times}{:>9} | peak MB", "", "×baseline", "×ampoule", "×ampoule");
     for row in rows {
         let name = &row.contender.name;
         if let Some(refusal) = &row.refusal {
             println!("{name:<9} cannot: {refusal}");
             continue;
         }
-        let (run, life) = (row.run_times(), row.life_times());
-        let (run_ratio, life_ratio) = (ratio(&run, our_run), ratio(&life, our_life));
+        let (run, life) = (row.run_times(), row.lifecycle_times());
+        let (run_ratio, life_ratio) = (ratio(&run, our_run), ratio(&life, our_lifecycle));
         let peak = peak(&row.creates).map_or("-".into(), |bytes| format!("{:.1}", bytes as f64 / 1e6));
-        let (run_over_floor, run, life) = (ratio(&run, floor), cells(&run), cells(&life));
-        println!("{name:<9}{run}{run_over_floor:>9}{run_ratio:>9} | {life}{life_ratio:>9} | {peak:>7}");
+        let (run_over_baseline, run, life) = (ratio(&run, baseline), cells(&run), cells(&life));
+        println!("{name:<9}{run}{run_over_baseline:>11}{run_ratio:>9} | {life}{life_ratio:>9} | {peak:>7}");
     }
 }
 

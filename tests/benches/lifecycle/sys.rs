@@ -1,4 +1,4 @@
-//! The system calls that have no safe face in a library: wait4, pidfd_open, a hook between fork and exec.
+//! System calls that no library wraps safely: wait4, pidfd_open, a hook between fork and exec.
 #![allow(unsafe_code)]
 
 use std::io;

@@ -11,11 +11,11 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use ampoule_tests::{Bundle, Containerd, RUNTIME, has_containerd};
+use ampoule_tests::{Bundle, HostContainerd, RUNTIME_TYPE, has_containerd};
 
 /// Who is measured: a name, and containerd's for it.
 const CONTENDERS: [(&str, &str); 2] =
-    [("ampoule", RUNTIME), ("containerd-shim-runc-v2, runc", "io.containerd.runc.v2")];
+    [("ampoule", RUNTIME_TYPE), ("containerd-shim-runc-v2, runc", "io.containerd.runc.v2")];
 
 fn main() -> ExitCode {
     if !has_containerd() {
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     );
     let bundle = Bundle::sleeping();
     let rootfs = bundle.rootfs().to_str().expect("a UTF-8 path").to_owned();
-    let bench = Bench { containerd: Containerd::start(), rootfs, pods };
+    let bench = Bench { containerd: HostContainerd::start(), rootfs, pods };
     let times = bench.times(rounds);
     for (times, (name, runtime)) in times.into_iter().zip(CONTENDERS) {
         let memory = bench.memory(runtime);
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 }
 
 struct Bench {
-    containerd: Containerd,
+    containerd: HostContainerd,
     rootfs: String,
     pods: usize,
 }

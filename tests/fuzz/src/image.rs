@@ -14,7 +14,7 @@ use ampoule_bundle::{inspect, stream, unpack, users as names};
 use anyhow::Result;
 use sha2::{Digest, Sha256};
 
-use crate::place::Place;
+use crate::guarded_dir::GuardedDir;
 
 /// So little that what goes beyond it is seen.
 const LIMITS: Limits = Limits { entries: 64, bytes: 64 << 10 };
@@ -24,8 +24,8 @@ const BLOCK: usize = 512;
 
 /// A whole archive: of an OCI layout, or of `docker save`.
 pub fn image(bytes: &[u8]) {
-    let place = Place::new();
-    let archive = place.dir().join("image.tar");
+    let guarded = GuardedDir::new();
+    let archive = guarded.dir().join("image.tar");
     let mut bytes = bytes.to_vec();
     seal(&mut bytes);
     fs::write(&archive, &bytes).expect("write the archive");
@@ -33,33 +33,33 @@ pub fn image(bytes: &[u8]) {
     let json = inspect::json(&archive);
     assert_eq!(told.is_ok(), json.is_ok());
     let wanted = Wanted { image: &archive, name: None, platform: "linux/amd64", args: &[], limits: LIMITS };
-    let result = unpack::flat(&wanted, &place.dir().join("bundle"));
-    let partial = place.dir().join("bundle.partial");
+    let result = unpack::flat(&wanted, &guarded.dir().join("bundle"));
+    let partial = guarded.dir().join("bundle.partial");
     assert!(fs::symlink_metadata(partial).is_err(), "what failed has left something");
-    let bundle = place.dir().join("bundle");
+    let bundle = guarded.dir().join("bundle");
     if result.is_ok() {
         assert!(told.is_ok());
         crate::config(&fs::read(bundle.join("config.json")).expect("a bundle has a config.json"));
     }
-    finish(&place, &bundle.join("rootfs"), result);
+    finish(&guarded, &bundle.join("rootfs"), result);
 }
 
 /// The bytes of layers, one on the other.
 pub fn layer(bytes: &[u8]) {
-    let place = Place::new();
-    let rootfs = place.dir().join("rootfs");
+    let guarded = GuardedDir::new();
+    let rootfs = guarded.dir().join("rootfs");
     fs::create_dir(&rootfs).expect("make the root directory");
-    let result = apply_all(&place, &rootfs, bytes);
-    finish(&place, &rootfs, result);
+    let result = apply_all(&guarded, &rootfs, bytes);
+    finish(&guarded, &rootfs, result);
 }
 
-fn apply_all(place: &Place, rootfs: &Path, bytes: &[u8]) -> Result<()> {
+fn apply_all(guarded: &GuardedDir, rootfs: &Path, bytes: &[u8]) -> Result<()> {
     let tree = Tree::open(rootfs)?;
     let mut target = Target::new(&tree, LIMITS);
     for blob in split(bytes) {
         let mut blob = blob.to_vec();
         seal(&mut blob);
-        fs::write(place.dir().join("blob"), &blob).expect("write a blob");
+        fs::write(guarded.dir().join("blob"), &blob).expect("write a blob");
         let diff_id: String = Sha256::digest(&blob).iter().map(|byte| format!("{byte:02x}")).collect();
         let layer = Layer {
             path: "blob".into(),
@@ -69,17 +69,17 @@ fn apply_all(place: &Place, rootfs: &Path, bytes: &[u8]) -> Result<()> {
             digest: None,
             diff_id: Expected::new(&format!("sha256:{diff_id}"))?,
         };
-        let source = Source::Directory(place.dir());
+        let source = Source::Directory(guarded.dir());
         stream::of(&source, &layer, &Progress::new(layer.size), |archive| target.apply(archive))?;
     }
     Ok(())
 }
 
-fn finish(place: &Place, root: &Path, result: Result<()>) {
+fn finish(guarded: &GuardedDir, root: &Path, result: Result<()>) {
     if let Err(e) = result {
         crate::one_line(&format!("{e:#}"));
     }
-    assert!(place.is_as_it_was(), "something beside the directory has changed");
+    assert!(guarded.is_as_it_was(), "something beside the directory has changed");
     let (entries, bytes) = if root.exists() { count(root) } else { (0, 0) };
     assert!(entries <= LIMITS.entries, "{entries} files and directories");
     assert!(bytes <= LIMITS.bytes + (8 << 10), "{bytes} bytes in files");
@@ -104,15 +104,15 @@ fn count(dir: &Path) -> (u64, u64) {
 
 /// Who an image's `User` is: that text, then /etc/passwd and /etc/group, with zero bytes between them.
 pub fn users(bytes: &[u8]) {
-    let place = Place::new();
-    let etc = place.dir().join("etc");
+    let guarded = GuardedDir::new();
+    let etc = guarded.dir().join("etc");
     fs::create_dir(&etc).expect("make /etc");
     let mut parts = bytes.splitn(3, |byte| *byte == 0);
     let text = String::from_utf8_lossy(parts.next().unwrap_or_default());
     for name in ["passwd", "group"] {
         fs::write(etc.join(name), parts.next().unwrap_or_default()).expect("write a file of /etc");
     }
-    let tree = Tree::open(&place.dir()).expect("the root directory");
+    let tree = Tree::open(&guarded.dir()).expect("the root directory");
     match names::of(&tree, &text) {
         Ok(user) => {
             let ids = user.additional_gids.iter().chain([&user.uid, &user.gid]);

@@ -14,16 +14,16 @@ pub fn mutate(
     seed: u32,
     bytes: fn(&mut [u8], usize, usize) -> usize,
 ) -> usize {
-    let mut chance = Chance(u64::from(seed) << 1 | 1);
+    let mut rng = Rng(u64::from(seed) << 1 | 1);
     let end = data[..size].iter().position(|byte| *byte == 0).unwrap_or(size);
     let Ok(mut document) = serde_json::from_slice::<Value>(&data[..end]) else {
         return bytes(data, size, max);
     };
-    if chance.below(4) == 0 {
+    if rng.below(4) == 0 {
         return bytes(data, size, max);
     }
-    for _ in 0..=chance.below(4) {
-        change(&mut document, &mut chance);
+    for _ in 0..=rng.below(4) {
+        change(&mut document, &mut rng);
     }
     let mut text = serde_json::to_vec(&document).unwrap_or_default();
     text.extend_from_slice(&data[end..size]);
@@ -35,9 +35,9 @@ pub fn mutate(
 }
 
 /// Numbers that look random: xorshift64 (Marsaglia, "Xorshift RNGs").
-struct Chance(u64);
+struct Rng(u64);
 
-impl Chance {
+impl Rng {
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -56,63 +56,63 @@ impl Chance {
     }
 }
 
-fn change(document: &mut Value, chance: &mut Chance) {
+fn change(document: &mut Value, rng: &mut Rng) {
     let others = nodes(document);
-    let other = chance.below(others);
+    let other = rng.below(others);
     let other = node(document, other).clone();
-    let wanted = chance.below(others);
+    let wanted = rng.below(others);
     let place = node(document, wanted);
-    match (chance.below(6), place) {
+    match (rng.below(6), place) {
         (0, place) => *place = other,
         (1, Value::Array(list)) if !list.is_empty() => {
-            let copy = list[chance.below(list.len())].clone();
-            list.insert(chance.below(list.len() + 1), copy);
+            let copy = list[rng.below(list.len())].clone();
+            list.insert(rng.below(list.len() + 1), copy);
         }
-        (2, Value::Array(list)) if !list.is_empty() => drop(list.remove(chance.below(list.len()))),
+        (2, Value::Array(list)) if !list.is_empty() => drop(list.remove(rng.below(list.len()))),
         (1 | 3, Value::Array(list)) => list.push(other),
-        (1, Value::Object(all)) => drop(all.insert(chance.word(), other)),
+        (1, Value::Object(all)) => drop(all.insert(rng.word(), other)),
         (2, Value::Object(all)) => {
-            if let Some(key) = key(all, chance) {
+            if let Some(key) = key(all, rng) {
                 all.remove(&key);
             }
         }
         (3, Value::Object(all)) => {
-            if let Some(value) = key(all, chance).and_then(|key| all.remove(&key)) {
-                all.insert(chance.word(), value);
+            if let Some(value) = key(all, rng).and_then(|key| all.remove(&key)) {
+                all.insert(rng.word(), value);
             }
         }
-        (4, Value::String(text)) => twist(text, chance),
-        (_, place) => *place = scalar(chance),
+        (4, Value::String(text)) => twist(text, rng),
+        (_, place) => *place = scalar(rng),
     }
 }
 
-fn key(all: &Map<String, Value>, chance: &mut Chance) -> Option<String> {
-    all.keys().nth(chance.below(all.len())).cloned()
+fn key(all: &Map<String, Value>, rng: &mut Rng) -> Option<String> {
+    all.keys().nth(rng.below(all.len())).cloned()
 }
 
-fn scalar(chance: &mut Chance) -> Value {
-    match chance.below(10) {
+fn scalar(rng: &mut Rng) -> Value {
+    match rng.below(10) {
         0 => Value::Null,
-        1 => chance.below(2).eq(&0).into(),
+        1 => rng.below(2).eq(&0).into(),
         2 => Value::Array(Vec::new()),
         3 => Value::Object(Map::new()),
-        4 => chance.next().into(),
+        4 => rng.next().into(),
         5 | 6 => [0, 1, -1, 4095, 65_536, i64::from(u32::MAX), i64::from(i32::MIN), i64::MIN, i64::MAX]
-            [chance.below(9)]
+            [rng.below(9)]
         .into(),
-        _ => chance.word().into(),
+        _ => rng.word().into(),
     }
 }
 
 /// Pieces that texts are taken apart at.
-fn twist(text: &mut String, chance: &mut Chance) {
+fn twist(text: &mut String, rng: &mut Rng) {
     let piece =
-        ["/", "..", "=", ",", ":", "-", "\n", "\0", "%d", "é", "0", "x", " ", "4294967295"][chance.below(14)];
+        ["/", "..", "=", ",", ":", "-", "\n", "\0", "%d", "é", "0", "x", " ", "4294967295"][rng.below(14)];
     let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
-    let (from, to) = (places[chance.below(places.len())], places[chance.below(places.len())]);
-    match chance.below(3) {
+    let (from, to) = (places[rng.below(places.len())], places[rng.below(places.len())]);
+    match rng.below(3) {
         0 => text.replace_range(from.min(to)..from.max(to), piece),
-        1 => text.push_str(&chance.word()),
+        1 => text.push_str(&rng.word()),
         _ => text.insert_str(from, piece),
     }
 }

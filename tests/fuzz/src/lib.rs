@@ -6,10 +6,10 @@
 
 mod documents;
 mod filter;
+mod guarded_dir;
 mod image;
 pub mod json;
 mod pause;
-mod place;
 mod shim;
 mod state;
 mod wires;

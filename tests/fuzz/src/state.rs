@@ -8,7 +8,7 @@ use interface::id::Id;
 
 /// `state.json`, `init` and `config.json`, with zero bytes between them.
 pub fn state(bytes: &[u8]) {
-    let place = crate::place::Place::new();
+    let place = crate::guarded_dir::GuardedDir::new();
     let dir = place.dir().join("web");
     fs::create_dir(&dir).expect("make the container's directory");
     let mut parts = bytes.splitn(3, |byte| *byte == 0);

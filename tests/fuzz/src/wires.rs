@@ -18,7 +18,7 @@ use dbus::wire as bus;
 use interface::id::Id;
 use linux::rtnetlink::addresses_in;
 
-use crate::place::Place;
+use crate::guarded_dir::GuardedDir;
 
 /// Messages, of a kind that the first byte says.
 pub fn wires(bytes: &[u8]) {
@@ -79,7 +79,7 @@ pub fn kernel_files(bytes: &[u8]) {
             assert!(!manager.root.ends_with('/') || manager.root == "/", "{manager:?}");
         }
         kind => {
-            let place = Place::new();
+            let place = GuardedDir::new();
             if kind == 3 {
                 put(&place.dir(), "cgroup.controllers", "");
             }

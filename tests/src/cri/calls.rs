@@ -9,7 +9,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
 /// What a call gives: an answer, or a code and words.
-pub type Answer<T> = Result<T, Status>;
+pub type RpcResult<T> = Result<T, Status>;
 
 /// The socket of a server of CRI.
 #[derive(Debug, Clone)]
@@ -21,9 +21,9 @@ impl Cri {
         Self(socket)
     }
 
-    fn call<T, F>(&self, call: impl FnOnce(Channel) -> F) -> Answer<T>
+    fn call<T, F>(&self, call: impl FnOnce(Channel) -> F) -> RpcResult<T>
     where
-        F: Future<Output = Answer<Response<T>>>,
+        F: Future<Output = RpcResult<Response<T>>>,
     {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let endpoint = Endpoint::from_shared(format!("unix://{}", self.0.display())).expect("a path");
@@ -44,7 +44,7 @@ macro_rules! calls {
             ///
             /// # Errors
             /// The server's own.
-            pub fn $name(&self, request: $request) -> Answer<$answer> {
+            pub fn $name(&self, request: $request) -> RpcResult<$answer> {
                 self.call(|channel| async {
                     $client::new(channel).$name(Request::new(request)).await
                 })

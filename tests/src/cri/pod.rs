@@ -1,8 +1,8 @@
-//! A pod, as the kubelet has it made.
+//! A pod and its containers, made as the kubelet makes them.
 
-use super::calls::Answer;
+use super::calls::RpcResult;
 use super::{Cri, messages::*};
-use crate::engines::{HANDLER, IMAGE, Node};
+use crate::engines::{IMAGE, Node, RUNTIME_HANDLER};
 use crate::wait_for;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -18,10 +18,10 @@ pub struct Pod {
 }
 
 /// What a pod of that name is made of: the kubelet's defaults, with a process namespace for each container.
-pub fn sandbox(node: &Node, name: &str) -> PodSandboxConfig {
+pub fn pod_config(node: &Node, name: &str) -> PodSandboxConfig {
     let metadata = PodSandboxMetadata {
         name: name.to_owned(),
-        uid: format!("{name}-{}", node.realm().name()),
+        uid: format!("{name}-{}", node.sandbox().name()),
         namespace: "default".to_owned(),
         attempt: 0,
     };
@@ -47,7 +47,7 @@ pub fn sandbox(node: &Node, name: &str) -> PodSandboxConfig {
 }
 
 /// A container of the image that runs a command; its process namespace is its own.
-pub fn container(name: &str, command: &[&str]) -> ContainerConfig {
+pub fn container_config(name: &str, command: &[&str]) -> ContainerConfig {
     let context = LinuxContainerSecurityContext {
         namespace_options: Some(NamespaceOption {
             pid: NamespaceMode::Container.into(),
@@ -73,15 +73,17 @@ impl Pod {
     /// Makes one of that name.
     #[track_caller]
     pub fn run(node: &Node, name: &str) -> Self {
-        Self::of(node, sandbox(node, name))
+        Self::of(node, pod_config(node, name))
     }
 
     /// Makes any.
     #[track_caller]
     pub fn of(node: &Node, config: PodSandboxConfig) -> Self {
         std::fs::create_dir_all(&config.log_directory).expect("make a directory for logs");
-        let request =
-            RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: HANDLER.to_owned() };
+        let request = RunPodSandboxRequest {
+            config: Some(config.clone()),
+            runtime_handler: RUNTIME_HANDLER.to_owned(),
+        };
         let answer = node.cri().run_pod_sandbox(request).unwrap_or_else(|e| panic!("RunPodSandbox: {e}"));
         Self { cri: node.cri(), id: answer.pod_sandbox_id, config }
     }
@@ -90,7 +92,7 @@ impl Pod {
     ///
     /// # Errors
     /// containerd's own.
-    pub fn create(&self, config: ContainerConfig) -> Answer<String> {
+    pub fn create(&self, config: ContainerConfig) -> RpcResult<String> {
         let request = CreateContainerRequest {
             pod_sandbox_id: self.id.clone(),
             config: Some(config),
@@ -163,7 +165,7 @@ impl Pod {
     ///
     /// # Errors
     /// containerd's own, among them one for a probe that took longer.
-    pub fn exec_within(&self, id: &str, command: &[&str], seconds: i64) -> Answer<ExecSyncResponse> {
+    pub fn exec_within(&self, id: &str, command: &[&str], seconds: i64) -> RpcResult<ExecSyncResponse> {
         let cmd = command.iter().map(|word| (*word).to_owned()).collect();
         self.cri.exec_sync(ExecSyncRequest { container_id: id.to_owned(), cmd, timeout: seconds })
     }

@@ -1,20 +1,20 @@
-//! buildah with a store of a test's own.
+//! buildah in a sandbox, with a store of its own.
 
 use super::documented::{arguments, write};
-use super::{IMAGE, Realm, pack};
+use super::{IMAGE, Sandbox, pack};
 use crate::Outcome;
 
 /// A store with a working container of the image, named `box`. All that it has is removed on drop.
 #[derive(Debug)]
 pub struct Buildah {
-    realm: Realm,
+    sandbox: Sandbox,
 }
 
 impl Buildah {
     /// Loads the image into a new store.
     pub fn new() -> Self {
-        let buildah = Self { realm: Realm::new() };
-        let archive = pack(buildah.realm.path());
+        let buildah = Self { sandbox: Sandbox::new() };
+        let archive = pack(buildah.sandbox.path());
         buildah.call(&["from", "--name", "box", &format!("oci-archive:{}", archive.display())]).ok();
         buildah.call(&["commit", "--quiet", "box", IMAGE]).ok();
         buildah
@@ -23,12 +23,12 @@ impl Buildah {
     /// A call, to its end.
     #[track_caller]
     pub fn call(&self, args: &[&str]) -> Outcome {
-        let mut command = self.realm.command("buildah");
+        let mut command = self.sandbox.command("buildah");
         for (flag, name) in [("root", "root"), ("runroot", "run.buildah")] {
-            command.arg(format!("--{flag}")).arg(self.realm.beside(name));
+            command.arg(format!("--{flag}")).arg(self.sandbox.file(name));
         }
         command.args(args);
-        self.realm.finish(command)
+        self.sandbox.finish(command)
     }
 
     /// `buildah run FLAGS box COMMAND` with the runtime under test.
@@ -40,10 +40,10 @@ impl Buildah {
     /// `buildah build` of a Containerfile with the runtime under test.
     #[track_caller]
     pub fn build(&self, containerfile: &str, flags: &[&str]) -> Outcome {
-        let file = self.realm.beside("Containerfile");
+        let file = self.sandbox.file("Containerfile");
         write(&file, containerfile);
         let [file, directory] =
-            [file.as_path(), self.realm.path()].map(|path| path.to_str().expect("a UTF-8 path"));
+            [file.as_path(), self.sandbox.path()].map(|path| path.to_str().expect("a UTF-8 path"));
         self.with_runtime("build", &[flags, &["--file", file, directory]].concat())
     }
 
@@ -65,6 +65,6 @@ impl Default for Buildah {
 impl Drop for Buildah {
     fn drop(&mut self) {
         self.call(&["rm", "--all"]);
-        self.realm.close(&[]);
+        self.sandbox.close(&[]);
     }
 }

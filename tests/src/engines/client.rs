@@ -1,6 +1,6 @@
 //! The command line that docker and podman share.
 
-use super::{IMAGE, Realm};
+use super::{IMAGE, Sandbox};
 use crate::{Call, Cgroups, Outcome, Terminal};
 use serde_json::Value;
 use std::process::Command;
@@ -8,18 +8,18 @@ use std::process::Command;
 /// A client of an engine that has the image and containers of its own.
 pub trait Client {
     /// The flags of a container without a network, which would take seconds.
-    const ALONE: &[&str];
+    const OFFLINE: &[&str];
 
     /// A call to be started.
     fn command(&self, args: &[&str]) -> Command;
 
     /// Where the engine lives.
-    fn realm(&self) -> &Realm;
+    fn sandbox(&self) -> &Sandbox;
 
     /// A call, to its end.
     #[track_caller]
     fn call(&self, args: &[&str]) -> Outcome {
-        self.realm().finish(self.command(args))
+        self.sandbox().finish(self.command(args))
     }
 
     /// `run --rm FLAGS IMAGE COMMAND`, to its end.
@@ -30,8 +30,8 @@ pub trait Client {
 
     /// [`Client::run`] without a network.
     #[track_caller]
-    fn run_alone(&self, flags: &[&str], command: &[&str]) -> Outcome {
-        self.run(&[Self::ALONE, flags].concat(), command)
+    fn run_offline(&self, flags: &[&str], command: &[&str]) -> Outcome {
+        self.run(&[Self::OFFLINE, flags].concat(), command)
     }
 
     /// `run --detach --name NAME FLAGS IMAGE COMMAND`.
@@ -42,14 +42,14 @@ pub trait Client {
 
     /// [`Client::detached`] without a network.
     #[track_caller]
-    fn detached_alone(&self, name: &str, flags: &[&str], command: &[&str]) {
-        self.detached(name, &[Self::ALONE, flags].concat(), command);
+    fn detached_offline(&self, name: &str, flags: &[&str], command: &[&str]) {
+        self.detached(name, &[Self::OFFLINE, flags].concat(), command);
     }
 
-    /// [`Client::run_alone`] in a terminal, not waited for.
+    /// [`Client::run_offline`] in a terminal, not waited for.
     fn run_in(&self, terminal: &Terminal, command: &[&str]) -> Call {
-        let args = [&["run", "-it", "--rm"], Self::ALONE, &[IMAGE], command].concat();
-        self.realm().start_in(terminal, self.command(&args))
+        let args = [&["run", "-it", "--rm"], Self::OFFLINE, &[IMAGE], command].concat();
+        self.sandbox().start_in(terminal, self.command(&args))
     }
 
     /// What `inspect` knows of a container.

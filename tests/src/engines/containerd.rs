@@ -1,34 +1,34 @@
-//! A containerd of a test's own, and its client `ctr`.
+//! A containerd in a sandbox, with an image, and its client `ctr`.
 
 use super::documented::{arguments, write};
-use super::{Realm, pack};
+use super::{Sandbox, pack};
 use crate::{Call, Outcome, Terminal, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::process::Command;
 
-/// Starts containerd in a realm; it listens at `containerd.sock`.
-pub(super) fn serve(realm: &Realm) -> Call {
-    let at = |name: &str| realm.beside(name).to_str().expect("a UTF-8 path").to_owned();
+/// Starts containerd in a sandbox; it listens at `containerd.sock`.
+pub(super) fn start_daemon(sandbox: &Sandbox) -> Call {
+    let at = |name: &str| sandbox.file(name).to_str().expect("a UTF-8 path").to_owned();
     let (root, state, socket) = (at("containerd.root"), at("containerd.state"), at("containerd.sock"));
     let config = format!(
         "version = 2\nroot = {root:?}\nstate = {state:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
          [grpc]\naddress = {socket:?}\n"
     );
-    write(&realm.beside("containerd.toml"), &config);
-    let mut daemon = realm.command("containerd");
+    write(&sandbox.file("containerd.toml"), &config);
+    let mut daemon = sandbox.command("containerd");
     // Where it finds our shim.
     let shims = crate::shim_program();
     let path = std::env::var("PATH").unwrap_or_default();
     daemon.env("PATH", format!("{path}:{}", shims.parent().expect("a directory").display()));
-    daemon.args(["--log-level", "warn"]).arg("--config").arg(realm.beside("containerd.toml"));
-    let daemon = Call::start(daemon, realm.beside("containerd"));
-    wait_for("containerd", || realm.beside("containerd.sock").exists());
+    daemon.args(["--log-level", "warn"]).arg("--config").arg(sandbox.file("containerd.toml"));
+    let daemon = Call::start(daemon, sandbox.file("containerd"));
+    wait_for("containerd", || sandbox.file("containerd.sock").exists());
     daemon
 }
 
 /// Asks a daemon to end and waits for it.
-pub(super) fn end(daemon: Call) {
+pub(super) fn stop_daemon(daemon: Call) {
     let _ = kill(Pid::from_raw(daemon.pid()), Signal::SIGTERM);
     let outcome = daemon.finish();
     if std::thread::panicking() {
@@ -39,27 +39,27 @@ pub(super) fn end(daemon: Call) {
 /// A daemon with the image loaded. Everything that it has is removed on drop.
 #[derive(Debug)]
 pub struct Containerd {
-    realm: Realm,
+    sandbox: Sandbox,
     daemon: Option<Call>,
 }
 
 impl Containerd {
     /// Starts one.
     pub fn start() -> Self {
-        let realm = Realm::new();
-        let containerd = Self { daemon: Some(serve(&realm)), realm };
-        let archive = pack(containerd.realm.path());
+        let sandbox = Sandbox::new();
+        let containerd = Self { daemon: Some(start_daemon(&sandbox)), sandbox };
+        let archive = pack(containerd.sandbox.path());
         containerd.call(&["images", "import", archive.to_str().expect("a UTF-8 path")]).ok();
         containerd
     }
 
     /// A call of `ctr`, to be started.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.realm.command("ctr");
+        let mut command = self.sandbox.command("ctr");
         command
             .arg("--address")
-            .arg(self.realm.beside("containerd.sock"))
-            .args(["--namespace", self.realm.name()]);
+            .arg(self.sandbox.file("containerd.sock"))
+            .args(["--namespace", self.sandbox.name()]);
         command.args(args);
         command
     }
@@ -67,10 +67,10 @@ impl Containerd {
     /// A call of `ctr`, to its end.
     #[track_caller]
     pub fn call(&self, args: &[&str]) -> Outcome {
-        self.realm.finish(self.command(args))
+        self.sandbox.finish(self.command(args))
     }
 
-    /// `ctr run FLAGS IMAGE ID COMMAND`, with the runtime under test. Every id has the realm's name.
+    /// `ctr run FLAGS IMAGE ID COMMAND`, with the runtime under test. Every id has the sandbox's name.
     pub fn running(&self, flags: &[&str], id: &str, command: &[&str]) -> Command {
         let mut run = self.command(&["run"]);
         run.args(arguments("ctr run ")).args(flags).args([super::IMAGE, &self.id(id)]).args(command);
@@ -80,12 +80,12 @@ impl Containerd {
     /// The same, to its end.
     #[track_caller]
     pub fn run(&self, flags: &[&str], id: &str, command: &[&str]) -> Outcome {
-        self.realm.finish(self.running(flags, id, command))
+        self.sandbox.finish(self.running(flags, id, command))
     }
 
     /// The same in a terminal, not waited for.
     pub fn run_in(&self, terminal: &Terminal, flags: &[&str], id: &str, command: &[&str]) -> Call {
-        self.realm.start_in(terminal, self.running(flags, id, command))
+        self.sandbox.start_in(terminal, self.running(flags, id, command))
     }
 
     /// `ctr task VERB FLAGS ID COMMAND`.
@@ -96,12 +96,12 @@ impl Containerd {
 
     /// A container's id.
     pub fn id(&self, id: &str) -> String {
-        format!("{id}-{}", self.realm.name())
+        format!("{id}-{}", self.sandbox.name())
     }
 
-    /// Its realm.
-    pub fn realm(&self) -> &Realm {
-        &self.realm
+    /// Its sandbox.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
     }
 
     fn lines(&self, args: &[&str]) -> Vec<String> {
@@ -118,8 +118,8 @@ impl Drop for Containerd {
             self.call(&["container", "delete", &id]);
         }
         if let Some(daemon) = self.daemon.take() {
-            end(daemon);
+            stop_daemon(daemon);
         }
-        self.realm.close(&[self.id("")]);
+        self.sandbox.close(&[self.id("")]);
     }
 }

@@ -1,15 +1,15 @@
-//! A docker daemon of a test's own.
+//! A docker daemon in a sandbox, and its client.
 
-use super::containerd::{end, serve};
+use super::containerd::{start_daemon, stop_daemon};
 use super::documented::write;
-use super::{Client, Realm, documented, pack};
+use super::{Client, Sandbox, documented, pack};
 use crate::{Call, wait_for};
 use std::process::Command;
 
 /// A daemon with the image loaded, whose default runtime is the one under test. All that it has is removed on drop.
 #[derive(Debug)]
 pub struct Docker {
-    realm: Realm,
+    sandbox: Sandbox,
     /// docker's own and, below it, containerd.
     daemons: Vec<Call>,
 }
@@ -27,26 +27,26 @@ impl Docker {
 
     /// Starts one with this daemon.json.
     pub fn configured(config: &str, flags: &[&str]) -> Self {
-        let realm = Realm::new();
-        write(&realm.beside("daemon.json"), config);
+        let sandbox = Sandbox::new();
+        write(&sandbox.file("daemon.json"), config);
         // By itself docker starts one, but gives up on a slow machine.
-        let containerd = serve(&realm);
-        let mut daemon = realm.command("dockerd");
-        daemon.arg("--containerd").arg(realm.beside("containerd.sock"));
+        let containerd = start_daemon(&sandbox);
+        let mut daemon = sandbox.command("dockerd");
+        daemon.arg("--containerd").arg(sandbox.file("containerd.sock"));
         for (flag, name) in
             [("config-file", "daemon.json"), ("data-root", "data"), ("exec-root", "exec"), ("pidfile", "pid")]
         {
-            daemon.arg(format!("--{flag}")).arg(realm.beside(name));
+            daemon.arg(format!("--{flag}")).arg(sandbox.file(name));
         }
-        daemon.args(realm.cgroup_parent().map(|parent| format!("--cgroup-parent={parent}")));
+        daemon.args(sandbox.cgroup_parent().map(|parent| format!("--cgroup-parent={parent}")));
         daemon
             .args(["--log-level", "warn"])
             .arg("--host")
-            .arg(format!("unix://{}", realm.beside("sock").display()))
+            .arg(format!("unix://{}", sandbox.file("sock").display()))
             .args(flags);
-        let docker = Self { daemons: vec![Call::start(daemon, realm.beside("docker")), containerd], realm };
-        wait_for("the docker daemon", || docker.realm.beside("sock").exists());
-        let archive = pack(docker.realm.path());
+        let docker = Self { daemons: vec![Call::start(daemon, sandbox.file("docker")), containerd], sandbox };
+        wait_for("the docker daemon", || docker.sandbox.file("sock").exists());
+        let archive = pack(docker.sandbox.path());
         docker.call(&["load", "--input", archive.to_str().expect("a UTF-8 path")]).ok();
         docker
     }
@@ -54,18 +54,18 @@ impl Docker {
 
 impl Client for Docker {
     /// It has none unless it is started with flags for one.
-    const ALONE: &[&str] = &[];
+    const OFFLINE: &[&str] = &[];
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.realm.command("docker");
+        let mut command = self.sandbox.command("docker");
         // Not the settings of whoever runs the tests.
-        command.arg("--config").arg(self.realm.beside("client"));
-        command.arg("--host").arg(format!("unix://{}", self.realm.beside("sock").display())).args(args);
+        command.arg("--config").arg(self.sandbox.file("client"));
+        command.arg("--host").arg(format!("unix://{}", self.sandbox.file("sock").display())).args(args);
         command
     }
 
-    fn realm(&self) -> &Realm {
-        &self.realm
+    fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
     }
 }
 
@@ -76,7 +76,7 @@ impl Drop for Docker {
             let ids: Vec<_> = containers.iter().map(String::as_str).collect();
             self.call(&[&["rm", "--force", "--volumes"], &ids[..]].concat());
         }
-        self.daemons.drain(..).for_each(end);
-        self.realm.close(&containers);
+        self.daemons.drain(..).for_each(stop_daemon);
+        self.sandbox.close(&containers);
     }
 }

@@ -1,7 +1,7 @@
-//! What the documentation tells a user to write.
+//! Configuration and command lines that the documentation tells users to write: the engines here are set up with just these.
 
-use crate::Engine;
-use crate::engine::workspace;
+use crate::Runtime;
+use crate::programs::workspace;
 use std::path::Path;
 
 /// Where the documentation's readers have the runtime.
@@ -41,7 +41,7 @@ fn page_of(name: &str) -> String {
 
 /// The absolute path of the runtime under test.
 pub(super) fn runtime() -> String {
-    let program = Engine::get().program();
+    let program = Runtime::get().program();
     let found = if program.is_absolute() { Some(program.to_owned()) } else { crate::on_path(program) };
     let path = found.unwrap_or_else(|| panic!("{} is not on PATH", program.display()));
     path.to_str().expect("a UTF-8 path").to_owned()

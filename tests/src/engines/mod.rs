@@ -1,16 +1,16 @@
-//! Container engines that call the runtime under test, each with a root of its own: nothing of an engine that the
+//! Container engines that call the runtime under test, each in a [`Sandbox`] of its own: nothing of an engine that the
 //! machine already runs is touched. They are configured as `docs/drop-in.md` says.
 
-pub mod alike;
 mod buildah;
 mod client;
 mod containerd;
 mod docker;
+pub mod docker_compat;
 mod documented;
 mod image;
 mod node;
 mod podman;
-mod realm;
+mod sandbox;
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ pub use containerd::Containerd;
 pub use docker::Docker;
 pub use documented::documented;
 pub use image::{IMAGE, pack, pack_tree};
-pub use node::{HANDLER, Node, can_be_node, can_map_ports};
+pub use node::{Node, RUNTIME_HANDLER, can_be_node, can_map_ports};
 pub use podman::Podman;
-pub use realm::Realm;
+pub use sandbox::Sandbox;
 
 /// Why a machine may have no engine.
 pub const NO_ENGINE: &str =
@@ -30,7 +30,7 @@ pub const NO_ENGINE: &str =
 
 /// Waits as [`crate::wait_for`] does, for what takes an engine's client to see: it is not asked all the time.
 #[track_caller]
-pub fn look_for(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn wait_for_slowly(what: &str, mut condition: impl FnMut() -> bool) {
     crate::wait_for(what, || {
         let seen = condition();
         if !seen {

@@ -1,7 +1,7 @@
-//! podman with a store of a test's own, of root or of an ordinary user.
+//! podman in a sandbox, with a store of its own, for root or for an ordinary user.
 
 use super::documented::write;
-use super::{Client, Realm, documented, pack};
+use super::{Client, Sandbox, documented, pack};
 use crate::can_raise_limits;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -11,13 +11,13 @@ use std::process::Command;
 /// A store with the image loaded, whose containers are the runtime's under test. All that it has is removed on drop.
 #[derive(Debug)]
 pub struct Podman {
-    realm: Realm,
+    sandbox: Sandbox,
 }
 
 impl Podman {
     /// Loads the image into a new store.
     pub fn new() -> Self {
-        let podman = Self { realm: Realm::new() };
+        let podman = Self { sandbox: Sandbox::new() };
         let mut config = documented("/etc/containers/containers.conf");
         if !geteuid().is_root() {
             // Others are in /dev/shm under one name for all of a user's podmans.
@@ -26,22 +26,22 @@ impl Podman {
         if !can_raise_limits() {
             config += "\n[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
         }
-        write(&podman.realm.beside("containers.conf"), &config);
-        fs::create_dir(podman.realm.beside("home")).expect("make the runtime directory");
-        let archive = pack(podman.realm.path());
+        write(&podman.sandbox.file("containers.conf"), &config);
+        fs::create_dir(podman.sandbox.file("home")).expect("make the runtime directory");
+        let archive = pack(podman.sandbox.path());
         podman.call(&["load", "--quiet", "--input", archive.to_str().expect("a UTF-8 path")]).ok();
         podman
     }
 }
 
 impl Client for Podman {
-    const ALONE: &[&str] = &["--network", "none"];
+    const OFFLINE: &[&str] = &["--network", "none"];
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.realm.command("podman");
-        command.env("CONTAINERS_CONF", self.realm.beside("containers.conf"));
+        let mut command = self.sandbox.command("podman");
+        command.env("CONTAINERS_CONF", self.sandbox.file("containers.conf"));
         for (flag, name) in [("root", "root"), ("runroot", "run.podman"), ("tmpdir", "tmp")] {
-            command.arg(format!("--{flag}")).arg(self.realm.beside(name));
+            command.arg(format!("--{flag}")).arg(self.sandbox.file(name));
         }
         // `run` or `pod create`, whose containers are below the pod's.
         let made = match args {
@@ -49,14 +49,14 @@ impl Client for Podman {
             ["pod", "create", ..] => 2,
             _ => 0,
         };
-        let parent = self.realm.cgroup_parent().filter(|_| made > 0);
+        let parent = self.sandbox.cgroup_parent().filter(|_| made > 0);
         command.args(&args[..made]).args(parent.map(|parent| format!("--cgroup-parent={parent}")));
         command.args(&args[made..]);
         command
     }
 
-    fn realm(&self) -> &Realm {
-        &self.realm
+    fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
     }
 }
 
@@ -73,10 +73,10 @@ impl Drop for Podman {
             self.call(&["rm", "--all", "--force", "--volumes", "--time", "0"]);
         }
         // The process that keeps an ordinary user's namespaces.
-        let pause = fs::read_to_string(self.realm.beside("tmp/pause.pid")).unwrap_or_default();
+        let pause = fs::read_to_string(self.sandbox.file("tmp/pause.pid")).unwrap_or_default();
         if let Ok(pid) = pause.trim().parse() {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
-        self.realm.close(&containers);
+        self.sandbox.close(&containers);
     }
 }

@@ -1,6 +1,6 @@
 //! Bad values in config.json: the message names the file, the JSON path and the value, and nothing was made.
 
-use ampoule_tests::{Bundle, Container, Engine, is_root, require};
+use ampoule_tests::{Bundle, Container, Runtime, is_root, require};
 use serde_json::{Value, json};
 
 /// A JSON pointer and what is put there (null removes it); what the message must name, in our words for
@@ -32,7 +32,7 @@ fn put(config: &mut Value, pointer: &str, value: Value) {
 }
 
 fn check(cases: Vec<Case>) {
-    let ours = Engine::get().is_ampoule();
+    let ours = Runtime::get().is_ampoule();
     for Case { pointer, value, named, runc_refuses } in cases {
         let container = Container::of(Bundle::sleeping().with(|c| put(c, pointer, value.clone())));
         let outcome = container.create();

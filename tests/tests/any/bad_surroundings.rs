@@ -1,7 +1,7 @@
 //! What is wrong around config.json: the bundle, the state directory, the container itself.
 
 use ampoule_tests::{
-    Bundle, Container, Engine, NO_MOUNTS, Scratch, ampoule_only, deny_call, is_root, require,
+    Bundle, Container, NO_MOUNTS, Runtime, Scratch, ampoule_only, deny_syscall, is_root, require,
 };
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -17,7 +17,7 @@ fn create_from(text: &[u8]) -> ampoule_tests::Outcome {
         container.call(&["create", "--bundle", container.bundle.path().to_str().unwrap(), &container.id]);
     assert_eq!(container.leftovers(), [""; 0]);
     let outcome = outcome.fails();
-    if Engine::get().is_ampoule() { outcome.saying("config.json: ") } else { outcome }
+    if Runtime::get().is_ampoule() { outcome.saying("config.json: ") } else { outcome }
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn what_is_no_json_is_refused() {
     create_from(b"");
     create_from(b"{");
     create_from(b"[]");
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         // runc 1.1 dereferences a null pointer.
         create_from(b"null");
     }
@@ -154,7 +154,7 @@ fn a_full_state_directory_is_an_error_that_leaves_nothing() {
     let _ = fs::write(container.state_root().join(".filler"), vec![1; 2 << 20]);
     let outcome = container.create().fails();
     // runc 1.1 has lost the reason by then: "unable to store init state: %!w(<nil>)".
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         outcome.saying("no space left on device");
     }
     let left: Vec<_> =
@@ -249,8 +249,8 @@ fn a_state_root_that_does_not_exist_yet_is_made() {
     let scratch = Scratch::new();
     let root = scratch.path().join("not/yet");
     let container = Container::of(Bundle::asking(&["cwd"]));
-    let making = container.making("run", &[]);
-    let mut command = std::process::Command::new(Engine::get().program());
+    let making = container.args_for("run", &[]);
+    let mut command = std::process::Command::new(Runtime::get().program());
     command.arg("--root").arg(&root).args(making);
     assert_eq!(container.spawn(command, "run").finish().ok().answer(), "/");
     assert!(root.is_dir());
@@ -260,13 +260,13 @@ fn a_state_root_that_does_not_exist_yet_is_made() {
 fn a_state_directory_that_cannot_be_locked_is_an_error_that_leaves_nothing() {
     ampoule_only!("runc locks nothing");
     let container = Container::of(Bundle::sleeping());
-    let mut create = container.command(&container.making("create", &[]));
-    deny_call(&mut create, libc::SYS_flock, None, Errno::ENOLCK);
+    let mut create = container.command(&container.args_for("create", &[]));
+    deny_syscall(&mut create, libc::SYS_flock, None, Errno::ENOLCK);
     container.spawn(create, "create").finish().fails().saying("locks available");
     assert_eq!(container.leftovers(), [""; 0]);
     // The state directory is opened, and opened again for its lock.
     for most in 4..8 {
-        let create = container.command(&container.making("create", &[]));
+        let create = container.command(&container.args_for("create", &[]));
         let mut few = std::process::Command::new("sh");
         few.arg("-c").arg(format!("ulimit -n {most} && exec \"$0\" \"$@\""));
         few.arg(create.get_program()).args(create.get_args());

@@ -1,46 +1,19 @@
 //! Ways out of a container that were found in this runtime, and what else has their shape: each is tried, and leads nowhere.
 
 use ampoule_tests::{
-    Bundle, Container, NO_MOUNTS, OTHERS, ampoule_only, exchange, is_root, repeats, require,
+    Bundle, Container, FOREIGN_NAMESPACES, NO_MOUNTS, ampoule_only, ask, is_root, repeats, require,
+    while_exchanging,
 };
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Answers of one container to these questions, each a list of words.
-#[track_caller]
-fn ask(bundle: impl FnOnce(Bundle) -> Bundle, questions: &[&[&str]]) -> Vec<Value> {
-    Container::of(bundle(Bundle::asking(&questions.join(&",")))).run().ok().answers()
-}
-
-/// Has two names stand for each other's file again and again, while something is done.
-fn while_exchanging<T>(a: &Path, b: &Path, what: impl FnOnce() -> T) -> T {
-    struct AtTheEnd<'a>(&'a AtomicBool);
-    impl Drop for AtTheEnd<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let _end = AtTheEnd(&done);
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                exchange(a, b).expect("exchange two names");
-            }
-        });
-        what()
-    })
-}
 
 #[test]
 fn a_process_that_waits_for_its_start_shows_its_neighbours_nothing_of_the_hosts() {
-    require!(is_root(), "root", named OTHERS);
+    require!(is_root(), "root", named FOREIGN_NAMESPACES);
     ampoule_only!("runc 1.1 keeps its own environment in its parked init");
     let first = Container::of(Bundle::sleeping());
     first.launch();
@@ -49,7 +22,7 @@ fn a_process_that_waits_for_its_start_shows_its_neighbours_nothing_of_the_hosts(
         bundle.without_namespace("pid").adding("/linux/namespaces", json!({ "type": "pid", "path": shared }))
     };
     let victim = Container::of(join(Bundle::sleeping()));
-    let mut create = victim.command(&victim.making("create", &[]));
+    let mut create = victim.command(&victim.args_for("create", &[]));
     create.env("TOKEN_OF_THE_HOST", "secret");
     victim.spawn(create, "create").finish().ok();
     let environment = fs::read(format!("/proc/{}/environ", victim.pid())).unwrap();
@@ -195,7 +168,7 @@ fn a_mount_costs_no_descriptor_once_it_is_attached() {
     let bundle = (0..40).fold(Bundle::sleeping().writable(), |bundle, n| bundle.adding("/mounts", tmpfs(n)));
     let bundle = bundle.with(|c| c["process"]["rlimits"] = json!([]));
     let container = Container::of(bundle);
-    let create = container.command(&container.making("create", &[]));
+    let create = container.command(&container.args_for("create", &[]));
     let mut limited = Command::new("prlimit");
     limited.arg("--nofile=50:50").arg(create.get_program()).args(create.get_args());
     container.spawn(limited, "create").finish().ok();
@@ -252,7 +225,7 @@ fn a_dev_null_that_is_none_masks_nothing() {
     container.bundle.write();
     let file = container.bundle.beside("file");
     fs::write(&file, "secret").unwrap();
-    let create = container.command(&container.making("create", &[]));
+    let create = container.command(&container.args_for("create", &[]));
     let mut elsewhere = Command::new("unshare");
     elsewhere.args(["-m", "sh", "-c", "mount --bind $0 /dev/null && exec \"$@\""]).arg(&file);
     elsewhere.arg(create.get_program()).args(create.get_args());
@@ -327,7 +300,7 @@ fn a_passwd_file_that_is_none_keeps_nobody_waiting() {
     // A stream that nobody writes to, one without an end, a loop.
     for link in ["/dev/stdin", "/dev/null", "/dev/zero", "/dev/tty", "passwd"] {
         symlink(link, &passwd).unwrap();
-        let mut run = container.command(&container.making("run", &[]));
+        let mut run = container.command(&container.args_for("run", &[]));
         let (reader, _writer) = std::io::pipe().unwrap();
         run.stdin(reader);
         homeless(container.spawn(run, "run").finish());

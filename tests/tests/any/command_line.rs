@@ -1,6 +1,6 @@
 //! What the verbs that only tell print: list, ps, spec, the log.
 
-use ampoule_tests::{Bundle, Container, Engine, ampoule_only, field, is_root, require};
+use ampoule_tests::{Bundle, Container, Runtime, ampoule_only, field, is_root, require};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -47,7 +47,7 @@ fn the_log_file_tells_the_error_as_a_json_line() {
         Container::of(Bundle::asking(&[]).with(|c| c["process"]["args"] = json!(["/bin/missing"])));
     let log = container.bundle.beside("log");
     let path = log.to_str().unwrap().to_owned();
-    let making = container.making("run", &[]);
+    let making = container.args_for("run", &[]);
     let mut args = vec!["--log", &path, "--log-format", "json"];
     args.extend(making);
     container.spawn(container.command(&args), "run").finish().fails();
@@ -60,7 +60,7 @@ fn the_log_file_tells_the_error_as_a_json_line() {
 
 #[test]
 fn every_verb_tells_the_version_and_the_engine_its_name() {
-    let engine = Engine::get();
+    let engine = Runtime::get();
     assert!(
         !engine.name().is_empty() && engine.version().starts_with(|c: char| c.is_ascii_digit()),
         "{engine:?}"
@@ -94,7 +94,7 @@ fn the_log_level_decides_what_is_logged() {
         let bundle = Bundle::asking(&["cwd"]).adding("/process/capabilities/bounding", json!("CAP_TO_FLY"));
         let container = Container::of(bundle);
         let log = container.bundle.beside("log");
-        let making = container.making("run", &[]);
+        let making = container.args_for("run", &[]);
         let args = [flags, &["--log", log.to_str().unwrap()], &making].concat();
         container.spawn(container.command(&args), "run").finish().ok();
         fs::read_to_string(log).unwrap_or_default()
@@ -117,8 +117,8 @@ fn either_spelling_chooses_the_cgroup_manager() {
     ampoule_only!("--cgroup-manager is crun's, and plan is ours");
     let plan = |flags: &[&str]| {
         let container = Container::of(Bundle::sleeping());
-        let making = container.making("plan", &[]);
-        let mut command = std::process::Command::new(Engine::get().program());
+        let making = container.args_for("plan", &[]);
+        let mut command = std::process::Command::new(Runtime::get().program());
         command.args(flags).args(making);
         let outcome = container.spawn(command, "plan").finish();
         (outcome.stdout + &outcome.stderr)

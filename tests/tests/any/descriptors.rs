@@ -9,7 +9,7 @@ fn preserved_descriptors_are_passed_and_no_others() {
     let container = Container::of(Bundle::asking(&["fds", ",", "env"]));
     let given = container.bundle.beside("given");
     fs::write(&given, "").unwrap();
-    let inner = container.command(&container.making("run", &["--preserve-fds", "2"]));
+    let inner = container.command(&container.args_for("run", &["--preserve-fds", "2"]));
     let mut command = std::process::Command::new("sh");
     let script = "file=$1; shift; exec \"$@\" 3<\"$file\" 4<\"$file\" 5<\"$file\" 6<\"$file\"";
     command.args(["-c", script, "sh"]).arg(&given).arg(inner.get_program()).args(inner.get_args());
@@ -25,7 +25,7 @@ fn sockets_of_systemd_activation_are_passed_with_the_programs_pid() {
     let container = Container::of(Bundle::asking(&["fds", ",", "env"]));
     let given = container.bundle.beside("given");
     fs::write(&given, "").unwrap();
-    let inner = container.command(&container.making("run", &[]));
+    let inner = container.command(&container.args_for("run", &[]));
     let mut command = std::process::Command::new("sh");
     let script = "file=$1; shift; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\" 3<\"$file\" 4<\"$file\"";
     command.args(["-c", script, "sh"]).arg(&given).arg(inner.get_program()).args(inner.get_args());
@@ -41,7 +41,7 @@ fn sockets_of_systemd_activation_are_passed_with_the_programs_pid() {
 #[test]
 fn the_programs_stdin_is_that_of_run() {
     let container = Container::of(Bundle::asking(&["line"]));
-    let mut command = container.command(&container.making("run", &[]));
+    let mut command = container.command(&container.args_for("run", &[]));
     let (end, into) = std::io::pipe().unwrap();
     command.stdin(end);
     let run = container.spawn(command, "run");

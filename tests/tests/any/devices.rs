@@ -1,17 +1,10 @@
 //! Devices: the ones that every container has, and configured ones.
 
-use ampoule_tests::{Bundle, Container, exchange, is_root, repeats, require};
+use ampoule_tests::{Bundle, Container, ask, is_root, repeats, require, while_exchanging};
 use nix::sys::stat::{Mode, SFlag, mknod};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Answers of one container to these questions, each a list of words.
-fn ask(bundle: impl FnOnce(Bundle) -> Bundle, questions: &[&[&str]]) -> Vec<Value> {
-    let words = questions.join(&",");
-    Container::of(bundle(Bundle::asking(&words))).run().ok().answers()
-}
 
 #[test]
 fn the_default_devices_exist_and_can_be_used() {
@@ -40,15 +33,6 @@ fn the_default_devices_exist_and_can_be_used() {
     }
 }
 
-/// Tells a thread to end, also when this one panics.
-struct AtTheEnd<'a>(&'a AtomicBool);
-
-impl Drop for AtTheEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// A layer, or another container that shares the root, may exchange what is checked before it is changed.
 #[test]
 fn a_node_that_is_exchanged_for_a_link_meanwhile_changes_nothing_of_the_hosts() {
@@ -66,15 +50,7 @@ fn a_node_that_is_exchanged_for_a_link_meanwhile_changes_nothing_of_the_hosts() 
     mknod(&dev.join("null"), SFlag::S_IFCHR, Mode::from_bits_truncate(0o600), numbers).unwrap();
     symlink(&victim, dev.join("other")).unwrap();
     let container = Container::of(bundle);
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let _end = AtTheEnd(&is_over);
-        scope.spawn(|| {
-            let (null, other) = (dev.join("null"), dev.join("other"));
-            while !is_over.load(Ordering::Relaxed) {
-                exchange(&null, &other).unwrap();
-            }
-        });
+    while_exchanging(&dev.join("null"), &dev.join("other"), || {
         for _ in 0..repeats(300) {
             // It may find the link, and say so.
             let outcome = container.run();

@@ -1,8 +1,8 @@
 //! SIGTERM, SIGINT and SIGHUP end a verb that waits, and what it has made is removed.
 
 use ampoule_tests::{
-    Bundle, Call, Container, Layout, ampoule_only, descendants_of, ignore, is_root, pids_mentioning, require,
-    wait_for,
+    Bundle, Call, Container, Layout, ampoule_only, descendants_of, ignore_signal, is_root, pids_mentioning,
+    require, wait_for,
 };
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
@@ -37,7 +37,7 @@ fn a_hook_that_does_not_end_does_with_create_and_run() {
     for (signal, verb) in ENDING.into_iter().flat_map(|signal| [(signal, "create"), (signal, "run")]) {
         let container = Container::of(with_a_hook_that_waits("createRuntime"));
         let began = container.bundle.beside("began");
-        let call = container.spawn(container.command(&container.making(verb, &[])), verb);
+        let call = container.spawn(container.command(&container.args_for(verb, &[])), verb);
         wait_for("the hook", || began.exists());
         ends_soon(call, signal).fails().saying(&format!("ended by {signal}")).saying("createRuntime");
         assert_eq!(container.leftovers(), [""; 0], "{verb}, {signal}");
@@ -50,7 +50,7 @@ fn so_does_a_hook_of_any_kind() {
     let before = ["prestart", "createRuntime", "createContainer"].map(|kind| (kind, "create"));
     for (kind, verb) in before.into_iter().chain([("poststart", "run")]) {
         let container = Container::of(with_a_hook_that_waits(kind));
-        let call = container.spawn(container.command(&container.making(verb, &[])), verb);
+        let call = container.spawn(container.command(&container.args_for(verb, &[])), verb);
         wait_for("the hook", || container.bundle.beside("began").exists());
         ends_soon(call, Signal::SIGTERM).fails();
         assert_eq!(container.leftovers(), [""; 0], "{kind}");
@@ -59,7 +59,7 @@ fn so_does_a_hook_of_any_kind() {
     let hook = json!([{ "path": "/bin/probe", "args": ["probe", "sleep", "1000"] }]);
     let container =
         Container::of(Bundle::sleeping().with(|c| c["hooks"] = json!({ "startContainer": hook })));
-    let call = container.run_along();
+    let call = container.start_run();
     wait_for("the hook", || descendants_of(call.pid()).len() == 2);
     ends_soon(call, Signal::SIGTERM).fails();
     assert_eq!(container.leftovers(), [""; 0]);
@@ -72,7 +72,7 @@ fn so_does_a_poststop_hook_and_the_rest_goes_all_the_same() {
         let bundle = with_a_hook_that_waits("poststop")
             .with(|c| c["process"]["args"] = json!(["/bin/probe", "exit", "3"]));
         let container = Container::of(bundle);
-        let call = container.run_along();
+        let call = container.start_run();
         wait_for("the hook", || container.bundle.beside("began").exists());
         let outcome = ends_soon(call, signal);
         assert_eq!(outcome.code, 3, "{outcome}");
@@ -86,8 +86,8 @@ fn who_is_started_with_nohup_lives_on_when_the_terminal_hangs_up() {
     ampoule_only!("runc 1.1 leaves signals as they are");
     let container = Container::of(with_a_hook_that_waits("createRuntime"));
     container.bundle.write();
-    let mut create = container.command(&container.making("create", &[]));
-    ignore(&mut create, Signal::SIGHUP);
+    let mut create = container.command(&container.args_for("create", &[]));
+    ignore_signal(&mut create, Signal::SIGHUP);
     let call = container.spawn(create, "create");
     wait_for("the hook", || container.bundle.beside("began").exists());
     call.signal(Signal::SIGHUP);

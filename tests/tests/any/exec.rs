@@ -1,8 +1,8 @@
 //! `exec`: one more process in a container that is there.
 
 use ampoule_tests::{
-    Bundle, ConsoleSocket, Container, Engine, Outcome, ampoule_only, has_cgroup_v1, has_cgroup_v2_controller,
-    require, wait_for,
+    Bundle, ConsoleSocket, Container, Outcome, Runtime, ampoule_only, has_cgroup_v1,
+    has_cgroup_v2_controller, require, wait_for,
 };
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use serde_json::json;
@@ -151,7 +151,7 @@ fn a_user_that_is_no_number_is_refused() {
     let container =
         running(Bundle::sleeping().with(|c| c["process"]["user"] = json!({ "uid": 3, "gid": 4 })));
     for user in ["root", "-1", "1:", "4294967296", "1:2:3"] {
-        if user == "4294967296" && !Engine::get().is_ampoule() {
+        if user == "4294967296" && !Runtime::get().is_ampoule() {
             continue; // runc 1.1 makes it 0
         }
         let outcome = exec(&container, &["--user", user], &["cwd"]);

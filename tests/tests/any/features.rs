@@ -1,7 +1,7 @@
 //! `features`: says what works here, and only that. Every word of every list is used.
 
 use ampoule_tests::{
-    Bundle, Container, Engine, Scratch, ampoule_only, field, has_cgroup_v1, has_cgroup_v2_controller,
+    Bundle, Container, Runtime, Scratch, ampoule_only, field, has_cgroup_v1, has_cgroup_v2_controller,
     is_root, probe, require, systemd,
 };
 use serde_json::{Value, json};
@@ -130,7 +130,7 @@ fn documents_of_the_versions_that_are_listed_are_taken() {
     let container = Container::of(Bundle::sleeping());
     container.create().ok();
     assert_eq!(container.state()["ociVersion"], features["ociVersionMax"]);
-    assert_eq!(features["annotations"]["io.ampoule.version"], Engine::get().version());
+    assert_eq!(features["annotations"]["io.ampoule.version"], Runtime::get().version());
 }
 
 #[test]
@@ -149,9 +149,9 @@ fn cgroups_are_as_they_are_listed() {
     assert_eq!(listed["rdma"], json!(has_cgroup_v1("rdma") || on_v2));
     assert_eq!(listed["systemdUser"], listed["systemd"]);
     assert_eq!(listed["systemd"], systemd::runs_on_v2(), "systemd");
-    if Engine::get().flags().is_empty() {
+    if Runtime::get().flags().is_empty() {
         let container = Container::of(Bundle::asking(&["cwd"]));
-        let outcome = container.call(&systemd::making(&container, "run"));
+        let outcome = container.call(&systemd::args_for(&container, "run"));
         assert_eq!(outcome.code == 0, listed["systemd"] == true, "{outcome}");
     }
 }

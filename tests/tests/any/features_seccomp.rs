@@ -1,6 +1,6 @@
 //! `features`, `linux.seccomp`: every word of every list does what it says.
 
-use ampoule_tests::{Agent, Bundle, Container, ampoule_only};
+use ampoule_tests::{Bundle, Container, SeccompAgent, ampoule_only};
 use serde_json::{Value, json};
 
 const WHY: &str = "each runtime has features of its own";
@@ -47,7 +47,7 @@ fn every_action_that_is_listed_is_taken() {
                 let mut container = container;
                 let socket = container.bundle.beside("agent");
                 container.bundle.config["linux"]["seccomp"]["listenerPath"] = json!(socket);
-                let agent = Agent::answering(&socket, 1, 4242, &[]);
+                let agent = SeccompAgent::answering(&socket, 1, 4242, &[]);
                 assert_eq!(container.run().ok().answer(), 4242);
                 agent.finish();
                 continue;

@@ -1,6 +1,6 @@
 //! Hooks: when each kind runs, where, and with what.
 
-use ampoule_tests::{Bundle, Container, Engine, ampoule_only};
+use ampoule_tests::{Bundle, Container, Runtime, ampoule_only};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -47,7 +47,7 @@ fn record(container: &Container, kind: &str) -> Value {
 #[test]
 fn a_hook_gets_neither_what_the_caller_left_open_nor_what_the_payload_is_to_have() {
     let container = Container::of(recorded(&["sleep", "1000"]));
-    let inner = container.command(&container.making("create", &["--preserve-fds", "1"]));
+    let inner = container.command(&container.args_for("create", &["--preserve-fds", "1"]));
     let mut command = std::process::Command::new("sh");
     command.args(["-c", "exec \"$@\" 3</etc/passwd 7</etc/passwd", "sh"]);
     command.arg(inner.get_program()).args(inner.get_args());
@@ -100,7 +100,7 @@ fn every_hook_reads_the_state_with_the_status_of_its_time() {
             "prestart" | "createRuntime" | "createContainer" => &["creating", "created"],
             "startContainer" => &["created"],
             // runc 1.1 runs it too early, and so says created.
-            "poststart" if !Engine::get().is_ampoule() => &["created"],
+            "poststart" if !Runtime::get().is_ampoule() => &["created"],
             "poststart" => &["running"],
             _ => &["stopped"],
         };
@@ -193,7 +193,7 @@ fn a_failing_hook_before_the_start_stops_creation_and_leaves_nothing() {
     for kind in ["prestart", "createRuntime", "createContainer"] {
         let container = with_hook(kind, json!({ "args": ["probe", "hook-fail", "3"] }));
         let outcome = container.create().fails().saying("error running").saying("hook");
-        if Engine::get().is_ampoule() {
+        if Runtime::get().is_ampoule() {
             outcome.saying(&format!("error running {kind} hook #0")).saying("not pleased");
         }
         assert_eq!(container.status(), "none", "{kind}");
@@ -206,7 +206,7 @@ fn a_failing_start_container_hook_fails_the_start() {
     let container = with_hook("startContainer", json!({ "args": ["probe", "hook-fail", "3"] }));
     container.create().ok();
     let outcome = container.start();
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         outcome.fails().saying("error running startContainer hook #0");
     }
     container.wait_status("stopped");
@@ -270,7 +270,7 @@ fn a_hook_has_the_callers_signal_mask() {
         let hook =
             json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"] }]);
         let container = Container::of(bundle.with(|c| c["hooks"] = json!({ kind: hook })));
-        container.call(&container.making(verb, &[])).ok();
+        container.call(&container.args_for(verb, &[])).ok();
         let own = fs::read_to_string("/proc/self/status").unwrap();
         let mask = fs::read_to_string(file).unwrap();
         assert!(own.contains(mask.trim()) && mask.starts_with("SigBlk"), "{verb}, {kind}: {mask}");

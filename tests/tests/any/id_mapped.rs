@@ -68,14 +68,6 @@ fn asking() -> Bundle {
     Bundle::asking(&["stat", "/data/file", ",", "stat", "/data/below/file"]).with_dir("/data")
 }
 
-fn with_user_namespace(bundle: Bundle) -> Bundle {
-    let mapping = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    bundle.with_namespace("user").with(|c| {
-        c["linux"]["uidMappings"] = mapping.clone();
-        c["linux"]["gidMappings"] = mapping.clone();
-    })
-}
-
 #[test]
 fn a_map_of_its_own_changes_the_mount_or_with_ridmap_all_below_it() {
     ampoule_only!(WHY);
@@ -100,7 +92,7 @@ fn without_a_map_of_its_own_it_is_the_user_namespaces() {
     require!(can_map(), "MOUNT_ATTR_IDMAP (Linux 5.12)");
     let source = Source::new();
     let seen =
-        |options: &[&str]| owners(with_user_namespace(asking()).adding("/mounts", source.bound(options)));
+        |options: &[&str]| owners(asking().with_user_namespace().adding("/mounts", source.bound(options)));
     assert_eq!(seen(&["rbind", "ridmap"]), [(1000, 2000); 2]);
     assert_eq!(seen(&["rbind"]), [(65534, 65534); 2]);
 }
@@ -111,7 +103,7 @@ fn what_is_written_through_it_belongs_to_whom_the_map_says() {
     require!(is_root(), "root", named ROOT);
     require!(can_map(), "MOUNT_ATTR_IDMAP (Linux 5.12)");
     let source = Source::new();
-    let bundle = with_user_namespace(Bundle::asking(&["write", "/data/new", "x"]).with_dir("/data"));
+    let bundle = Bundle::asking(&["write", "/data/new", "x"]).with_dir("/data").with_user_namespace();
     let bundle = bundle.adding("/mounts", source.bound(&["bind", "idmap"]));
     assert_eq!(Container::of(bundle).run().ok().answer(), "ok");
     let new = fs::metadata(source.top().join("new")).unwrap();

@@ -1,6 +1,6 @@
 //! Who the container's process is: ids, capabilities, limits, keyring.
 
-use ampoule_tests::{Bundle, Container, can_raise_limits, deny_call, field, is_root, require};
+use ampoule_tests::{Bundle, Container, can_raise_limits, deny_syscall, field, is_root, require};
 use nix::errno::Errno;
 use serde_json::{Value, json};
 
@@ -227,8 +227,8 @@ fn a_capability_that_cannot_be_dropped_is_an_error() {
     require!(is_root(), "root", named "newuidmap gets no rights from its owner below a filter of the user's");
     for errno in [Errno::EPERM, Errno::EINVAL] {
         let container = Container::of(Bundle::asking(&["cwd"]));
-        let mut command = container.command(&container.making("run", &[]));
-        deny_call(&mut command, libc::SYS_prctl, Some(libc::PR_CAPBSET_DROP as u32), errno);
+        let mut command = container.command(&container.args_for("run", &[]));
+        deny_syscall(&mut command, libc::SYS_prctl, Some(libc::PR_CAPBSET_DROP as u32), errno);
         container.spawn(command, "run").finish().fails().saying(&format!("{errno:?}"));
         assert_eq!(container.leftovers(), [""; 0]);
     }

@@ -1,7 +1,8 @@
 //! A runtime that is killed at any moment leaves something that `delete --force` removes completely.
 
 use ampoule_tests::{
-    Bundle, Container, Layout, NO_PROC, TWIN, ampoule_only, has_only_cgroup_v2, is_root, repeats, require,
+    Bundle, Container, Layout, NO_PROC, TESTED_ON_V2, ampoule_only, has_only_cgroup_v2, is_root, repeats,
+    require,
 };
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -53,7 +54,7 @@ fn kill_at_many_moments(layout: Layout, bundle: fn() -> Bundle, before: &[&str],
 }
 
 fn call(container: &Container, verb: &str) -> ampoule_tests::Call {
-    let making = container.making(verb, &[]);
+    let making = container.args_for(verb, &[]);
     let args = match verb {
         "create" | "run" => making,
         "delete" => vec!["delete", "--force", &container.id],
@@ -74,7 +75,7 @@ fn create_can_be_killed_at_any_moment() {
 #[test]
 fn create_on_v2_can_be_killed_at_any_moment() {
     ampoule_only!(WHY);
-    require!(!has_only_cgroup_v2(), "cgroup v1", named TWIN);
+    require!(!has_only_cgroup_v2(), "cgroup v1", named TESTED_ON_V2);
     kill_at_many_moments(Layout::PureV2, Bundle::sleeping, &[], "create");
 }
 

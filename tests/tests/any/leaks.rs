@@ -1,8 +1,8 @@
 //! Many containers at once, and nothing left of them.
 
 use ampoule_tests::{
-    Bundle, Container, Engine, Layout, Scratch, TWIN, ampoule_only, cgroups_named, has_only_cgroup_v2,
-    mountinfo, repeats, require,
+    Bundle, Container, Layout, Runtime, Scratch, TESTED_ON_V2, ampoule_only, cgroups_named,
+    has_only_cgroup_v2, mountinfo, repeats, require,
 };
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,7 +54,7 @@ fn two_hundred_lives_eight_at_a_time_leave_nothing() {
 
 #[test]
 fn forty_lives_on_v2_eight_at_a_time_leave_nothing() {
-    require!(!has_only_cgroup_v2(), "cgroup v1", named TWIN);
+    require!(!has_only_cgroup_v2(), "cgroup v1", named TESTED_ON_V2);
     live_many(Layout::PureV2, repeats(40));
 }
 
@@ -64,7 +64,7 @@ fn containers_that_share_a_state_root_do_not_disturb_each_other() {
     let home = Scratch::new();
     let root = home.path().join("state");
     let call = |args: &[&str], container: &Container| {
-        let mut command = std::process::Command::new(ampoule_tests::Engine::get().program());
+        let mut command = std::process::Command::new(ampoule_tests::Runtime::get().program());
         command.arg("--root").arg(&root).args(args);
         container.spawn(command, args[0]).finish()
     };
@@ -73,7 +73,7 @@ fn containers_that_share_a_state_root_do_not_disturb_each_other() {
             scope.spawn(|| {
                 for _ in 0..5 {
                     let container = Container::of(Bundle::sleeping());
-                    call(&container.making("create", &[]), &container).ok();
+                    call(&container.args_for("create", &[]), &container).ok();
                     call(&["start", &container.id], &container).ok();
                     // The others come and go meanwhile: neither may make this one fail or vanish.
                     let list = call(&["list", "-q"], &container).ok();
@@ -91,7 +91,7 @@ fn containers_that_share_a_state_root_do_not_disturb_each_other() {
 fn only_one_of_many_gets_an_id() {
     ampoule_only!("runc 1.1 takes no lock, and two that create the same id may both fail");
     let container = Container::of(Bundle::sleeping());
-    let making = container.making("create", &[]);
+    let making = container.args_for("create", &[]);
     let calls: Vec<_> =
         (0..AT_ONCE).map(|i| container.spawn(container.command(&making), &format!("create-{i}"))).collect();
     let outcomes: Vec<_> = calls.into_iter().map(ampoule_tests::Call::finish).collect();
@@ -107,7 +107,7 @@ fn only_one_of_many_gets_an_id() {
 #[test]
 fn creates_and_deletes_of_one_id_at_once_leave_nothing() {
     let container = Container::of(Bundle::sleeping());
-    let (create, delete) = (container.making("create", &[]), ["delete", "--force", &*container.id]);
+    let (create, delete) = (container.args_for("create", &[]), ["delete", "--force", &*container.id]);
     let made = AtomicUsize::new(0);
     let rounds = repeats(300);
     std::thread::scope(|scope| {
@@ -119,7 +119,7 @@ fn creates_and_deletes_of_one_id_at_once_leave_nothing() {
                     let outcome = container.spawn(container.command(args), &format!("{worker}")).finish();
                     made.fetch_add(usize::from(worker % 2 == 0 && outcome.code == 0), Ordering::Relaxed);
                     let is_taken = outcome.stderr.contains("container with given ID already exists");
-                    assert!(outcome.code == 0 || is_taken || !Engine::get().is_ampoule(), "{outcome}");
+                    assert!(outcome.code == 0 || is_taken || !Runtime::get().is_ampoule(), "{outcome}");
                 }
             });
         }

@@ -110,7 +110,7 @@ fn run_adopts_orphans_unless_told_not_to() {
     require!(root, "root", named "an ordinary user cannot mount the proc of a pid namespace that is not theirs");
     for (flags, adopts) in [(&[][..], true), (&["--no-subreaper"], false)] {
         let container = Container::of(Bundle::asking(&["adopted"]).without_namespace("pid"));
-        let run = container.spawn(container.command(&container.making("run", flags)), "run");
+        let run = container.spawn(container.command(&container.args_for("run", flags)), "run");
         let pid = run.pid();
         assert_eq!(run.finish().ok().answer() == json!(pid), adopts, "{flags:?}");
     }
@@ -168,6 +168,6 @@ fn a_container_that_waits_for_its_start_can_be_entered() {
         container.spawn(limited, args[0]).finish()
     };
     container.delete_force().ok();
-    limited(&container.making("create", &[])).ok();
+    limited(&container.args_for("create", &[])).ok();
     assert_eq!(limited(&args).ok().answer(), json!("/"));
 }

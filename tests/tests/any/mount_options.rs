@@ -13,14 +13,6 @@ fn asking() -> Bundle {
     Bundle::asking(&["cat", "/proc/self/mountinfo"])
 }
 
-fn at<'a>(mounts: &'a [Mount], target: &str) -> &'a Mount {
-    mounts
-        .iter()
-        .rev()
-        .find(|m| m.target == target)
-        .unwrap_or_else(|| panic!("nothing at {target}: {mounts:#?}"))
-}
-
 /// Options, mount options that must show, and some that must not.
 type Case = (&'static [&'static str], &'static [&'static str], &'static [&'static str]);
 
@@ -30,7 +22,7 @@ fn check_tmpfs(cases: &[Case]) {
     let mount = |(i, case): (usize, &Case)| json!({ "destination": target(i), "type": "tmpfs", "source": "tmpfs", "options": case.0 });
     let seen = mounted(asking(), cases.iter().enumerate().map(mount).collect());
     for (i, (options, shown, hidden)) in cases.iter().enumerate() {
-        let mount = at(&seen, &target(i));
+        let mount = Mount::at(&seen, &target(i));
         for option in *shown {
             assert!(mount.has(option), "{options:?} should show {option}: {mount:?}");
         }
@@ -91,7 +83,7 @@ fn sync_dirsync_and_lazytime_are_the_file_systems() {
         json!({ "destination": format!("/case/{i}"), "type": "tmpfs", "source": "tmpfs", "options": options })
     });
     let seen = mounted(asking(), mounts.collect());
-    let has = |i: usize, option: &str| at(&seen, &format!("/case/{i}")).super_options.contains(option);
+    let has = |i: usize, option: &str| Mount::at(&seen, &format!("/case/{i}")).super_options.contains(option);
     assert!(has(0, "sync") && !has(1, "sync"), "{seen:#?}");
     assert!(has(2, "dirsync") && has(4, "lazytime") && !has(5, "lazytime"), "{seen:#?}");
 }
@@ -103,7 +95,7 @@ fn what_is_no_flag_is_data_for_the_file_system() {
         vec![json!({ "destination": "/data", "type": "tmpfs", "source": "named",
                      "options": ["size=123k", "mode=1700", "uid=7", "nr_inodes=99", "nodev"] })],
     );
-    let mount = at(&seen, "/data");
+    let mount = Mount::at(&seen, "/data");
     assert_eq!((mount.kind.as_str(), mount.source.as_str()), ("tmpfs", "named"));
     for option in ["size=124k", "mode=1700", &format!("uid={}", id_outside(7)), "nr_inodes=99"] {
         assert!(mount.super_options.contains(option), "{option}: {mount:?}");
@@ -137,7 +129,7 @@ impl Tree {
         let mount = json!({ "destination": "/tree", "type": "bind", "source": source, "options": options });
         let seen = mounted(asking(), vec![mount]);
         let below = seen.iter().find(|m| m.target == "/tree/sub").cloned();
-        (at(&seen, "/tree").clone(), below)
+        (Mount::at(&seen, "/tree").clone(), below)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Mounts: what is mounted where, in which order, and what it does to the root file system.
 
-use ampoule_tests::{Bundle, Container, Engine, Layout, Mount, id_outside, is_root, require};
+use ampoule_tests::{Bundle, Container, Layout, Mount, Runtime, id_outside, is_root, require};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -10,14 +10,6 @@ fn asking() -> Bundle {
 
 fn seen(bundle: Bundle) -> Vec<Mount> {
     Mount::parse(&Container::of(bundle).run().ok().text())
-}
-
-fn at<'a>(mounts: &'a [Mount], target: &str) -> &'a Mount {
-    mounts
-        .iter()
-        .rev()
-        .find(|m| m.target == target)
-        .unwrap_or_else(|| panic!("nothing at {target}: {mounts:#?}"))
 }
 
 fn tmpfs(destination: &str, options: &[&str]) -> Value {
@@ -40,17 +32,17 @@ fn the_default_mounts_are_there_with_their_options() {
         ("/sys", "sysfs", &["ro", "nosuid", "noexec", "nodev"]),
     ];
     for (target, kind, options) in cases {
-        let mount = at(&mounts, target);
+        let mount = Mount::at(&mounts, target);
         assert_eq!(mount.kind, kind);
         for option in options {
             assert!(mount.has(option), "{option}: {mount:?}");
         }
     }
-    let pts = &at(&mounts, "/dev/pts").super_options;
+    let pts = &Mount::at(&mounts, "/dev/pts").super_options;
     for option in [&format!("gid={}", id_outside(5)), "mode=620", "ptmxmode=666"] {
         assert!(pts.contains(option), "{option}: {pts:?}");
     }
-    assert!(at(&mounts, "/dev").super_options.contains("size=65536k"));
+    assert!(Mount::at(&mounts, "/dev").super_options.contains("size=65536k"));
 }
 
 #[test]
@@ -79,13 +71,13 @@ fn mounts_are_made_in_the_listed_order() {
 #[test]
 fn a_missing_destination_is_made() {
     let mounts = seen(asking().adding("/mounts", tmpfs("/not/yet/there", &[])));
-    assert_eq!(at(&mounts, "/not/yet/there").kind, "tmpfs");
+    assert_eq!(Mount::at(&mounts, "/not/yet/there").kind, "tmpfs");
 }
 
 #[test]
 fn a_relative_destination_is_below_the_root() {
     let mounts = seen(asking().adding("/mounts", tmpfs("relative/path", &[])));
-    assert_eq!(at(&mounts, "/relative/path").kind, "tmpfs");
+    assert_eq!(Mount::at(&mounts, "/relative/path").kind, "tmpfs");
 }
 
 #[test]
@@ -159,8 +151,8 @@ fn a_link_in_the_destination_stays_inside_the_root() {
     let bundle =
         bundle.adding("/mounts", tmpfs("/link/one", &[])).adding("/mounts", tmpfs("/climber/two", &[]));
     let mounts = seen(bundle);
-    at(&mounts, "/real/one");
-    at(&mounts, "/real/two");
+    Mount::at(&mounts, "/real/one");
+    Mount::at(&mounts, "/real/two");
 }
 
 #[test]
@@ -199,7 +191,7 @@ fn tmpcopyup_fills_a_tmpfs_with_what_it_hides() {
     let answers = container.run().ok().answers();
     assert_eq!(answers[0], "content");
     assert_eq!((&answers[1]["uid"], &answers[1]["gid"]), (&json!(12), &json!(34)));
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         assert_eq!(answers[1]["mode"], "751", "chown(2) clears the set-uid bit; mode and owner are kept");
     }
     assert_eq!(answers[2], "file");
@@ -225,7 +217,7 @@ fn cgroup_mounts_show_each_v1_hierarchy_read_only() {
     ampoule_tests::require!(ampoule_tests::has_cgroup_v1("memory"), "cgroup v1", named "it is a v1 expectation");
     let mounts = seen(asking());
     for controller in ["memory", "pids", "devices", "freezer"] {
-        let mount = at(&mounts, &format!("/sys/fs/cgroup/{controller}"));
+        let mount = Mount::at(&mounts, &format!("/sys/fs/cgroup/{controller}"));
         assert_eq!(mount.kind, "cgroup");
         assert!(
             mount.has("ro") && mount.has("nosuid") && mount.super_options.contains(controller),
@@ -240,7 +232,7 @@ fn cgroup_mounts_show_each_v1_hierarchy_read_only() {
 fn a_cgroup_mount_on_a_v2_host_is_the_unified_one() {
     let container = Container::on(Layout::PureV2, asking().with_namespace("cgroup"));
     let mounts = Mount::parse(&container.run().ok().text());
-    let mount = at(&mounts, "/sys/fs/cgroup");
+    let mount = Mount::at(&mounts, "/sys/fs/cgroup");
     assert_eq!((mount.kind.as_str(), mount.root.as_str()), ("cgroup2", "/"));
     assert!(mount.has("ro") && mount.has("nosuid"), "{mount:?}");
 }
@@ -249,7 +241,7 @@ fn a_cgroup_mount_on_a_v2_host_is_the_unified_one() {
 fn a_cgroup_mount_without_a_cgroup_namespace_shows_the_hosts_hierarchy() {
     let container = Container::on(Layout::PureV2, asking());
     let mounts = Mount::parse(&container.run().ok().text());
-    let mount = at(&mounts, "/sys/fs/cgroup");
+    let mount = Mount::at(&mounts, "/sys/fs/cgroup");
     assert_eq!(mount.kind, "cgroup2");
     // An ordinary user can bind no more than what is theirs of it.
     assert!(if is_root() { mount.root == "/" } else { mount.root.contains(&container.id) }, "{mount:?}");

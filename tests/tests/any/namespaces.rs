@@ -1,6 +1,6 @@
 //! The eight namespaces: new, joined by path, or the runtime's own.
 
-use ampoule_tests::{Bundle, Container, OTHERS, ampoule_only, is_root, require};
+use ampoule_tests::{Bundle, Container, FOREIGN_NAMESPACES, ampoule_only, is_root, require};
 use serde_json::{Value, json};
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -135,7 +135,7 @@ fn a_new_network_namespace_has_only_a_loopback_that_is_up() {
 
 #[test]
 fn a_namespace_is_joined_by_path() {
-    require!(is_root(), "root", named OTHERS);
+    require!(is_root(), "root", named FOREIGN_NAMESPACES);
     let kinds = [
         ("network", "net", "--net"),
         ("ipc", "ipc", "--ipc"),
@@ -152,7 +152,7 @@ fn a_namespace_is_joined_by_path() {
 
 #[test]
 fn a_pid_namespace_is_joined_by_path() {
-    require!(is_root(), "root", named OTHERS);
+    require!(is_root(), "root", named FOREIGN_NAMESPACES);
     let other = Container::of(Bundle::sleeping());
     other.launch();
     let pid = other.pid();
@@ -163,7 +163,7 @@ fn a_pid_namespace_is_joined_by_path() {
 
 #[test]
 fn a_mount_namespace_is_joined_by_path() {
-    require!(is_root(), "root", named OTHERS);
+    require!(is_root(), "root", named FOREIGN_NAMESPACES);
     let holder = Holder::with_new("--mount");
     let bundle = joining(asking(), "mount", &holder.path("mnt"));
     assert_eq!(of(bundle)["mnt"], holder.id("mnt"));
@@ -171,7 +171,7 @@ fn a_mount_namespace_is_joined_by_path() {
 
 #[test]
 fn a_user_namespace_is_joined_by_path() {
-    require!(is_root(), "root", named OTHERS);
+    require!(is_root(), "root", named FOREIGN_NAMESPACES);
     let holder = Holder::with_new("--user");
     let map = |file: &str| fs::write(format!("/proc/{}/{file}", holder.0.id()), "0 100000 65536").unwrap();
     map("uid_map");
@@ -191,7 +191,7 @@ fn a_user_namespace_is_joined_by_path() {
 
 #[test]
 fn a_time_namespace_is_joined_by_path() {
-    require!(is_root(), "root", named OTHERS);
+    require!(is_root(), "root", named FOREIGN_NAMESPACES);
     ampoule_only!("runc 1.1 knows no time namespaces");
     let holder = Holder::with_new("--time");
     // unshare(CLONE_NEWTIME) puts only its children there, so look where they are.

@@ -9,7 +9,7 @@ const ROOT: &str = "moving the host's devices takes root's rights over its netwo
 
 /// Runs the container on a host that has the device t0, as `setup` makes it, and then asks that host `after`.
 fn run(container: &Container, setup: &str, after: &str) -> Outcome {
-    let call = container.command(&container.making("run", &[]));
+    let call = container.command(&container.args_for("run", &[]));
     let script = format!("ip link set lo up && {setup} && \"$0\" \"$@\"; code=$?; {after}; exit $code");
     let mut command = Command::new("unshare");
     command.args(["--net", "sh", "-c", &script]).arg(call.get_program()).args(call.get_args());

@@ -1,6 +1,6 @@
 //! The program: which one is run, with which arguments, environment and directory.
 
-use ampoule_tests::{Bundle, Container, Engine, NO_PROC, is_root, require};
+use ampoule_tests::{Bundle, Container, NO_PROC, Runtime, is_root, require};
 use serde_json::json;
 
 #[test]
@@ -42,7 +42,7 @@ fn a_missing_program_is_no_such_file() {
     let bundle = Bundle::asking(&[]).with(|c| c["process"]["args"] = json!(["/bin/missing"]));
     let outcome = Container::of(bundle).run().fails().saying("/bin/missing");
     assert!(outcome.stderr.contains("no such file or directory"), "{outcome}");
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         outcome.saying("exec /bin/missing: ENOENT");
     }
 }
@@ -69,7 +69,7 @@ fn a_script_whose_interpreter_is_missing_is_explained() {
         .with_file("/bin/script", "#!/bin/absent\n", 0o755)
         .with(|c| c["process"]["args"] = json!(["/bin/script"]));
     let outcome = Container::of(bundle).run().fails().saying("no such file or directory");
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         outcome.saying("interpreter").saying("/bin/absent");
     }
 }

@@ -112,7 +112,7 @@ fn a_slave_mount_receives_what_the_host_mounts_later() {
     // The container must not cut the chain above the mount either.
     .with(|c| c["linux"]["rootfsPropagation"] = json!("rslave"));
     let container = Container::of(bundle);
-    let mut command = container.command(&container.making("run", &[]));
+    let mut command = container.command(&container.args_for("run", &[]));
     command.stdin(std::process::Stdio::piped());
     let (end, into) = std::io::pipe().unwrap();
     command.stdin(end);

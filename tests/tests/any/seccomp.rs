@@ -1,6 +1,6 @@
 //! `linux.seccomp`: what the filter does to the payload's system calls, seen from inside.
 
-use ampoule_tests::{Agent, Bundle, Container, Engine, ampoule_only, is_root, require, wait_for};
+use ampoule_tests::{Bundle, Container, Runtime, SeccompAgent, ampoule_only, is_root, require, wait_for};
 use serde_json::{Value, json};
 
 /// docker 20.10's default profile as it reaches a runtime on x86-64.
@@ -241,7 +241,7 @@ fn unknown_names_are_skipped_and_told_under_debug() {
     let bundle = container.bundle.path().to_str().unwrap().to_owned();
     let outcome = container.call(&["--debug", "run", "--bundle", &bundle, &container.id]).ok();
     assert!(outcome.stdout.contains("EPERM"), "{outcome}");
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         outcome.saying("install the seccomp filter").saying("without the unknown frobnicate)");
     }
 }
@@ -262,7 +262,7 @@ fn an_agent_answers_what_the_profile_leaves_to_it() {
                 "syscalls": [{ "names": ["getpgid", "sendmsg", "execve"], "action": "SCMP_ACT_NOTIFY" }],
             });
         }));
-        let agent = Agent::answering(&socket, 1, 4242, &[libc::SYS_sendmsg, libc::SYS_execve]);
+        let agent = SeccompAgent::answering(&socket, 1, 4242, &[libc::SYS_sendmsg, libc::SYS_execve]);
         let pid_file = container.bundle.beside("pid");
         let outcome = container.run_with(&["--pid-file", pid_file.to_str().unwrap()]).ok();
         assert_eq!(outcome.answer(), json!(4242));
@@ -307,7 +307,7 @@ fn an_agent_hears_of_exec_as_a_process_of_the_running_container() {
             "syscalls": [{ "names": ["getpgid"], "action": "SCMP_ACT_NOTIFY" }],
         });
     }));
-    let agent = Agent::answering(&socket, 2, 4242, &[]);
+    let agent = SeccompAgent::answering(&socket, 2, 4242, &[]);
     container.launch();
     let init = container.pid();
     let number = libc::SYS_getpgid.to_string();
@@ -333,7 +333,7 @@ fn without_an_agent_nothing_is_made() {
         });
     }));
     let outcome = container.create().fails();
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         outcome.saying("linux.seccomp.listenerPath: send the seccomp listener to /nobody/listens/here");
     }
     assert_eq!(container.leftovers(), [""; 0]);

@@ -8,7 +8,7 @@ use std::fs;
 fn signals_of_run_reach_the_program() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGQUIT] {
         let container = Container::of(Bundle::asking(&["signals", signal.as_str()]));
-        let run = container.run_along();
+        let run = container.start_run();
         wait_for("the program", || {
             fs::read_to_string(container.bundle.beside("run.stdout")).is_ok_and(|t| t.contains("ready"))
         });
@@ -23,7 +23,7 @@ fn a_program_that_a_forwarded_signal_kills_gives_128_and_the_signal() {
     require!(is_root(), "root", named NO_PROC);
     // Not PID 1 of a namespace, which the kernel would protect.
     let container = Container::of(Bundle::sleeping().without_namespace("pid"));
-    let run = container.run_along();
+    let run = container.start_run();
     wait_for("the program", || {
         fs::read_to_string(container.bundle.beside("run.stdout")).is_ok_and(|t| t.contains("sleeping"))
     });
@@ -82,7 +82,7 @@ fn kill_all_reaches_every_process_of_a_shared_pid_namespace() {
 fn a_program_that_a_real_time_signal_kills_gives_128_and_the_signal() {
     require!(is_root(), "root", named NO_PROC);
     let container = Container::of(Bundle::sleeping().without_namespace("pid"));
-    let run = container.run_along();
+    let run = container.start_run();
     wait_for("the program", || run.stdout().contains("sleeping"));
     container.wait_status("running");
     container.kill("35").ok();

@@ -185,19 +185,21 @@ fn a_console_socket_that_nobody_listens_at_is_an_error() {
 
 /// `run` in a terminal, with its output in a pipe if there is one.
 fn run_with(container: &Container, terminal: &Terminal, pipe: Option<PipeWriter>) -> Call {
-    let mut command = container.command(&container.making("run", &[]));
+    let mut command = container.command(&container.args_for("run", &[]));
     terminal.attach(&mut command);
     if let Some(pipe) = pipe {
         command.stdout(pipe);
     }
-    Call::seen(command)
+    Call::start_with_streams(command)
 }
 
 /// Nothing of the container is there but the call of `run`.
 #[track_caller]
 fn wait_for_removal(container: &Container, run: &Call) {
-    let own = format!("process {}", run.pid());
-    wait_for("the container's end and removal", || container.leftovers().iter().all(|left| *left == own));
+    let own = format!("process {} ", run.pid());
+    wait_for("the container's end and removal", || {
+        container.leftovers().iter().all(|left| left.starts_with(&own))
+    });
 }
 
 #[test]

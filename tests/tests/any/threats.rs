@@ -1,7 +1,7 @@
 //! What has gone wrong in container runtimes: each attack is played, as far as one machine can, and must fail.
 
 use ampoule_tests::{
-    Bundle, ConsoleSocket, Container, Engine, OTHERS, ampoule_only, install, is_root, require,
+    Bundle, ConsoleSocket, Container, FOREIGN_NAMESPACES, Runtime, ampoule_only, install, is_root, require,
 };
 use serde_json::json;
 use std::fs;
@@ -65,7 +65,7 @@ fn a_link_of_the_images_to_an_open_descriptor_leads_to_no_program_of_the_hosts()
     for n in 3..20 {
         let link = format!("/e/{n}");
         container.bundle.config["process"]["args"] = json!([link, "cwd"]);
-        let flags = container.making("run", &[]);
+        let flags = container.args_for("run", &[]);
         for before in [&[][..], &["--log", &log]] {
             let outcome = container.call(&[before, &flags].concat());
             assert!(outcome.code != 0 && outcome.stdout.is_empty(), "{n}, {before:?}: {outcome}");
@@ -125,10 +125,10 @@ fn a_created_container_has_nothing_open_that_has_a_path() {
         if has_terminal {
             flags.extend(["--console-socket", &console]);
         }
-        if Engine::get().is_ampoule() {
+        if Runtime::get().is_ampoule() {
             flags.extend(["--pidfd-socket", &pidfd]);
         }
-        container.call(&[&["--log", &log][..], &container.making("create", &flags)].concat()).ok();
+        container.call(&[&["--log", &log][..], &container.args_for("create", &flags)].concat()).ok();
         let terminal = has_terminal.then(|| consoles.receive());
         let open = open_files(container.pid());
         let is_socket = |to: &String| to.starts_with("socket:");
@@ -140,7 +140,7 @@ fn a_created_container_has_nothing_open_that_has_a_path() {
 /// CVE-2019-5736: a process that is to become a container's still has the runtime's own program behind its exe link.
 #[test]
 fn the_runtimes_program_cannot_be_overwritten_from_a_container() {
-    require!(is_root(), "root", named OTHERS);
+    require!(is_root(), "root", named FOREIGN_NAMESPACES);
     let namespace = Container::of(Bundle::sleeping());
     namespace.launch();
     let victim = beside(Bundle::sleeping(), &namespace, &[("pid", "pid")]);
@@ -151,7 +151,7 @@ fn the_runtimes_program_cannot_be_overwritten_from_a_container() {
 /// The same with a payload that is the runtime's program once more.
 #[test]
 fn the_runtimes_program_cannot_be_overwritten_where_it_is_the_payload() {
-    require!(is_root(), "root", named OTHERS);
+    require!(is_root(), "root", named FOREIGN_NAMESPACES);
     ampoule_only!("runc 1.1 does not run a payload of that name: its own sealed copy is gone by then");
     let namespace = Container::of(Bundle::sleeping());
     namespace.launch();

@@ -1,7 +1,7 @@
 //! What can't be read is an error. It is never taken for what is not there.
 
 use ampoule_tests::{
-    Bundle, Container, NO_MOUNTS, Outcome, ampoule_only, deny_call, has_cgroup_v1, has_only_cgroup_v2,
+    Bundle, Container, NO_MOUNTS, Outcome, ampoule_only, deny_syscall, has_cgroup_v1, has_only_cgroup_v2,
     is_root, require,
 };
 use nix::errno::Errno;
@@ -61,7 +61,7 @@ fn delete_removes_nothing_of_a_container_whose_record_it_cannot_read() {
 fn run_removes_nothing_of_a_container_whose_record_it_cannot_read_at_its_end() {
     ampoule_only!(WHY);
     let container = Container::of(Bundle::sleeping());
-    let run = container.run_along();
+    let run = container.start_run();
     container.wait_status("running");
     let (cgroups, init) = (container.cgroups(), Pid::from_raw(container.pid()));
     let unreadable = Unreadable::new(&container, "state.json");
@@ -161,7 +161,7 @@ fn files_of_which_it_cannot_be_told_whether_they_are_there_are_an_error() {
             libc::SYS_newfstatat,
             libc::SYS_statx,
         ] {
-            deny_call(&mut call, number, None, Errno::EIO);
+            deny_syscall(&mut call, number, None, Errno::EIO);
         }
         container.spawn(call, "call").finish().fails().saying("stat");
         assert_eq!(container.status(), "running", "{verb:?}");
@@ -212,7 +212,7 @@ fn a_host_whose_cgroups_cannot_be_read_makes_no_container_without_one() {
             continue;
         }
         let script = format!("mount --bind /proc/$$/mem /proc/$$/{file}");
-        let making = container.making("run", &[]);
+        let making = container.args_for("run", &[]);
         call_after(&container, &script, &making).fails().saying(&format!("read /proc/self/{file}"));
         assert_eq!(container.leftovers(), [""; 0], "{file}");
     }

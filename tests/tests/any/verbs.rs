@@ -1,6 +1,6 @@
 //! Which verb is allowed in which status: every pair.
 
-use ampoule_tests::{Bundle, Container, Engine, Layout, Outcome, wait_for};
+use ampoule_tests::{Bundle, Container, Layout, Outcome, Runtime, wait_for};
 use std::time::Duration;
 
 /// What a verb gives in a status: success, or failure with these words.
@@ -49,7 +49,7 @@ fn check(verb: &str, endings: [(&str, Ending); 5]) {
             Succeeds => assert_eq!(outcome.code, 0, "{verb} when {status}: {outcome}"),
             Fails(words) => {
                 assert_eq!(outcome.code, 1, "{verb} when {status}: {outcome}");
-                if Engine::get().is_ampoule() {
+                if Runtime::get().is_ampoule() {
                     outcome.saying(words).saying(&format!("ampoule: {verb} {}: ", container.id));
                 }
             }
@@ -260,7 +260,7 @@ fn an_invalid_id_is_refused_by_every_verb() {
     for id in ["", ".", "..", "../escape", "a/b", "a b", "ünï", "new\nline"] {
         for args in [vec!["create", "--bundle", &bundle, id], vec!["run", "--bundle", &bundle, id]] {
             let outcome = container.call(&args).fails();
-            if Engine::get().is_ampoule() {
+            if Runtime::get().is_ampoule() {
                 outcome.saying("invalid");
             }
         }

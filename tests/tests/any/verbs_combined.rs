@@ -1,7 +1,7 @@
 //! Every verb in every status that is made of two: none hangs, none says what is not so.
 
 use ampoule_tests::{
-    Bundle, Container, Engine, Layout, NO_PROC, Outcome, ampoule_only, has_cgroup_v1, is_root,
+    Bundle, Container, Layout, NO_PROC, Outcome, Runtime, ampoule_only, has_cgroup_v1, is_root,
     pids_mentioning, remove_cgroup, require, wait_for,
 };
 use nix::sys::signal::{Signal, kill};
@@ -193,7 +193,7 @@ fn a_container_paused_while_created_is_created_again_once_it_is_resumed() {
 
 #[test]
 fn a_container_below_a_frozen_cgroup_is_paused_and_no_verb_waits_for_its_thaw() {
-    require!(is_root() && Engine::get().flags().is_empty(), "cgroups by path", named "root's");
+    require!(is_root() && Runtime::get().flags().is_empty(), "cgroups by path", named "root's");
     ampoule_only!("runc 1.1 waits for ever");
     for layout in Layout::all() {
         let death = if has_v1_freezer(layout) { ABOVE } else { Succeeds };

@@ -1,7 +1,7 @@
 //! Names that a cgroup can't have, because a file of the kernel's has them.
 
 use ampoule_tests::{
-    Bundle, Container, Engine, ampoule_only, cgroups_named, has_cgroup_v1, is_root, remove_cgroup, require,
+    Bundle, Container, Runtime, ampoule_only, cgroups_named, has_cgroup_v1, is_root, remove_cgroup, require,
 };
 use serde_json::json;
 use std::fs;
@@ -15,7 +15,7 @@ fn left_of(container: &Container, cgroup: &str) -> Vec<String> {
 
 #[test]
 fn an_id_that_is_a_file_of_each_cgroup_is_refused_before_anything_is_made() {
-    require!(Engine::get().flags().is_empty(), "cgroups by path", named "a scope has a name of another form");
+    require!(Runtime::get().flags().is_empty(), "cgroups by path", named "a scope has a name of another form");
     ampoule_only!("runc 1.1 leaves what it can't delete");
     let container = Container::of(Bundle::sleeping());
     container.bundle.write();
@@ -31,7 +31,7 @@ fn an_id_that_is_a_file_of_each_cgroup_is_refused_before_anything_is_made() {
 
 #[test]
 fn a_path_that_turns_out_to_be_a_file_is_an_error_that_leaves_no_container() {
-    require!(is_root() && Engine::get().flags().is_empty(), "cgroups by path", named "root's");
+    require!(is_root() && Runtime::get().flags().is_empty(), "cgroups by path", named "root's");
     ampoule_only!("runc 1.1 leaves what it can't delete");
     let mut container = Container::of(Bundle::sleeping());
     // Only what is above it, which is made first, shows that there is such a file.

@@ -1,7 +1,7 @@
 //! A deleted container has no cgroup, whatever was in it.
 
 use ampoule_tests::{
-    Bundle, Cgroups, Container, Engine, Layout, NO_PROC, ON_V2, ampoule_only, cgroups_named, has_cgroup_v1,
+    Bundle, Cgroups, Container, Layout, NO_PROC, ON_V2, Runtime, ampoule_only, cgroups_named, has_cgroup_v1,
     has_cgroup_v2_controller, has_only_cgroup_v2, is_root, met, pids_in,
 };
 use ampoule_tests::{require, wait_for};
@@ -41,7 +41,7 @@ fn forced_delete_ends_processes_that_have_lost_their_parent() {
     for layout in Layout::all() {
         let why = "runc 1.1 kills through the cgroup only while its init lives on v2";
         if (layout == Layout::PureV2 || has_only_cgroup_v2())
-            && !met(Engine::get().is_ampoule(), "the orphans' end", Some(why))
+            && !met(Runtime::get().is_ampoule(), "the orphans' end", Some(why))
         {
             continue;
         }
@@ -66,7 +66,7 @@ fn forced_delete_ends_processes_that_are_others_by_the_time_they_are_killed() {
     for layout in Layout::all() {
         let why = "runc 1.1 leaves a v2 cgroup whose processes are not gone at once";
         let v2 = layout == Layout::PureV2 || has_only_cgroup_v2();
-        if v2 && !met(Engine::get().is_ampoule(), "the cgroup's end", Some(why)) {
+        if v2 && !met(Runtime::get().is_ampoule(), "the cgroup's end", Some(why)) {
             continue;
         }
         let bundle = Bundle::asking(&["breed", "4", ",", "sleep", "1000"]).without_namespace("pid");

@@ -1,7 +1,7 @@
 //! Limits on v1 hierarchies: each property of `linux.resources` read back where the kernel keeps it.
 
 use ampoule_tests::{
-    Bundle, Cgroups, Container, Engine, Hierarchies, Layout, ON_V2, ampoule_only, any_disk, has_cgroup_v1,
+    Bundle, Cgroups, Container, HierarchyLock, Layout, ON_V2, Runtime, ampoule_only, any_disk, has_cgroup_v1,
     has_cgroup_v1_file, require,
 };
 use serde_json::{Value, json};
@@ -159,7 +159,7 @@ fn a_block_io_weight_that_the_kernel_does_not_know_is_an_error() {
 #[test]
 fn the_class_and_priorities_of_network_packets_are_written() {
     ampoule_only!("runc 1.1 insists on the devices controller");
-    let _changing = Hierarchies::changing();
+    let _changing = HierarchyLock::exclusive();
     let there = Layout::Network.command("true".as_ref()).output().is_ok_and(|o| o.status.success());
     require!(there, "net_cls and net_prio for v1", named "systemd may have taken one of them; others have no module");
     let bundle = Bundle::sleeping().with(|c| {
@@ -215,7 +215,7 @@ fn a_limit_that_the_kernel_refuses_is_an_error_and_leaves_nothing() {
     let bundle = Bundle::sleeping().with(|c| c["linux"]["resources"]["cpu"] = json!({ "cpus": "4000-4001" }));
     let container = Container::of(bundle);
     let outcome = container.create().fails().saying("cpuset.cpus");
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         outcome.saying("4000-4001");
     }
     assert_eq!(container.leftovers(), [""; 0]);

@@ -1,7 +1,7 @@
 //! The v2 hierarchy, seen by the runtime alone in a mount namespace of its own.
 
 use ampoule_tests::{
-    Bundle, Container, Engine, Layout, ON_V1, ampoule_only, any_disk, has_cgroup_v2_controller, met, require,
+    Bundle, Container, Layout, ON_V1, Runtime, ampoule_only, any_disk, has_cgroup_v2_controller, met, require,
 };
 use serde_json::{Value, json};
 
@@ -145,7 +145,7 @@ fn cpu_values_are_written() {
     };
     let cgroups = container.cgroups();
     // 1024 shares are a weight of 100, since runc 1.3.2; before, 2 to 262144 were 1 to 10000, evenly.
-    let weight = if Engine::get().is_ampoule() { "59" } else { "20" };
+    let weight = if Runtime::get().is_ampoule() { "59" } else { "20" };
     assert_eq!(cgroups.read("", "cpu.weight"), weight);
     assert_eq!(cgroups.read("", "cpuset.cpus"), "0");
     assert_eq!(cgroups.read("", "cpuset.mems"), "0");

@@ -1,7 +1,7 @@
 //! `events`: what a container uses, and when it ran out of memory.
 
 use ampoule_tests::{
-    Bundle, Call, Container, Engine, Layout, ON_V1, Outcome, ampoule_only, cgroups_named, has_cgroup_v1,
+    Bundle, Call, Container, Layout, ON_V1, Outcome, Runtime, ampoule_only, cgroups_named, has_cgroup_v1,
     has_cgroup_v2_controller, patience, remove_cgroup, repeats, require, wait_for,
 };
 use nix::sys::signal::Signal;
@@ -60,7 +60,7 @@ impl<'a> Events<'a> {
 
     /// runc's end only with the cgroup, which is there until the container is deleted.
     fn finish(self) -> Outcome {
-        if !Engine::get().is_ampoule() {
+        if !Runtime::get().is_ampoule() {
             self.container.delete_force().ok();
         }
         self.call.finish()
@@ -187,7 +187,7 @@ fn each_process_that_is_killed_for_want_of_memory_is_told() {
     }
     assert_eq!(events.ooms()[0], json!({ "type": "oom", "id": container.id }));
     container.call(&["exec", &container.id, "/bin/probe", "alloc", "2"]).ok();
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         let lines = events.lines().len();
         wait_for("more lines", || events.lines().len() > lines + 2);
         assert_eq!(events.ooms().len(), 2, "one for each kill");
@@ -204,7 +204,7 @@ fn the_last_news_may_be_that_the_init_was_killed() {
     let events = Events::of(&container, "50ms");
     container.start().ok();
     container.wait_status("stopped");
-    if !Engine::get().is_ampoule() {
+    if !Runtime::get().is_ampoule() {
         wait_for("an oom line", || !events.ooms().is_empty());
     }
     let outcome = events.finish().ok();
@@ -218,7 +218,7 @@ fn a_kill_is_told_although_its_cgroup_is_gone() {
     require!(has_cgroup_v2_controller("memory"), "the v2 memory controller", named ON_V1);
     ampoule_only!("runc's news are gone with it");
     let mut container = Container::of(with_memory(&["alloc", "128"], 32));
-    let systemd = Engine::get().flags().contains(&"--systemd-cgroup");
+    let systemd = Runtime::get().flags().contains(&"--systemd-cgroup");
     let parent = format!("{}-parent", container.id);
     if !systemd {
         container.bundle.config["linux"]["cgroupsPath"] = json!(format!("/{parent}/{}", container.id));
@@ -278,7 +278,7 @@ fn it_ends_when_its_reader_goes_away() {
     let container = Container::of(Bundle::sleeping());
     container.launch();
     left_alone(&container, "20ms", 1);
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         left_alone(&container, "1h", 0);
     }
 }
@@ -311,7 +311,7 @@ fn it_needs_no_more_memory_after_thousands_of_lines() {
     let (few, many) = (repeats(1000).max(250), repeats(3000).max(750));
     let (early, late) = (resident(few as u64), resident(many as u64));
     // A Go program collects its garbage when it likes.
-    let room = if Engine::get().is_ampoule() { 16 } else { 16 << 10 };
+    let room = if Runtime::get().is_ampoule() { 16 } else { 16 << 10 };
     assert!(late <= early + room, "{early} kB after {few} lines, {late} kB after {many}");
     container.kill("KILL").ok();
     events.finish().ok();

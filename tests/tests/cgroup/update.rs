@@ -1,7 +1,7 @@
 //! `update`: other limits for a container that is there.
 
 use ampoule_tests::{
-    Bundle, Container, Engine, ampoule_only, has_cgroup_v1, has_cgroup_v1_file, has_cgroup_v2_controller,
+    Bundle, Container, Runtime, ampoule_only, has_cgroup_v1, has_cgroup_v1_file, has_cgroup_v2_controller,
     require,
 };
 use serde_json::json;
@@ -154,7 +154,7 @@ fn limits_can_come_from_a_file_or_stdin() {
     assert_eq!(pids(), "61");
     fs::write(&file, r#"{"pids":{"limit":"many"}}"#).unwrap();
     let outcome = update(&container, &["--resources", file.to_str().unwrap()]).fails();
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         outcome.saying("pids.limit");
     }
     update(&container, &["--resources", "/no/such/file"]).fails().saying("/no/such/file");
@@ -202,7 +202,7 @@ fn a_container_that_is_gone_or_stopped_takes_no_limits() {
     container.launch();
     container.wait_status("stopped");
     let outcome = update(&container, &["--pids-limit", "5"]);
-    if Engine::get().is_ampoule() {
+    if Runtime::get().is_ampoule() {
         outcome.fails().saying("container not running");
     }
 }

@@ -1,8 +1,8 @@
 //! Checkpoint and restore: what a container is afterwards, and what it had of the host's.
 
-use ampoule_tests::criu::{Saved, Stream, WHY, works};
+use ampoule_tests::criu::{OutputLines, WHY, works};
 use ampoule_tests::{
-    Bundle, ConsoleSocket, Container, Engine, Mount, Terminal, ampoule_only, require, wait_for,
+    Bundle, Call, ConsoleSocket, Container, Mount, Runtime, Terminal, ampoule_only, require, wait_for,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -18,10 +18,10 @@ fn there_and_back(container: &Container) -> (Vec<u64>, Vec<u64>) {
     let before = container.run_piped();
     before.wait(3);
     container.checkpoint(&[]).ok();
-    let before = Stream::numbers(&before.all());
+    let before = OutputLines::numbers(&before.all());
     let (restored, after) = container.restore(&[]);
     restored.ok();
-    (before, Stream::numbers(&after.wait(3)))
+    (before, OutputLines::numbers(&after.wait(3)))
 }
 
 /// A process's mounts, without what is a number of the kernel's.
@@ -75,7 +75,7 @@ fn it_comes_back_twice() {
     container.checkpoint(&[]).ok();
     let (restored, stream) = container.restore(&[]);
     restored.ok();
-    assert!(Stream::numbers(&stream.wait(1))[0] > first[0]);
+    assert!(OutputLines::numbers(&stream.wait(1))[0] > first[0]);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn exec_pause_and_kill_work_afterwards() {
     let init = fs::read_link(format!("/proc/{}/ns/time", container.pid()));
     let seen = container.ask(&["ns"]);
     // runc learned that in 1.2.
-    assert!(!Engine::get().is_ampoule() || seen["time"] == init.unwrap().to_str().unwrap(), "{seen}");
+    assert!(!Runtime::get().is_ampoule() || seen["time"] == init.unwrap().to_str().unwrap(), "{seen}");
     container.call(&["pause", &container.id]).ok();
     assert_eq!(container.status(), "paused");
     container.call(&["resume", &container.id]).ok();
@@ -290,10 +290,10 @@ fn an_open_tcp_connection_is_saved_where_the_caller_allows_it() {
     let seen = stream.lines().len();
     stream.wait(seen + 2);
     container.checkpoint(&["--tcp-established"]).ok();
-    let before = Stream::numbers(&stream.all());
+    let before = OutputLines::numbers(&stream.all());
     let (restored, stream) = container.restore(&["--tcp-established"]);
     restored.ok();
-    assert_eq!(Stream::numbers(&stream.wait(3))[0], before[before.len() - 1] + 1);
+    assert_eq!(OutputLines::numbers(&stream.wait(3))[0], before[before.len() - 1] + 1);
 }
 
 #[test]
@@ -351,7 +351,7 @@ fn a_terminal_comes_back_in_the_foreground() {
     let mut second = Terminal::open(30, 90);
     let images = container.images();
     let mut command =
-        container.command(&container.making("restore", &["--image-path", images.to_str().unwrap()]));
+        container.command(&container.args_for("restore", &["--image-path", images.to_str().unwrap()]));
     second.attach(&mut command);
     let restored = std::thread::spawn(move || command.status().expect("start the runtime"));
     second.type_keys("again\n");
@@ -372,15 +372,15 @@ fn output_in_a_file_of_the_hosts_goes_on_there() {
     container.checkpoint(&[]).ok();
     let said = container.output().stdout.lines().count();
     let images = container.images();
-    let call = container.making("restore", &["--detach", "--image-path", images.to_str().unwrap()]);
+    let call = container.args_for("restore", &["--detach", "--image-path", images.to_str().unwrap()]);
     let mut command = container.command(&call);
     let end = |name| fs::OpenOptions::new().append(true).open(container.bundle.beside(name)).unwrap();
     command.stdout(end("run.stdout")).stderr(end("run.stderr"));
-    assert_eq!(container.wait_for(command).code, 0, "{}", container.output());
+    assert_eq!(Call::start_with_streams(command).finish().code, 0, "{}", container.output());
     wait_for("more output", || container.output().stdout.lines().count() > said + 2);
     let numbers: Vec<String> = container.output().stdout.lines().map(str::to_owned).collect();
     let wanted: Vec<u64> = (1..=numbers.len() as u64).collect();
-    assert_eq!(Stream::numbers(&numbers), wanted);
+    assert_eq!(OutputLines::numbers(&numbers), wanted);
 }
 
 #[test]

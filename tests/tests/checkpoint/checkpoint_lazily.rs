@@ -1,6 +1,6 @@
 //! Lazy migration: the memory follows when it is used.
 
-use ampoule_tests::criu::{Saved, Stream, WHY, works};
+use ampoule_tests::criu::{OutputLines, WHY, works};
 use ampoule_tests::{Bundle, Call, Container, require, wait_for};
 use std::fs;
 use std::net::TcpListener;
@@ -38,9 +38,9 @@ fn memory_follows_over_the_network_when_it_is_used() {
     let copy = Container::of(Bundle::asking(&["alloc", "4", ",", "count"]).writable());
     copy.bundle.write();
     let flags = ["--detach", "--lazy-pages", "--image-path", images, "--work-path", images];
-    let (restored, after) = copy.restored(&flags);
+    let (restored, after) = copy.restore_with(&flags);
     restored.ok();
-    let after = Stream::numbers(&after.wait(3));
+    let after = OutputLines::numbers(&after.wait(3));
     pages.finish().ok();
     save.finish().ok();
     let before = before.all();

@@ -1,7 +1,7 @@
 //! What can't be saved or brought back: one line, a container that runs on, and nothing that stays behind.
 
-use ampoule_tests::criu::{Saved, WHY, works};
-use ampoule_tests::{Bundle, Container, Engine, ampoule_only, is_root, require};
+use ampoule_tests::criu::{WHY, works};
+use ampoule_tests::{Bundle, Container, Runtime, ampoule_only, is_root, require};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn only_a_running_container_can_be_saved() {
     container.create().ok();
     container.checkpoint(&[]).fails().saying("cannot be checkpointed in created state");
     // Nor is a place made for it.
-    assert!(!Engine::get().is_ampoule() || !container.images().exists());
+    assert!(!Runtime::get().is_ampoule() || !container.images().exists());
     container.kill("KILL").ok();
     container.wait_status("stopped");
     container.checkpoint(&[]).fails().saying("cannot be checkpointed in stopped state");
@@ -72,7 +72,7 @@ fn what_criu_cannot_save_runs_on_and_its_log_s_word_is_told() {
     let work = container.bundle.beside("work");
     let outcome = container.checkpoint(&["--work-path", work.to_str().unwrap()]).fails().saying("dump.log");
     assert!(fs::read_to_string(work.join("dump.log")).unwrap().contains("--file-locks"));
-    assert!(!Engine::get().is_ampoule() || outcome.stderr.contains("--file-locks"), "{outcome}");
+    assert!(!Runtime::get().is_ampoule() || outcome.stderr.contains("--file-locks"), "{outcome}");
     runs_on(&container, stream.lines().len(), || stream.lines().len());
     assert_eq!(container.cgroups().dirs().filter(|dir| is_frozen(dir)).count(), 0);
     container.checkpoint(&["--file-locks"]).ok();

@@ -1,6 +1,6 @@
 //! containerd's containers, through its own shim io.containerd.runc.v2, made by the runtime under test.
 
-use ampoule_tests::engines::{Containerd, NO_ENGINE, documented, look_for};
+use ampoule_tests::engines::{Containerd, NO_ENGINE, documented, wait_for_slowly};
 use ampoule_tests::{Cgroups, Scratch, Terminal, cgroups_named, has_cgroup_v1, on_path, require, systemd};
 use std::process::Command;
 
@@ -43,7 +43,7 @@ fn executes_pauses_measures_and_kills(containerd: &Containerd) {
     let cgroups = Cgroups::of(pid);
     let file = if has_cgroup_v1("memory") { "memory.limit_in_bytes" } else { "memory.max" };
     assert_eq!(cgroups.read("memory", file), "67108864");
-    look_for("metrics", || containerd.task(&["metrics"], "web", &[]).stdout.contains("67108864"));
+    wait_for_slowly("metrics", || containerd.task(&["metrics"], "web", &[]).stdout.contains("67108864"));
 
     let outcome = containerd.task(
         &["exec", "--exec-id", "a", "--cwd", "/tmp", "--user", "1000"],
@@ -62,7 +62,7 @@ fn executes_pauses_measures_and_kills(containerd: &Containerd) {
     containerd.task(&["exec", "--exec-id", "c"], "web", &["true"]).saying("cannot exec in a paused");
     containerd.task(&["resume"], "web", &[]).ok();
     containerd.task(&["kill", "--signal", "SIGKILL"], "web", &[]).ok();
-    look_for("the task to stop", || tasks().contains("STOPPED"));
+    wait_for_slowly("the task to stop", || tasks().contains("STOPPED"));
     // What containerd itself takes for an end that was already there.
     containerd.task(&["kill"], "web", &[]).saying("not found");
     containerd.task(&["delete"], "web", &[]).ok();
@@ -112,7 +112,7 @@ fn containerd_puts_a_container_into_a_scope() {
     let found = cgroups_named(&name);
     assert!(found.len() == 1 && found[0].ends_with(&scope), "{found:?}");
     containerd.task(&["kill", "--signal", "KILL"], "box", &[]).ok();
-    look_for("the task to stop", || containerd.call(&["task", "list"]).stdout.contains("STOPPED"));
+    wait_for_slowly("the task to stop", || containerd.call(&["task", "list"]).stdout.contains("STOPPED"));
     containerd.task(&["delete"], "box", &[]);
     assert_eq!(cgroups_named(&name).len(), 0);
 }

@@ -1,6 +1,6 @@
 //! docker's containers, made by the runtime under test. Without networks; those are in engine_docker_network.rs.
 
-use ampoule_tests::engines::{Client, Docker, NO_ENGINE, alike, look_for};
+use ampoule_tests::engines::{Client, Docker, NO_ENGINE, docker_compat, wait_for_slowly};
 use ampoule_tests::{on_path, require};
 
 #[test]
@@ -8,19 +8,19 @@ fn docker_runs_executes_shows_logs_pauses_and_stops() {
     require!(on_path("dockerd").is_some(), "docker", named NO_ENGINE);
     let docker = Docker::start();
     assert!(docker.call(&["info"]).ok().stdout.contains("Default Runtime: ampoule"));
-    alike::learns_how_it_ended(&docker);
+    docker_compat::learns_how_it_ended(&docker);
     // Old versions of docker give 126, with runc as well.
-    alike::executes(&docker, &[126, 127]);
+    docker_compat::executes(&docker, &[126, 127]);
     assert_eq!(docker.inspect("web")["HostConfig"]["Runtime"], "ampoule");
     assert!(docker.call(&["top", "web"]).ok().stdout.contains("trap 'echo bye"));
-    alike::pauses_and_stops(&docker);
+    docker_compat::pauses_and_stops(&docker);
 }
 
 #[test]
 fn docker_gives_terminals_and_checks_health() {
     require!(on_path("dockerd").is_some(), "docker", named NO_ENGINE);
     let docker = Docker::start();
-    alike::gives_a_terminal(&docker);
+    docker_compat::gives_a_terminal(&docker);
     checks_health(&docker);
 }
 
@@ -28,7 +28,7 @@ fn checks_health(docker: &Docker) {
     let check = ["--health-cmd", "test -e /tmp/well", "--health-interval", "1s", "--health-retries", "1"];
     docker.detached("web", &check, &["sleep", "1000"]);
     let health = || docker.inspect("web")["State"]["Health"]["Status"].take();
-    look_for("an ill container", || health() == "unhealthy");
+    wait_for_slowly("an ill container", || health() == "unhealthy");
     docker.call(&["exec", "web", "touch", "/tmp/well"]).ok();
-    look_for("a well container", || health() == "healthy");
+    wait_for_slowly("a well container", || health() == "healthy");
 }

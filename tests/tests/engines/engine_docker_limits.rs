@@ -1,8 +1,8 @@
 //! The limits, devices and rights of docker's containers.
 
-use ampoule_tests::engines::{Client, Docker, NO_ENGINE, alike};
+use ampoule_tests::engines::{Client, Docker, NO_ENGINE, docker_compat};
 use ampoule_tests::{
-    Cgroups, Engine, can_raise_limits, field, has_cgroup_v1, on_path, place, require, systemd,
+    Cgroups, Runtime, can_raise_limits, field, has_cgroup_v1, on_path, place, require, systemd,
 };
 use std::fs;
 use std::path::Path;
@@ -36,7 +36,7 @@ fn docker_limits_containers() {
 
     let eat = "exec dd if=/dev/zero of=/dev/null bs=64M";
     assert_eq!(docker.run(&["--memory", "16m"], &["sh", "-c", eat]).code, 137);
-    alike::knows_what_was_killed_for_its_memory(&docker, false);
+    docker_compat::reports_oom_kills(&docker, false);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn docker_narrows_what_a_container_may_do() {
     require!(on_path("dockerd").is_some(), "docker", named NO_ENGINE);
     let docker = Docker::start();
     leaves_the_default_rights(&docker);
-    let status = alike::narrows_rights(&docker, &[]);
+    let status = docker_compat::narrows_rights(&docker, &[]);
     assert_eq!(field(&status, "CapEff"), "0000000000000000");
     gives_devices(&docker);
     puts_it_under_apparmor(&docker);
@@ -63,7 +63,7 @@ fn leaves_the_default_rights(docker: &Docker) {
 #[test]
 fn docker_gives_a_privileged_container_what_there_is() {
     require!(on_path("dockerd").is_some(), "docker", named NO_ENGINE);
-    let enough = Engine::get().is_ampoule() || can_raise_limits();
+    let enough = Runtime::get().is_ampoule() || can_raise_limits();
     require!(enough, "every capability", named "runc 1.1 fails where the host itself lacks one");
     let outcome = Docker::start()
         .run(&["--privileged"], &["sh", "-c", "cat /proc/self/status; mount -t tmpfs none /tmp"])

@@ -1,6 +1,6 @@
 //! Networks, volumes and the init of docker's containers.
 
-use ampoule_tests::engines::{Client, Docker, NO_ENGINE, alike, look_for};
+use ampoule_tests::engines::{Client, Docker, NO_ENGINE, docker_compat, wait_for_slowly};
 use ampoule_tests::{on_path, pause, require};
 
 #[test]
@@ -9,8 +9,8 @@ fn docker_connects_containers_to_networks_and_ports() {
     let docker = Docker::start_with(&["--bip", "10.213.0.1/24"]);
     docker.detached("web", &["--publish", "127.0.0.1:8080:80"], &["httpd", "-f", "-p", "80", "-h", "/etc"]);
     let fetched =
-        || docker.realm().call("busybox", &["wget", "-q", "-O", "-", "http://127.0.0.1:8080/group"]);
-    look_for("the published port", || fetched().stdout == "root:x:0:\nguest:x:1000:\n");
+        || docker.sandbox().call("busybox", &["wget", "-q", "-O", "-", "http://127.0.0.1:8080/group"]);
+    wait_for_slowly("the published port", || fetched().stdout == "root:x:0:\nguest:x:1000:\n");
     docker.call(&["network", "create", "--subnet", "10.214.0.0/24", "lan"]).ok();
     docker.call(&["network", "connect", "lan", "web"]).ok();
     let outcome = docker.run(&["--network", "lan"], &["wget", "-q", "-O", "-", "http://web/group"]).ok();
@@ -37,7 +37,7 @@ fn docker_mounts_volumes_and_puts_our_init_before_a_program() {
         "--init-path",
         init.to_str().unwrap(),
     ]);
-    alike::mounts_volumes_and_directories(&docker);
+    docker_compat::mounts_volumes_and_directories(&docker);
     puts_our_init_before_a_program(&docker);
 }
 
@@ -47,7 +47,7 @@ fn puts_our_init_before_a_program(docker: &Docker) {
     docker.detached("web", &["--init"], &["sh", "-c", "(sleep 0 &); exec sleep 1000"]);
     let first = docker.call(&["exec", "web", "cat", "/proc/1/cmdline"]).ok();
     assert!(first.stdout.starts_with("/sbin/docker-init\0"), "{first}");
-    look_for("the orphan to be reaped", || {
+    wait_for_slowly("the orphan to be reaped", || {
         !docker
             .call(&["exec", "web", "cat", "/proc/2/status", "/proc/3/status", "/proc/4/status"])
             .stdout

@@ -1,6 +1,6 @@
 //! docker's containers through our own shim.
 
-use ampoule_tests::engines::{Client, Docker, NO_ENGINE, look_for};
+use ampoule_tests::engines::{Client, Docker, NO_ENGINE, wait_for_slowly};
 use ampoule_tests::{ampoule_only, on_path, pids_mentioning, require};
 use std::process::Command;
 
@@ -39,7 +39,7 @@ fn docker_runs_executes_shows_logs_and_stops_through_the_shim() {
             .is_ok_and(|line| String::from_utf8_lossy(&line).contains("containerd-shim-ampoule-v2"))
     };
     assert!(pids_mentioning(&id).into_iter().any(is_ours), "it runs on another shim");
-    look_for("its first words", || docker.call(&["logs", "web"]).stdout == "hello\n");
+    wait_for_slowly("its first words", || docker.call(&["logs", "web"]).stdout == "hello\n");
     let outcome = docker.call(&["exec", "web", "sh", "-c", "echo inside; exit 4"]);
     assert_eq!((outcome.code, &*outcome.stdout), (4, "inside\n"), "{outcome}");
     docker.call(&["pause", "web"]).ok();

@@ -1,6 +1,6 @@
 //! The limits and rights of podman's containers.
 
-use ampoule_tests::engines::{Client, NO_ENGINE, Podman, alike};
+use ampoule_tests::engines::{Client, NO_ENGINE, Podman, docker_compat};
 use ampoule_tests::{field, has_cgroup_v1, on_path, require, systemd};
 
 #[test]
@@ -8,7 +8,7 @@ fn podman_limits_containers() {
     require!(on_path("podman").is_some(), "podman", named NO_ENGINE);
     let podman = Podman::new();
     let flags = ["--memory", "64m", "--pids-limit", "30", "--cpus", "0.5"];
-    podman.detached_alone("web", &flags, &["sleep", "1000"]);
+    podman.detached_offline("web", &flags, &["sleep", "1000"]);
     let cgroups = podman.cgroups("web");
     let memory = if has_cgroup_v1("memory") { "memory.limit_in_bytes" } else { "memory.max" };
     assert_eq!(cgroups.read("memory", memory), "67108864");
@@ -19,7 +19,7 @@ fn podman_limits_containers() {
     let stats = podman.call(&["stats", "--no-stream", "--format", "{{.MemUsage}}", "web"]).ok();
     assert!(stats.stdout.contains("/ 67.11MB"), "{stats}");
     // conmon overlooks it on a hybrid host's v1, below every runtime.
-    alike::knows_what_was_killed_for_its_memory(&podman, has_cgroup_v1("memory"));
+    docker_compat::reports_oom_kills(&podman, has_cgroup_v1("memory"));
 }
 
 #[test]
@@ -28,14 +28,14 @@ fn podman_narrows_what_a_container_may_do_and_maps_users() {
     let podman = Podman::new();
     // No limit of processes, says podman; and /tmp is to be ours.
     let own = ["--read-only-tmpfs=false", "--ulimit", "nproc=1000:1000", "--pids-limit", "0"];
-    alike::narrows_rights(&podman, &own);
+    docker_compat::narrows_rights(&podman, &own);
     gives_every_right(&podman);
     maps_users(&podman);
 }
 
 fn gives_every_right(podman: &Podman) {
     let script = "cat /proc/self/status; mount -t tmpfs none /tmp";
-    let outcome = podman.run_alone(&["--privileged"], &["sh", "-c", script]);
+    let outcome = podman.run_offline(&["--privileged"], &["sh", "-c", script]);
     assert_eq!(field(&outcome.ok().stdout, "Seccomp"), "0");
 }
 
@@ -44,11 +44,11 @@ fn maps_users(podman: &Podman) {
     let root = nix::unistd::geteuid().is_root();
     let outcome = if root {
         podman
-            .run_alone(&["--uidmap", "0:200000:5000", "--gidmap", "0:200000:5000"], &["sh", "-c", script])
+            .run_offline(&["--uidmap", "0:200000:5000", "--gidmap", "0:200000:5000"], &["sh", "-c", script])
             .ok()
     } else {
         podman
-            .run_alone(&["--userns", "keep-id"], &["sh", "-c", "id -u; touch /tmp/file; ls -n /tmp/file"])
+            .run_offline(&["--userns", "keep-id"], &["sh", "-c", "id -u; touch /tmp/file; ls -n /tmp/file"])
             .ok()
     };
     let words: Vec<_> = outcome.stdout.split_whitespace().collect();

@@ -1,6 +1,6 @@
 //! Networks, volumes, pods and the init of podman's containers.
 
-use ampoule_tests::engines::{Client, NO_ENGINE, Podman, alike, look_for, pack_tree};
+use ampoule_tests::engines::{Client, NO_ENGINE, Podman, docker_compat, pack_tree, wait_for_slowly};
 use ampoule_tests::{on_path, pause, require};
 
 const FETCHED: &str = "root:x:0:\nguest:x:1000:\n";
@@ -11,8 +11,8 @@ fn podman_publishes_ports() {
     let podman = Podman::new();
     podman.detached("web", &["--publish", "127.0.0.1:8088:80"], &["httpd", "-f", "-p", "80", "-h", "/etc"]);
     let fetched =
-        || podman.realm().call("busybox", &["wget", "-q", "-O", "-", "http://127.0.0.1:8088/group"]);
-    look_for("the published port", || fetched().stdout == FETCHED);
+        || podman.sandbox().call("busybox", &["wget", "-q", "-O", "-", "http://127.0.0.1:8088/group"]);
+    wait_for_slowly("the published port", || fetched().stdout == FETCHED);
     let outcome =
         podman.run(&["--network", "container:web"], &["wget", "-q", "-O", "-", "http://127.0.0.1/group"]);
     assert_eq!(outcome.ok().stdout, FETCHED);
@@ -22,7 +22,7 @@ fn podman_publishes_ports() {
 fn podman_mounts_volumes_and_puts_our_init_before_a_program() {
     require!(on_path("podman").is_some(), "podman", named NO_ENGINE);
     let podman = Podman::new();
-    alike::mounts_volumes_and_directories(&podman);
+    docker_compat::mounts_volumes_and_directories(&podman);
     puts_our_init_before_a_program(&podman);
 }
 
@@ -30,7 +30,7 @@ fn podman_mounts_volumes_and_puts_our_init_before_a_program() {
 fn podman_holds_a_pod_with_our_pause() {
     require!(on_path("podman").is_some(), "podman", named NO_ENGINE);
     let podman = Podman::new();
-    let archive = podman.realm().beside("pause.tar");
+    let archive = podman.sandbox().file("pause.tar");
     pack_tree(&["--entrypoint", "/pause", "--ref", "localhost/pause:1"], &pause(), &archive);
     podman.call(&["load", "--quiet", "--input", archive.to_str().unwrap()]).ok();
     podman
@@ -78,7 +78,7 @@ fn podman_holds_a_pod_with_our_pause() {
 fn puts_our_init_before_a_program(podman: &Podman) {
     let init = pause();
     let flags = ["--init", "--init-path", init.to_str().unwrap()];
-    podman.detached_alone("web", &flags, &["sleep", "1000"]);
+    podman.detached_offline("web", &flags, &["sleep", "1000"]);
     let first = podman.call(&["exec", "web", "cat", "/proc/1/cmdline"]).ok();
     assert_eq!(first.stdout, "/run/podman-init\0--\0sleep\x001000\0");
     podman.call(&["stop", "web"]).ok();

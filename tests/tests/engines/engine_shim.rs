@@ -2,7 +2,7 @@
 
 use ampoule_tests::engines::{NO_ENGINE, pack_tree};
 use ampoule_tests::{
-    Bundle, Containerd, Terminal, ampoule_only, has_containerd, patience, repeats, require, wait_for,
+    Bundle, HostContainerd, Terminal, ampoule_only, has_containerd, patience, repeats, require, wait_for,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -17,7 +17,7 @@ macro_rules! containerd {
         require!(has_containerd(), "containerd", named NO_ENGINE);
         let bundle = Bundle::sleeping();
         let rootfs = bundle.rootfs().to_str().unwrap().to_owned();
-        (Containerd::start(), rootfs, bundle)
+        (HostContainerd::start(), rootfs, bundle)
     }};
 }
 
@@ -204,7 +204,7 @@ fn containers_outlive_a_killed_containerd_which_finds_them_again() {
 }
 
 /// The ids and pids that containerd lists.
-fn tasks(containerd: &Containerd) -> BTreeMap<String, String> {
+fn tasks(containerd: &HostContainerd) -> BTreeMap<String, String> {
     let list = containerd.ctr(&["task", "ls"]).ok().stdout;
     let words =
         list.lines().skip(1).map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
@@ -249,7 +249,7 @@ fn a_killed_shims_container_is_cleaned_up() {
 }
 
 /// Imports an image of the probe.
-fn import(containerd: &Containerd, bundle: &Bundle) -> &'static str {
+fn import(containerd: &HostContainerd, bundle: &Bundle) -> &'static str {
     let (archive, name) = (bundle.beside("image.tar"), "localhost/probe:1");
     pack_tree(&["--cmd", "/bin/probe", "--ref", name], &bundle.rootfs(), &archive);
     containerd.ctr(&["image", "import", archive.to_str().unwrap()]).ok();
@@ -260,8 +260,17 @@ fn import(containerd: &Containerd, bundle: &Bundle) -> &'static str {
 fn an_image_runs_on_the_mounts_of_its_snapshot() {
     let (containerd, _, bundle) = containerd!();
     let name = import(&containerd, &bundle);
-    let run =
-        ["run", "-d", "--runtime", ampoule_tests::RUNTIME, name, "imaged", "/bin/probe", "sleep", "1000"];
+    let run = [
+        "run",
+        "-d",
+        "--runtime",
+        ampoule_tests::RUNTIME_TYPE,
+        name,
+        "imaged",
+        "/bin/probe",
+        "sleep",
+        "1000",
+    ];
     containerd.ctr(&run).ok();
     assert_eq!(containerd.status("imaged"), "RUNNING");
     containerd.ctr(&["task", "kill", "-s", "KILL", "imaged"]).ok();
@@ -278,7 +287,7 @@ fn a_user_namespace_has_an_images_files() {
     let is_new = String::from_utf8_lossy(&version).contains("/v2 ");
     require!(is_new, "containerd 2", named "the place v2-containerd-2 has one; older ones change all owners themselves");
     let name = import(&containerd, &bundle);
-    let mut run = vec!["run", "--rm", "--runtime", ampoule_tests::RUNTIME, "--remap-labels"];
+    let mut run = vec!["run", "--rm", "--runtime", ampoule_tests::RUNTIME_TYPE, "--remap-labels"];
     run.extend(["--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536", name, "mapped", "/bin/probe"]);
     run.extend(["stat", "/bin/probe", ",", "write", "/new", "text", ",", "stat", "/new"]);
     let outcome = containerd.ctr(&run).ok();

@@ -1,17 +1,11 @@
 //! `target/pause.tar`, which `make image` writes: an image that every engine takes.
 
+use crate::run;
 use ampoule_tests::{Bundle, Container, Scratch, pause_image, require};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-
-/// What a program prints; it must succeed.
-fn output(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("run {program}: {e}"));
-    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("text")
-}
 
 /// The archive, unpacked.
 struct Image(Scratch);
@@ -20,7 +14,7 @@ impl Image {
     fn open() -> Self {
         let scratch = Scratch::new();
         let (image, to) = (pause_image(), scratch.path().to_str().unwrap().to_owned());
-        output("tar", &["-xf", image.to_str().unwrap(), "-C", &to]);
+        run("tar", &["-xf", image.to_str().unwrap(), "-C", &to]);
         Self(scratch)
     }
 
@@ -36,7 +30,7 @@ impl Image {
         let path = format!("blobs/{}", digest.replace(':', "/"));
         let file = self.0.path().join(&path);
         assert_eq!(fs::metadata(&file).unwrap().len(), descriptor["size"], "{path}");
-        let sum = output("sha256sum", &[file.to_str().unwrap()]);
+        let sum = run("sha256sum", &[file.to_str().unwrap()]);
         assert!(digest.ends_with(sum.split(' ').next().unwrap()), "{digest}: {sum}");
         path
     }
@@ -70,7 +64,7 @@ fn it_is_one_file_for_each_architecture_with_its_user_and_entry_point() {
         // Uncompressed, so the layer's digest is that of its contents, too.
         assert_eq!(config["rootfs"]["diff_ids"], json!([layers[0]["digest"]]));
         let layer = image.0.path().join(image.blob(&layers[0]));
-        let listing = output("tar", &["--utc", "-tvf", layer.to_str().unwrap()]);
+        let listing = run("tar", &["--utc", "-tvf", layer.to_str().unwrap()]);
         let words: Vec<_> = listing.split_whitespace().collect();
         assert_eq!(
             (words[0], words[1], words[3], words[5]),
@@ -94,17 +88,16 @@ fn skopeo_takes_it_as_an_oci_archive_and_as_docker_save_writes_one() {
     let (scratch, image) = (Scratch::new(), pause_image());
     for transport in ["oci-archive", "docker-archive"] {
         let source = format!("{transport}:{}", image.display());
-        let config: Value =
-            serde_json::from_str(&output("skopeo", &["inspect", "--config", &source])).unwrap();
+        let config: Value = serde_json::from_str(&run("skopeo", &["inspect", "--config", &source])).unwrap();
         assert_eq!(config["config"]["Entrypoint"], json!(["/pause"]), "{transport}");
         let target = format!("dir:{}", scratch.path().join(transport).display());
-        output("skopeo", &["copy", "--insecure-policy", "--quiet", &source, &target]);
+        run("skopeo", &["copy", "--insecure-policy", "--quiet", &source, &target]);
     }
     let (source, target) = (
         format!("oci-archive:{}", image.display()),
         format!("oci:{}:all", scratch.path().join("all").display()),
     );
-    output("skopeo", &["copy", "--insecure-policy", "--quiet", "--all", &source, &target]);
+    run("skopeo", &["copy", "--insecure-policy", "--quiet", "--all", &source, &target]);
 }
 
 #[test]
@@ -119,7 +112,7 @@ fn it_runs_as_its_user() {
     });
     let rootfs = bundle.rootfs();
     let to = |path: &Path| path.to_str().unwrap().to_owned();
-    output("tar", &["-xf", &to(&layer), "-C", &to(&rootfs)]);
+    run("tar", &["-xf", &to(&layer), "-C", &to(&rootfs)]);
     let pod = Container::of(bundle);
     pod.launch();
     let status = fs::read_to_string(format!("/proc/{}/status", pod.pid())).unwrap();

@@ -1,7 +1,8 @@
 //! `ampoule-bundle unpack`: an image becomes a bundle that runs. umoci is what it is held against.
 
+use crate::run;
 use ampoule_tests::{
-    Engine, Entry, HandMade, Outcome, Scratch, bundle_tool, mountinfo, probe, require, snapshot,
+    HandMadeImage, LayerEntry, Outcome, Runtime, Scratch, bundle_tool, mountinfo, probe, require, snapshot,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -10,11 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const USER: u32 = 65534;
-
-fn run(program: &str, args: &[&str]) {
-    let output = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("run {program}: {e}"));
-    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
 
 fn has_tools() -> bool {
     ["umoci", "skopeo"].iter().all(|tool| Command::new(tool).arg("--version").output().is_ok())
@@ -47,7 +43,9 @@ impl Rich {
         fs::set_permissions(at("one/etc/empty"), PermissionsExt::from_mode(0o1700)).unwrap();
         fs::write(at("two/changed"), "new").unwrap();
         fs::write(at("three/sub/upper"), "seen").unwrap();
-        let old = |path: &str, when: &str| run("touch", &["-h", "-d", when, at(path).to_str().unwrap()]);
+        let old = |path: &str, when: &str| {
+            run("touch", &["-h", "-d", when, at(path).to_str().unwrap()]);
+        };
         old("one/etc/changed", "2001-02-03 04:05:06");
         old("one/broken", "1999-01-01");
         old("one/etc", "2002-02-02");
@@ -168,14 +166,14 @@ fn layers_on_one_another_are_the_same_and_bundles_share_them() {
 }
 
 /// A hand-made image with the probe in it.
-fn asking(question: &[&str]) -> (HandMade, Scratch) {
+fn asking(question: &[&str]) -> (HandMadeImage, Scratch) {
     let bundle = Scratch::new();
-    let mut image = HandMade::new().layer(&[
-        Entry::Directory("etc"),
-        Entry::File("etc/passwd", "root:x:0:0::/root:/bin/sh\nwww:x:33:34::/:/bin/sh\n"),
-        Entry::File("etc/group", "tls:x:40:www\n"),
-        Entry::Directory("data"),
-        Entry::File("data/seed", "from the image"),
+    let mut image = HandMadeImage::new().layer(&[
+        LayerEntry::Directory("etc"),
+        LayerEntry::File("etc/passwd", "root:x:0:0::/root:/bin/sh\nwww:x:33:34::/:/bin/sh\n"),
+        LayerEntry::File("etc/group", "tls:x:40:www\n"),
+        LayerEntry::Directory("data"),
+        LayerEntry::File("data/seed", "from the image"),
     ]);
     image.config = json!({
         "Entrypoint": ["/probe"],
@@ -210,7 +208,7 @@ fn the_configuration_becomes_config_json_and_the_bundle_runs() {
     fs::copy(probe(), bundle.join("rootfs/probe")).unwrap();
     fs::set_permissions(bundle.join("rootfs/probe"), PermissionsExt::from_mode(0o755)).unwrap();
     let state = scratch.path().join("state");
-    let mut run = Command::new(Engine::get().program());
+    let mut run = Command::new(Runtime::get().program());
     run.arg("--root").arg(state).args([
         "run",
         "--bundle",

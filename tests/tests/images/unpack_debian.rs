@@ -1,17 +1,14 @@
 //! A real distribution, through real tools: a Debian of mmdebstrap's with a server, as an image of umoci's and as what
 //! docker would save, unpacks to what umoci unpacks, and serves a page.
 
-use ampoule_tests::{Engine, Outcome, Scratch, bundle_tool, require, snapshot};
+use crate::run;
+use ampoule_tests::{Outcome, Runtime, Scratch, bundle_tool, require, snapshot};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 const TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-
-fn run(program: &str, args: &[&str]) {
-    Outcome::of(Command::new(program).args(args)).ok();
-}
 
 /// Whether images can be made of Debian's packages.
 fn has_debian() -> bool {
@@ -57,7 +54,7 @@ fn a_debian_server_unpacks_from_what_docker_saves_and_serves_its_page() {
 fn serve(scratch: &Scratch) {
     let id = scratch.path().file_name().unwrap().to_str().unwrap();
     let call = |args: &[&str]| {
-        let mut command = Command::new(Engine::get().program());
+        let mut command = Command::new(Runtime::get().program());
         command
             .arg("--root")
             .arg(scratch.path().join("state"))

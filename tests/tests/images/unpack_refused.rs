@@ -1,6 +1,6 @@
 //! Images that are damaged, or meant to do damage: `ampoule-bundle unpack` says what is wrong where, and leaves nothing.
 
-use ampoule_tests::{Entry, HandMade, Outcome, Scratch, bundle_tool, snapshot};
+use ampoule_tests::{HandMadeImage, LayerEntry, Outcome, Scratch, bundle_tool, snapshot};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -27,27 +27,27 @@ fn refused(image: &Path, options: &[&str], words: &[&str]) {
 }
 
 /// The digest of a layer, as messages name it.
-fn digest(image: &HandMade) -> String {
+fn digest(image: &HandMadeImage) -> String {
     format!("sha256:{}", image.blob_of_layer(0).file_name().unwrap().to_str().unwrap())
 }
 
 #[test]
 fn a_name_with_dots_leads_nowhere() {
     for name in ["../evil", "a/../../evil", "/..", ".."] {
-        let image = HandMade::new().layer(&[Entry::Directory("a"), Entry::File(name, "x")]);
+        let image = HandMadeImage::new().layer(&[LayerEntry::Directory("a"), LayerEntry::File(name, "x")]);
         refused(image.write(), &[], &[&digest(&image), &format!("entry {name:?}"), "there is a .. in it"]);
     }
 }
 
 #[test]
 fn a_name_with_a_newline_or_an_escape_does_not_break_the_line() {
-    let image = HandMade::new().layer(&[Entry::Link("hard", "no\n\x1b[2Jwhere")]);
+    let image = HandMadeImage::new().layer(&[LayerEntry::Link("hard", "no\n\x1b[2Jwhere")]);
     refused(image.write(), &[], &["link to /no\\n\\u{1b}[2Jwhere: ENOENT"]);
 }
 
 #[test]
 fn what_an_image_says_of_itself_is_a_line_each() {
-    let mut image = HandMade::new();
+    let mut image = HandMadeImage::new();
     image.config =
         serde_json::json!({ "Cmd": ["x\u{1b}[2J"], "User": "a\n  layer forged", "Labels": { "b\n": "c" } });
     let outcome = Outcome::of(Command::new(bundle_tool()).arg("inspect").arg(image.write())).ok();
@@ -65,16 +65,19 @@ fn links_lead_nowhere_outside() {
     fs::write(scratch.path().join("secret"), "secret").unwrap();
     let secret = format!("{outside}/secret");
     // From inside, the host's absolute path is one below the root: there is nothing.
-    let image = HandMade::new().layer(&[Entry::Link("hard", &secret)]);
+    let image = HandMadeImage::new().layer(&[LayerEntry::Link("hard", &secret)]);
     refused(image.write(), &[], &[&digest(&image), "entry \"hard\"", &format!("link to {secret}: ENOENT")]);
-    let image = HandMade::new().layer(&[Entry::Link("hard", "../../etc/passwd")]);
+    let image = HandMadeImage::new().layer(&[LayerEntry::Link("hard", "../../etc/passwd")]);
     refused(image.write(), &[], &["entry \"hard\"", "its target", "there is a .. in it"]);
     // A symbolic link to a file is no directory.
-    let image =
-        HandMade::new().layer(&[Entry::File("f", ""), Entry::Symlink("s", "f"), Entry::File("s/x", "")]);
+    let image = HandMadeImage::new().layer(&[
+        LayerEntry::File("f", ""),
+        LayerEntry::Symlink("s", "f"),
+        LayerEntry::File("s/x", ""),
+    ]);
     refused(image.write(), &[], &["entry \"s/x\"", "ENOTDIR"]);
     // And one that leads around in a ring.
-    let image = HandMade::new().layer(&[Entry::Symlink("s", "s"), Entry::File("s/x", "")]);
+    let image = HandMadeImage::new().layer(&[LayerEntry::Symlink("s", "s"), LayerEntry::File("s/x", "")]);
     refused(image.write(), &[], &["entry \"s/x\"", "ELOOP"]);
 }
 
@@ -82,20 +85,25 @@ fn links_lead_nowhere_outside() {
 fn paths_through_symbolic_links_stay_inside() {
     let scratch = Scratch::new();
     let outside = scratch.path().to_str().unwrap();
-    let image = HandMade::new()
+    let image = HandMadeImage::new()
         .layer(&[
-            Entry::Symlink("up", "../../../../../.."),
-            Entry::Symlink("etc", "/usr/etc"),
-            Entry::Directory("usr/etc"),
+            LayerEntry::Symlink("up", "../../../../../.."),
+            LayerEntry::Symlink("etc", "/usr/etc"),
+            LayerEntry::Directory("usr/etc"),
         ])
-        .layer(&[Entry::File("up/here", "1"), Entry::File("etc/file", "2"), Entry::File("/absolute", "3")]);
+        .layer(&[
+            LayerEntry::File("up/here", "1"),
+            LayerEntry::File("etc/file", "2"),
+            LayerEntry::File("/absolute", "3"),
+        ]);
     let (outcome, made) = unpack(image.write(), &[]);
     outcome.ok();
     let rootfs = made.path().join("bundle/rootfs");
     assert_eq!(fs::read(rootfs.join("here")).unwrap(), b"1");
     assert_eq!(fs::read(rootfs.join("absolute")).unwrap(), b"3");
     assert_eq!(fs::read(rootfs.join("usr/etc/file")).unwrap(), b"2");
-    let image = HandMade::new().layer(&[Entry::Symlink("out", outside), Entry::File("out/file", "")]);
+    let image =
+        HandMadeImage::new().layer(&[LayerEntry::Symlink("out", outside), LayerEntry::File("out/file", "")]);
     refused(image.write(), &[], &["entry \"out/file\"", "open /out: ENOENT"]);
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "it got out");
 }
@@ -103,19 +111,19 @@ fn paths_through_symbolic_links_stay_inside() {
 #[test]
 fn whiteouts_remove_what_has_a_name_below_the_root_and_nothing_else() {
     for name in [".wh.", ".wh..", ".wh...", "a/.wh..."] {
-        let image = HandMade::new().layer(&[Entry::Directory("a"), Entry::File(name, "")]);
+        let image = HandMadeImage::new().layer(&[LayerEntry::Directory("a"), LayerEntry::File(name, "")]);
         refused(image.write(), &[], &[&format!("entry {name:?}"), "it removes nothing that has a name"]);
     }
-    let image = HandMade::new()
-        .layer(&[Entry::Directory("a"), Entry::File("a/old", ""), Entry::File("b", "")])
+    let image = HandMadeImage::new()
+        .layer(&[LayerEntry::Directory("a"), LayerEntry::File("a/old", ""), LayerEntry::File("b", "")])
         .layer(&[
-            Entry::Directory("a"),
-            Entry::File("a/new", ""),
-            Entry::File("a/.wh..wh..opq", ""),
-            Entry::File("kept", ""),
-            Entry::File(".wh.kept", ""),
-            Entry::File(".wh.b", ""),
-            Entry::File("nowhere/.wh.x", ""),
+            LayerEntry::Directory("a"),
+            LayerEntry::File("a/new", ""),
+            LayerEntry::File("a/.wh..wh..opq", ""),
+            LayerEntry::File("kept", ""),
+            LayerEntry::File(".wh.kept", ""),
+            LayerEntry::File(".wh.b", ""),
+            LayerEntry::File("nowhere/.wh.x", ""),
         ]);
     let (outcome, made) = unpack(image.write(), &[]);
     outcome.ok();
@@ -125,7 +133,7 @@ fn whiteouts_remove_what_has_a_name_below_the_root_and_nothing_else() {
 
 #[test]
 fn damage_is_named_by_its_blob() {
-    let image = HandMade::new().layer(&[Entry::File("file", "content")]);
+    let image = HandMadeImage::new().layer(&[LayerEntry::File("file", "content")]);
     let layer = image.blob_of_layer(0);
     image.write();
     let whole = fs::read(&layer).unwrap();
@@ -141,7 +149,7 @@ fn damage_is_named_by_its_blob() {
 
 #[test]
 fn an_archive_that_is_cut_short_says_so() {
-    let image = HandMade::new().layer(&[Entry::File("file", &"content ".repeat(10_000))]);
+    let image = HandMadeImage::new().layer(&[LayerEntry::File("file", &"content ".repeat(10_000))]);
     let scratch = Scratch::new();
     let archive = scratch.path().join("image.tar");
     let layout = image.write().to_str().unwrap();
@@ -172,23 +180,23 @@ fn what_is_no_image_is_told_apart() {
 
 #[test]
 fn what_is_not_there_is_named_along_with_what_is() {
-    let image = HandMade::new().layer(&[Entry::File("file", "")]);
+    let image = HandMadeImage::new().layer(&[LayerEntry::File("file", "")]);
     refused(image.write(), &["--ref", "nope"], &["no image called nope", "it has hand"]);
     refused(image.write(), &["--platform", "linux/s390x"], &["no image for linux/s390x"]);
-    let image = HandMade::new().layer_of(b"", "application/vnd.example.layer");
+    let image = HandMadeImage::new().layer_of(b"", "application/vnd.example.layer");
     refused(image.write(), &[], &[&digest(&image), "unsupported media type application/vnd.example.layer"]);
 }
 
 #[test]
 fn a_bomb_ends_at_the_limits() {
     let names: Vec<String> = (0..100).map(|n| format!("file-{n}")).collect();
-    let entries: Vec<Entry> = names.iter().map(|name| Entry::File(name, "")).collect();
-    let image = HandMade::new().layer(&entries);
+    let entries: Vec<LayerEntry> = names.iter().map(|name| LayerEntry::File(name, "")).collect();
+    let image = HandMadeImage::new().layer(&entries);
     refused(image.write(), &["--max-entries", "99"], &[&digest(&image), "more entries than allowed"]);
     let (outcome, _made) = unpack(image.write(), &["--max-entries", "100"]);
     outcome.ok();
     // Directories that nothing but a path speaks of are some, too.
-    let image = HandMade::new().layer(&[Entry::File("a/b/c/file", "")]);
+    let image = HandMadeImage::new().layer(&[LayerEntry::File("a/b/c/file", "")]);
     refused(image.write(), &["--max-entries", "3"], &[&digest(&image), "more entries than allowed"]);
     let (outcome, _made) = unpack(image.write(), &["--max-entries", "4"]);
     outcome.ok();
@@ -196,7 +204,7 @@ fn a_bomb_ends_at_the_limits() {
     let scratch = Scratch::new();
     fs::write(scratch.path().join("zeros"), zeros).unwrap();
     let tar = Command::new("tar").arg("-C").arg(scratch.path()).args(["-cf", "-", "zeros"]).output().unwrap();
-    let image = HandMade::new().layer_of(&tar.stdout, TAR);
+    let image = HandMadeImage::new().layer_of(&tar.stdout, TAR);
     refused(image.write(), &["--max-size", "1"], &[&digest(&image), "more bytes than allowed"]);
 }
 
@@ -218,7 +226,7 @@ fn archive(kind: tar::EntryType, owner: u32, content: &[u8]) -> Vec<u8> {
 
 #[test]
 fn an_owner_of_minus_one_is_refused() {
-    let image = HandMade::new().layer_of(&archive(tar::EntryType::Regular, u32::MAX, b""), TAR);
+    let image = HandMadeImage::new().layer_of(&archive(tar::EntryType::Regular, u32::MAX, b""), TAR);
     refused(image.write(), &[], &[&digest(&image), "entry \"file\": its owner is larger than any"]);
 }
 
@@ -226,14 +234,14 @@ fn an_owner_of_minus_one_is_refused() {
 #[test]
 fn a_header_has_no_more_room_than_paths_and_attributes_take() {
     for kind in [tar::EntryType::GNULongName, tar::EntryType::GNULongLink, tar::EntryType::XHeader] {
-        let image = HandMade::new().layer_of(&archive(kind, 0, &vec![b'a'; 2 << 20]), TAR);
+        let image = HandMadeImage::new().layer_of(&archive(kind, 0, &vec![b'a'; 2 << 20]), TAR);
         refused(image.write(), &[], &[&digest(&image), "a header is longer than 1024 KiB"]);
     }
 }
 
 #[test]
 fn indexes_that_name_each_other_many_times_come_to_an_end() {
-    let image = HandMade::new().layer(&[Entry::File("file", "")]);
+    let image = HandMadeImage::new().layer(&[LayerEntry::File("file", "")]);
     let dir = image.write();
     (0..3).for_each(|_| image.nest(30));
     refused(dir, &[], &["it has more than 10000 manifests"]);
@@ -241,7 +249,7 @@ fn indexes_that_name_each_other_many_times_come_to_an_end() {
 
 #[test]
 fn documents_that_lie_are_refused() {
-    let image = HandMade::new().layer(&[Entry::File("file", "")]);
+    let image = HandMadeImage::new().layer(&[LayerEntry::File("file", "")]);
     let dir = image.write();
     let index = fs::read_to_string(dir.join("index.json")).unwrap();
     for (wrong, words) in [
@@ -257,7 +265,7 @@ fn documents_that_lie_are_refused() {
 
 #[test]
 fn a_user_that_the_image_does_not_know_is_refused() {
-    let mut image = HandMade::new().layer(&[Entry::File("file", "")]);
+    let mut image = HandMadeImage::new().layer(&[LayerEntry::File("file", "")]);
     image.config = serde_json::json!({ "User": "www", "Cmd": ["true"] });
     refused(image.write(), &[], &["config.User", "no user \"www\""]);
     image.config = serde_json::json!({});
@@ -266,7 +274,7 @@ fn a_user_that_the_image_does_not_know_is_refused() {
 
 #[test]
 fn a_bundle_that_is_there_stays_as_it_is() {
-    let image = HandMade::new().layer(&[Entry::File("file", "")]);
+    let image = HandMadeImage::new().layer(&[LayerEntry::File("file", "")]);
     let scratch = Scratch::new();
     fs::write(scratch.path().join("mine"), "").unwrap();
     let mut command = Command::new(bundle_tool());

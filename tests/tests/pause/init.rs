@@ -2,7 +2,7 @@
 //!
 //! The inits run as children here, not as PID 1, unless a row says so.
 
-use ampoule_tests::{Call, Init, Outcome, Scratch, as_pid_1, child_of, wait_for};
+use ampoule_tests::{Call, Init, Scratch, as_pid_1, child_of, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::process::Command;
@@ -16,11 +16,6 @@ const OURS: Who = &["pause", "pause-aarch64"];
 
 fn who(names: Who) -> impl Iterator<Item = Init> {
     Init::all().into_iter().filter(|init| names.contains(&init.name))
-}
-
-fn run(command: Command) -> Outcome {
-    let scratch = Scratch::new();
-    Call::start(command, scratch.path().join("init")).finish()
 }
 
 /// Flags, a shell script, its exit code, who ends with it.
@@ -49,7 +44,7 @@ const ENDS: &[(&[&str], &str, i32, Who)] = &[
 fn the_exit_code_is_the_commands() {
     for (flags, script, code, names) in ENDS {
         for init in who(names) {
-            let outcome = run(init.command(flags, &["sh", "-c", script]));
+            let outcome = Call::run(init.command(flags, &["sh", "-c", script]));
             assert_eq!(outcome.code, *code, "{}: {outcome}", init.name);
         }
     }
@@ -73,7 +68,7 @@ fn a_command_that_cannot_be_run_gives_the_shells_codes() {
     ];
     for (command, code) in cases {
         for init in who(TINI) {
-            let outcome = run(init.command(&["-s"], &[command]));
+            let outcome = Call::run(init.command(&["-s"], &[command]));
             assert_eq!(outcome.code, code, "{}: {outcome}", init.name);
             assert_eq!(outcome.stderr.lines().count(), 1, "{}: {outcome}", init.name);
             assert!(outcome.stderr.contains("exec"), "{}: {outcome}", init.name);
@@ -101,19 +96,19 @@ fn a_command_is_looked_for_as_execvp_does() {
     for init in who(EVERYONE) {
         let mut command = init.command(&[], &["both"]);
         command.env("PATH", path.join(":"));
-        assert_eq!(run(command).code, 21, "{}", init.name);
+        assert_eq!(Call::run(command).code, 21, "{}", init.name);
         // An empty element is the working directory.
         let mut command = init.command(&[], &["both"]);
         command.env("PATH", ":/nowhere").current_dir(at("second"));
-        assert_eq!(run(command).code, 21, "{}", init.name);
+        assert_eq!(Call::run(command).code, 21, "{}", init.name);
     }
     for init in who(TINI) {
         let mut command = init.command(&[], &["refused"]);
         command.env("PATH", path.join(":"));
-        assert_eq!(run(command).code, 126, "{}", init.name);
+        assert_eq!(Call::run(command).code, 126, "{}", init.name);
         let mut command = init.command(&[], &["sh", "-c", "exit 6"]);
         command.env_remove("PATH");
-        assert_eq!(run(command).code, 6, "{}: without PATH", init.name);
+        assert_eq!(Call::run(command).code, 6, "{}: without PATH", init.name);
     }
 }
 
@@ -194,7 +189,7 @@ const ORPHANS: &str = "for i in $(seq 50); do (true & exec true); done; sleep 0.
 #[test]
 fn as_pid_1_every_init_reaps_orphans() {
     for init in who(EVERYONE) {
-        let outcome = run(as_pid_1(&init.command(&[], &["sh", "-c", ORPHANS]))).ok();
+        let outcome = Call::run(as_pid_1(&init.command(&[], &["sh", "-c", ORPHANS]))).ok();
         assert_eq!(outcome.stdout.trim(), "0", "{}: {outcome}", init.name);
         assert_eq!(outcome.stderr, "", "{}", init.name);
     }
@@ -204,16 +199,16 @@ fn as_pid_1_every_init_reaps_orphans() {
 fn as_a_subreaper_it_adopts_orphans() {
     let script = "(sleep 1 & exec true); sleep 0.2; ps -o ppid= -C sleep | grep -c \"^ *$PPID$\"; exit 0";
     for init in who(&["pause", "tini"]) {
-        let outcome = run(init.command(&["-s"], &["sh", "-c", script])).ok();
+        let outcome = Call::run(init.command(&["-s"], &["sh", "-c", script])).ok();
         assert_eq!(outcome.stdout.trim(), "1", "{}: {outcome}", init.name);
         let mut command = init.command(&[], &["sh", "-c", script]);
         command.env("TINI_SUBREAPER", "");
-        assert_eq!(run(command).stdout.trim(), "1", "{}: by environment", init.name);
-        let outcome = run(init.command(&[], &["true"])).ok();
+        assert_eq!(Call::run(command).stdout.trim(), "1", "{}: by environment", init.name);
+        let outcome = Call::run(init.command(&[], &["true"])).ok();
         assert!(outcome.stderr.contains("PID 1"), "no warning: {outcome}");
         let mut command = init.command(&[], &["true"]);
         command.env("TINI_VERBOSITY", "0");
-        assert_eq!(run(command).stderr, "", "{}", init.name);
+        assert_eq!(Call::run(command).stderr, "", "{}", init.name);
     }
 }
 
@@ -225,7 +220,7 @@ fn the_command_gets_signals_as_pause_got_them() {
         let mut outer = Command::new("env");
         outer.args(["--block-signal=USR2", "--ignore-signal=HUP"]).arg("--");
         outer.arg(inner.get_program()).args(inner.get_args());
-        let outcome = run(outer).ok();
+        let outcome = Call::run(outer).ok();
         let bits = |name: &str| {
             let line = outcome.stdout.lines().find(|line| line.starts_with(name)).expect(name);
             u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap()
@@ -243,6 +238,6 @@ fn exit_codes_survive_an_ignored_sigchld() {
         let inner = init.command(&["-s"], &["sh", "-c", "exit 7"]);
         let mut outer = Command::new("env");
         outer.args(["--ignore-signal=CHLD", "--"]).arg(inner.get_program()).args(inner.get_args());
-        assert_eq!(run(outer).code, 7, "{}", init.name);
+        assert_eq!(Call::run(outer).code, 7, "{}", init.name);
     }
 }

@@ -1,6 +1,8 @@
 //! `pause` without a command: Kubernetes' pause.c, to the letter; and what only our init does.
 
-use ampoule_tests::{Call, Init, Outcome, Scratch, Terminal, as_pid_1, child_of, deny_call, pause, wait_for};
+use ampoule_tests::{
+    Call, Init, Scratch, Terminal, as_pid_1, child_of, deny_syscall, pause, wait_for, wait_for_sigwait,
+};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -9,11 +11,6 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
-
-fn run(command: Command) -> Outcome {
-    let scratch = Scratch::new();
-    Call::start(command, scratch.path().join("pause")).finish()
-}
 
 /// Ours, for each architecture that this machine can run.
 fn ours() -> impl Iterator<Item = Init> {
@@ -24,20 +21,13 @@ fn signal(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).expect("send a signal");
 }
 
-/// Waits until a process sleeps in the call that waits for signals.
-fn wait_until_waiting(pid: i32) {
-    wait_for("pause to wait", || {
-        fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|text| text.contains("sigtimedwait"))
-    });
-}
-
 #[test]
 fn it_ends_on_int_and_term_with_their_names() {
     for init in ours() {
         for (number, name) in [(Signal::SIGTERM, "Terminated"), (Signal::SIGINT, "Interrupt")] {
             let scratch = Scratch::new();
             let call = Call::start(init.bare(&[]), scratch.path().join("pause"));
-            wait_until_waiting(call.pid());
+            wait_for_sigwait(call.pid());
             signal(call.pid(), number);
             let outcome = call.finish().ok();
             let warning = "Warning: pause should be the first process\n";
@@ -56,7 +46,7 @@ fn as_pid_1_it_does_not_warn_and_other_signals_leave_it_alone() {
     let scratch = Scratch::new();
     let call = Call::start(as_pid_1(&Init::ours().bare(&[])), scratch.path().join("pause"));
     let pid = child_of(call.pid());
-    wait_until_waiting(pid);
+    wait_for_sigwait(pid);
     for number in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGQUIT, Signal::SIGALRM] {
         signal(pid, number);
     }
@@ -68,7 +58,7 @@ fn as_pid_1_it_does_not_warn_and_other_signals_leave_it_alone() {
 fn elsewhere_other_signals_do_what_they_do_to_any_process() {
     let scratch = Scratch::new();
     let call = Call::start(Init::ours().bare(&[]), scratch.path().join("pause"));
-    wait_until_waiting(call.pid());
+    wait_for_sigwait(call.pid());
     signal(call.pid(), Signal::SIGHUP);
     assert_eq!(call.finish().code, 128 + 1);
 }
@@ -77,16 +67,16 @@ fn elsewhere_other_signals_do_what_they_do_to_any_process() {
 fn a_handler_that_cannot_be_installed_has_its_own_exit_code() {
     for (number, code) in [(2, 1), (15, 2), (17, 3)] {
         let mut command = Init::ours().bare(&[]);
-        deny_call(&mut command, libc::SYS_rt_sigaction, Some(number), Errno::EPERM);
-        assert_eq!(run(command).code, code, "signal {number}");
+        deny_syscall(&mut command, libc::SYS_rt_sigaction, Some(number), Errno::EPERM);
+        assert_eq!(Call::run(command).code, code, "signal {number}");
     }
 }
 
 #[test]
 fn a_loop_that_ends_gives_42() {
     let mut command = Init::ours().bare(&[]);
-    deny_call(&mut command, libc::SYS_rt_sigtimedwait, None, Errno::EPERM);
-    let outcome = run(command).saying("Error: infinite loop terminated");
+    deny_syscall(&mut command, libc::SYS_rt_sigtimedwait, None, Errno::EPERM);
+    let outcome = Call::run(command).saying("Error: infinite loop terminated");
     assert_eq!(outcome.code, 42, "{outcome}");
 }
 
@@ -97,7 +87,7 @@ fn children_that_ended_before_it_began_are_reaped() {
     let mut command = Command::new("sh");
     command.args(["-c", &script]);
     let call = Call::start(command, scratch.path().join("pause"));
-    wait_until_waiting(call.pid());
+    wait_for_sigwait(call.pid());
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", call.pid())).unwrap();
     assert_eq!(children, "", "children are left");
     signal(call.pid(), Signal::SIGTERM);
@@ -110,21 +100,21 @@ fn it_answers_to_the_names_of_others() {
     for name in ["tini", "docker-init", "catatonit"] {
         let path = scratch.path().join(name);
         symlink(pause(), &path).unwrap();
-        let outcome = run(Command::new(&path).with("--version")).ok();
+        let outcome = Call::run(Command::new(&path).with("--version")).ok();
         assert!(outcome.stdout.starts_with("tini version "), "{name}: {outcome}");
         // An init needs a command.
-        let outcome = run(Command::new(&path).with("-g"));
+        let outcome = Call::run(Command::new(&path).with("-g"));
         assert_eq!((outcome.code, outcome.stderr.lines().count()), (1, 1), "{name}: {outcome}");
     }
-    let outcome = run(Init::ours().bare(&["-v"])).ok();
+    let outcome = Call::run(Init::ours().bare(&["-v"])).ok();
     assert_eq!(outcome.stdout.split(' ').next(), Some("pause"), "{outcome}");
-    assert_eq!(run(Init::ours().bare(&["-V"])).stdout, outcome.stdout);
-    assert!(run(Init::ours().bare(&["-h"])).ok().stdout.contains("--grace"));
+    assert_eq!(Call::run(Init::ours().bare(&["-V"])).stdout, outcome.stdout);
+    assert!(Call::run(Init::ours().bare(&["-h"])).ok().stdout.contains("--grace"));
 
     // podman's infra container; catatonit is silent, reaps wherever it is, and ends on TERM.
     let call =
         Call::start(Command::new(scratch.path().join("catatonit")).with("-P"), scratch.path().join("P"));
-    wait_until_waiting(call.pid());
+    wait_for_sigwait(call.pid());
     signal(call.pid(), Signal::SIGTERM);
     call.finish().ok();
 }
@@ -155,7 +145,7 @@ fn bad_input_is_one_clear_line_and_exit_code_1() {
     ];
     for init in ours() {
         for (args, text) in cases {
-            let outcome = run(init.bare(args));
+            let outcome = Call::run(init.bare(args));
             assert_eq!(outcome.code, 1, "{outcome}");
             assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
             assert!(outcome.stderr.trim_end().ends_with(text.trim_end()), "{outcome}");
@@ -247,13 +237,13 @@ fn sockets_of_a_service_manager_are_handed_over() {
         exec \"$0\" -s -- sh -c 'echo $LISTEN_PID $$ \"[$LISTEN_PIDFDID]\" $LISTEN_FDS'";
     let mut command = Command::new("sh");
     command.args(["-c", script]).arg(pause());
-    let outcome = run(command).ok();
+    let outcome = Call::run(command).ok();
     let words: Vec<_> = outcome.stdout.split_whitespace().collect();
     assert_eq!((words[0], words[2], words[3]), (words[1], "[]", "1"), "{outcome}");
     // Somebody else's stays.
     let mut command = Init::ours().command(&["-s"], &["sh", "-c", "echo $LISTEN_PID"]);
     command.env("LISTEN_PID", "1");
-    assert_eq!(run(command).ok().stdout, "1\n");
+    assert_eq!(Call::run(command).ok().stdout, "1\n");
 }
 
 /// Leaves a process that takes TERM, and one that doesn't, behind.
@@ -275,7 +265,7 @@ fn grace_ends_what_outlives_the_command() {
     let plain = Init::ours().command(&["--grace", "1"], &["sh", "-c", &leaves()]);
     for command in [as_pid_1(&plain), plain] {
         let start = std::time::Instant::now();
-        let outcome = run(command);
+        let outcome = Call::run(command);
         assert_eq!((outcome.code, outcome.stdout.as_str()), (3, "farewell\n"), "{outcome}");
         let took = start.elapsed().as_millis();
         assert!((1000..10_000).contains(&took), "{took} ms");
@@ -283,9 +273,9 @@ fn grace_ends_what_outlives_the_command() {
     }
     // Nothing is left: nothing is waited for.
     let start = std::time::Instant::now();
-    assert_eq!(run(Init::ours().command(&["--grace", "60"], &["sh", "-c", "exit 3"])).code, 3);
+    assert_eq!(Call::run(Init::ours().command(&["--grace", "60"], &["sh", "-c", "exit 3"])).code, 3);
     assert!(start.elapsed().as_secs() < 30);
-    let outcome = run(Init::ours().command(&["--grace=0"], &["sh", "-c", &leaves()]));
+    let outcome = Call::run(Init::ours().command(&["--grace=0"], &["sh", "-c", &leaves()]));
     assert_eq!(outcome.code, 3, "{outcome}");
     assert_eq!(sleepers(), 0, "one was left");
 }

@@ -2,6 +2,7 @@
 
 use ampoule_tests::{
     Bundle, Call, Container, Init, Scratch, as_pid_1, child_of, pause, probe, queue_signal, wait_for,
+    wait_for_sigwait,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -82,13 +83,6 @@ fn beside(pid: i32, questions: &[&str]) -> Container {
     Container::of(Bundle::asking(questions).without_namespace("pid").adding("/linux/namespaces", joined))
 }
 
-/// Waits until a process sleeps in the call that waits for signals.
-fn wait_until_waiting(pid: i32) {
-    wait_for("pause to wait", || {
-        fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|text| text.contains("sigtimedwait"))
-    });
-}
-
 #[test]
 fn its_weight_is_not_a_matter_of_luck() {
     // Where the kernel puts the arguments in the stack is random: one start of ten would be a page heavier.
@@ -97,7 +91,7 @@ fn its_weight_is_not_a_matter_of_luck() {
         for mut command in [Init::ours().bare(&[]), Init::ours().command(&["-s"], &["sleep", "1000"])] {
             command.env_clear().env("PATH", "/bin:/usr/bin");
             let call = Call::start(command, scratch.path().join("pause"));
-            wait_until_waiting(call.pid());
+            wait_for_sigwait(call.pid());
             let pss = memory(call.pid(), "Pss");
             children(call.pid()).iter().for_each(|child| end(child.parse().unwrap()));
             end(call.pid());
@@ -114,7 +108,7 @@ fn end(pid: i32) {
 fn it_weighs_at_most_16_kb_in_a_container_and_ends_when_told() {
     let pod = pod();
     let pid = pod.pid();
-    wait_until_waiting(pid);
+    wait_for_sigwait(pid);
     let (pss, rss) = (memory(pid, "Pss"), memory(pid, "Rss"));
     println!("pause in a container: Pss {pss} kB, Rss {rss} kB");
     assert!(pss <= 16, "Pss is {pss} kB");

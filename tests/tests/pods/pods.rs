@@ -1,7 +1,7 @@
 //! A pod's life, as the kubelet has containerd lead it: by CRI, with our shim and our pause.
 
 use ampoule_tests::cri::messages::*;
-use ampoule_tests::cri::{Code, Pod, container, lines};
+use ampoule_tests::cri::{Code, Pod, container_config, lines};
 use ampoule_tests::engines::{NO_ENGINE, Node, can_be_node};
 use ampoule_tests::{require, wait_for};
 use std::fs;
@@ -18,8 +18,8 @@ fn a_pod_and_its_containers_live_and_leave_nothing() {
     let pod = Pod::run(&node, "web");
     assert_eq!(pod.status().state(), PodSandboxState::SandboxReady);
     assert!(pod.address().to_string().starts_with("10.213."), "{}", pod.address());
-    let one = pod.start(container("one", &WAITS));
-    let two = pod.create(container("two", &["sh", "-c", "exit 7"])).unwrap();
+    let one = pod.start(container_config("one", &WAITS));
+    let two = pod.create(container_config("two", &["sh", "-c", "exit 7"])).unwrap();
     assert_eq!(pod.container(&one).state(), ContainerState::ContainerRunning);
     assert_eq!(pod.container(&two).state(), ContainerState::ContainerCreated);
     assert_eq!(node.shims("").len(), 1, "a pod has one shim");
@@ -42,7 +42,7 @@ fn probes_have_their_output_their_codes_and_their_time() {
     require!(can_be_node(), "containerd and network plugins", named NO_ENGINE);
     let node = Node::start();
     let pod = Pod::run(&node, "web");
-    let id = pod.start(container("one", &WAITS));
+    let id = pod.start(container_config("one", &WAITS));
     let script = "echo out; echo err >&2; exit 3";
     assert_eq!(pod.exec(&id, &["sh", "-c", script]), (3, "out\n".into(), "err\n".into()));
     assert_eq!(pod.exec(&id, &["true"]).0, 0);
@@ -72,9 +72,9 @@ fn a_container_has_its_grace_and_is_killed_after_it() {
     require!(can_be_node(), "containerd and network plugins", named NO_ENGINE);
     let node = Node::start();
     let pod = Pod::run(&node, "web");
-    let polite = pod.start(container("polite", &WAITS));
-    let deaf =
-        pod.start(container("deaf", &["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"]));
+    let polite = pod.start(container_config("polite", &WAITS));
+    let deaf = pod
+        .start(container_config("deaf", &["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"]));
     for name in ["polite", "deaf"] {
         wait_for("both to be up", || lines(&pod.log(name)).iter().any(|line| line.content == "up"));
     }
@@ -107,7 +107,7 @@ fn logs_are_the_kubelets_and_go_on_when_they_are_moved() {
     // One line longer than containerd takes in one, and one without an end.
     let script = "echo out; echo err >&2; busybox head -c 20000 /dev/zero | busybox tr '\\0' x; echo; \
         while [ ! -e /tmp/end ]; do echo tick; sleep 0.1; done; printf last";
-    let id = pod.start(container("one", &["sh", "-c", script]));
+    let id = pod.start(container_config("one", &["sh", "-c", script]));
     let log = pod.log("one");
     let has = |text: &str| lines(&log).iter().any(|line| line.content == text);
     wait_for("the log", || has("tick"));
@@ -133,7 +133,7 @@ fn what_containers_use_is_told_one_by_one_and_together() {
     require!(can_be_node(), "containerd and network plugins", named NO_ENGINE);
     let node = Node::start();
     let pod = Pod::run(&node, "web");
-    let mut config = container("one", &["sh", "-c", "while :; do :; done"]);
+    let mut config = container_config("one", &["sh", "-c", "while :; do :; done"]);
     let limits = LinuxContainerResources {
         memory_limit_in_bytes: 64 << 20,
         cpu_period: 100_000,

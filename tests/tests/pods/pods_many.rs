@@ -1,7 +1,7 @@
 //! As many pods as a node has, and what one costs.
 
 use ampoule_tests::cri::messages::*;
-use ampoule_tests::cri::{Pod, container};
+use ampoule_tests::cri::{Pod, container_config};
 use ampoule_tests::engines::{NO_ENGINE, Node, can_be_node};
 use ampoule_tests::{ampoule_only, repeats, require};
 use std::fs;
@@ -32,7 +32,7 @@ fn fifty_pods_at_once_come_and_go_and_leave_nothing() {
             let node = &node;
             move || {
                 let pod = Pod::run(node, &format!("pod-{n}"));
-                let id = pod.start(container("one", &["sleep", "1000"]));
+                let id = pod.start(container_config("one", &["sleep", "1000"]));
                 (pod, id)
             }
         };
@@ -68,7 +68,7 @@ fn a_pod_costs_less_than_600_kb_beyond_its_payload() {
     // Five share enough of their programs to show it.
     for n in 0..repeats(10).max(5) {
         let pod = Pod::run(&node, &format!("pod-{n}"));
-        let id = pod.start(container("one", &["sleep", "1000"]));
+        let id = pod.start(container_config("one", &["sleep", "1000"]));
         // As a pod is that has been up for a while.
         for _ in 0..repeats(10) {
             assert_eq!(pod.exec(&id, &["true"]).0, 0);

@@ -1,7 +1,7 @@
 //! What a pod's spec asks for, in the words in which the kubelet passes it on.
 
 use ampoule_tests::cri::messages::*;
-use ampoule_tests::cri::{Pod, container, sandbox};
+use ampoule_tests::cri::{Pod, container_config, pod_config};
 use ampoule_tests::engines::{NO_ENGINE, Node, can_be_node};
 use ampoule_tests::{field, require, wait_for};
 use std::fs;
@@ -24,11 +24,11 @@ fn of_container(config: &mut ContainerConfig) -> &mut LinuxContainerSecurityCont
 fn in_a_shared_process_namespace_pause_is_pid_1_and_reaps() {
     require!(can_be_node(), "containerd and network plugins", named NO_ENGINE);
     let node = Node::start();
-    let mut config = sandbox(&node, "web");
+    let mut config = pod_config(&node, "web");
     of_sandbox(&mut config).namespace_options = pids(NamespaceMode::Pod);
     let pod = Pod::of(&node, config);
     let start = |name: &str| {
-        let mut config = container(name, &WAITS);
+        let mut config = container_config(name, &WAITS);
         of_container(&mut config).namespace_options = pids(NamespaceMode::Pod);
         pod.start(config)
     };
@@ -55,8 +55,8 @@ fn a_container_to_debug_another_sees_its_processes() {
     require!(can_be_node(), "containerd and network plugins", named NO_ENGINE);
     let node = Node::start();
     let pod = Pod::run(&node, "web");
-    let target = pod.start(container("one", &WAITS));
-    let mut config = container("debug", &["sleep", "2000"]);
+    let target = pod.start(container_config("one", &WAITS));
+    let mut config = container_config("debug", &["sleep", "2000"]);
     let mut options = pids(NamespaceMode::Target).unwrap();
     options.target_id = target.clone();
     of_container(&mut config).namespace_options = Some(options);
@@ -77,19 +77,19 @@ fn a_pod_may_have_the_nodes_own_network_and_processes() {
     let node = Node::start();
     // One with a network of its own, so that the node has the bridge.
     let other = Pod::run(&node, "other");
-    other.start(container("serves", &["httpd", "-f", "-p", "80", "-h", "/etc"]));
+    other.start(container_config("serves", &["httpd", "-f", "-p", "80", "-h", "/etc"]));
     let nodes = Some(NamespaceOption {
         network: NamespaceMode::Node.into(),
         pid: NamespaceMode::Node.into(),
         ipc: NamespaceMode::Node.into(),
         ..Default::default()
     });
-    let mut config = sandbox(&node, "agent");
+    let mut config = pod_config(&node, "agent");
     // The kubelet names no host name then.
     config.hostname.clear();
     of_sandbox(&mut config).namespace_options = nodes.clone();
     let pod = Pod::of(&node, config);
-    let mut config = container("one", &WAITS);
+    let mut config = container_config("one", &WAITS);
     of_container(&mut config).namespace_options = nodes;
     let id = pod.start(config);
     let (_, devices, _) = pod.exec(&id, &["ls", "/sys/class/net"]);
@@ -110,7 +110,7 @@ fn a_pod_may_have_the_nodes_own_network_and_processes() {
 fn sysctls_host_name_resolver_and_volumes_are_the_pods() {
     require!(can_be_node(), "containerd and network plugins", named NO_ENGINE);
     let node = Node::start();
-    let mut config = sandbox(&node, "web");
+    let mut config = pod_config(&node, "web");
     config.hostname = "web-0".to_owned();
     config.dns_config = Some(DnsConfig {
         servers: vec!["10.213.0.10".to_owned()],
@@ -121,11 +121,11 @@ fn sysctls_host_name_resolver_and_volumes_are_the_pods() {
     config.linux.as_mut().unwrap().sysctls =
         sysctls.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let pod = Pod::of(&node, config);
-    let volume = node.realm().beside("volume");
+    let volume = node.sandbox().file("volume");
     fs::create_dir(&volume).unwrap();
     fs::write(volume.join("file"), "from the node\n").unwrap();
     let start = |name: &str, readonly| {
-        let mut config = container(name, &WAITS);
+        let mut config = container_config(name, &WAITS);
         config.mounts = vec![Mount {
             container_path: "/volume".to_owned(),
             host_path: volume.to_str().unwrap().to_owned(),
@@ -161,7 +161,7 @@ fn a_security_context_narrows_what_a_container_may_do() {
     require!(can_be_node(), "containerd and network plugins", named NO_ENGINE);
     let node = Node::start();
     let pod = Pod::run(&node, "web");
-    let mut config = container("one", &WAITS);
+    let mut config = container_config("one", &WAITS);
     let context = of_container(&mut config);
     context.run_as_user = Some(Int64Value { value: 1000 });
     context.run_as_group = Some(Int64Value { value: 1001 });
@@ -200,11 +200,11 @@ fn without_a_profile_there_is_no_filter_and_a_privileged_container_has_the_nodes
             ..Default::default()
         })
     };
-    let mut config = sandbox(&node, "web");
+    let mut config = pod_config(&node, "web");
     of_sandbox(&mut config).privileged = true;
     of_sandbox(&mut config).seccomp = unconfined();
     let pod = Pod::of(&node, config);
-    let mut config = container("plain", &WAITS);
+    let mut config = container_config("plain", &WAITS);
     of_container(&mut config).seccomp = unconfined();
     let plain = pod.start(config.clone());
     let status = |id: &str| pod.exec(id, &["cat", "/proc/self/status"]).1;

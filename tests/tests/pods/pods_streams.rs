@@ -1,7 +1,7 @@
 //! What `kubectl exec`, `attach` and `port-forward` come down to, and how a pod's ports are reached without.
 
 use ampoule_tests::cri::messages::*;
-use ampoule_tests::cri::{Channel, Pod, Stream, container, sandbox};
+use ampoule_tests::cri::{Channel, Pod, Stream, container_config, pod_config};
 use ampoule_tests::engines::{NO_ENGINE, Node, can_be_node, can_map_ports};
 use ampoule_tests::{patience, require, wait_for};
 use std::io::{Read, Write};
@@ -31,7 +31,7 @@ fn an_exec_has_its_streams_its_terminal_and_its_code() {
     require!(can_be_node(), "containerd and network plugins", named NO_ENGINE);
     let node = Node::start();
     let pod = Pod::run(&node, "web");
-    let id = pod.start(container("one", &["sleep", "1000"]));
+    let id = pod.start(container_config("one", &["sleep", "1000"]));
     let mut plain = exec(&node, &id, false, &["sh", "-c", "read line; echo got $line; echo err >&2; exit 5"]);
     plain.send(IN, b"words\n");
     assert_eq!(plain.finish(), 5);
@@ -55,7 +55,7 @@ fn who_attaches_hears_a_container_and_is_heard_again_and_again() {
     let node = Node::start();
     let pod = Pod::run(&node, "web");
     let script = "while read line; do echo heard $line; [ $line != end ] || exit 4; done";
-    let mut config = container("one", &["sh", "-c", script]);
+    let mut config = container_config("one", &["sh", "-c", script]);
     config.stdin = true;
     let id = pod.start(config);
     let attach = || {
@@ -98,13 +98,13 @@ fn a_port_is_forwarded_by_containerd_and_reached_in_the_pods_network() {
     require!(can_be_node(), "containerd and network plugins", named NO_ENGINE);
     let node = Node::start();
     let pod = Pod::run(&node, "web");
-    let id = pod.start(container("one", &SERVES));
+    let id = pod.start(container_config("one", &SERVES));
     let reached = |address: IpAddr| node.connect(address, 80).and_then(get).is_ok_and(|a| a.ends_with(PAGE));
     wait_for("the pod's address", || reached(pod.address()));
     // From another pod, over the bridge.
     let other = Pod::run(&node, "other");
     let url = format!("http://{}/group", pod.address());
-    let asks = other.start(container("asks", &["sleep", "1000"]));
+    let asks = other.start(container_config("asks", &["sleep", "1000"]));
     assert_eq!(other.exec(&asks, &["wget", "-q", "-O", "-", &url]).1, PAGE);
     // The containers of a pod have one loopback device.
     assert_eq!(pod.exec(&id, &["wget", "-q", "-O", "-", "http://127.0.0.1/group"]).1, PAGE);
@@ -123,10 +123,10 @@ fn a_port_of_the_nodes_leads_into_a_pod() {
     require!(can_be_node(), "containerd and network plugins", named NO_ENGINE);
     require!(can_map_ports(), "iptables", named "the network plugin for ports rewrites packets with it");
     let node = Node::start();
-    let mut config = sandbox(&node, "web");
+    let mut config = pod_config(&node, "web");
     config.port_mappings = vec![PortMapping { container_port: 80, host_port: 8080, ..Default::default() }];
     let pod = Pod::of(&node, config);
-    pod.start(container("one", &SERVES));
+    pod.start(container_config("one", &SERVES));
     // The bridge's own address.
     let reached =
         || node.connect([10, 213, 0, 1].into(), 8080).and_then(get).is_ok_and(|a| a.ends_with(PAGE));

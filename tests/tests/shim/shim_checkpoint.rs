@@ -1,7 +1,7 @@
 //! Checkpoint, and restore by a Create that names it, through the shim.
 
 use ampoule_tests::criu::{WHY, works};
-use ampoule_tests::{Bundle, Shim, require, soon, wait_for};
+use ampoule_tests::{Bundle, Shim, call_timeout, require, wait_for};
 use containerd_shim_protos::api::*;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{Message, MessageField};
@@ -45,13 +45,13 @@ fn checkpoint(shim: &Shim, images: &str, exit: bool) -> ttrpc::Result<Empty> {
         ..Default::default()
     };
     let (id, path, options) = (shim.id.clone(), images.to_owned(), MessageField::some(options));
-    shim.tasks.checkpoint(soon(), &CheckpointTaskRequest { id, path, options, ..Default::default() })
+    shim.tasks.checkpoint(call_timeout(), &CheckpointTaskRequest { id, path, options, ..Default::default() })
 }
 
 /// A counter through the shim: saved and left running, saved and ended, restored, killed.
 fn there_and_back(shim: &Shim, stdout: String, mut output: Output) {
     let images = shim.bundle().beside("images").to_str().expect("a UTF-8 path").to_owned();
-    let first = shim.launch_as(CreateTaskRequest { stdout: stdout.clone(), ..shim.request() });
+    let first = shim.launch_with(CreateTaskRequest { stdout: stdout.clone(), ..shim.create_request() });
     output.wait_for(2);
     checkpoint(shim, &images, false).unwrap();
     assert_eq!(shim.state("").unwrap().status(), Status::RUNNING);
@@ -62,9 +62,9 @@ fn there_and_back(shim: &Shim, stdout: String, mut output: Output) {
     shim.delete("").unwrap();
     let seen = output.numbers().len();
 
-    let request = CreateTaskRequest { stdout, checkpoint: images, ..shim.request() };
-    assert_eq!(shim.tasks.create(soon(), &request).unwrap().pid, 0);
-    let pid = shim.begin(&shim.id, "") as i32;
+    let request = CreateTaskRequest { stdout, checkpoint: images, ..shim.create_request() };
+    assert_eq!(shim.tasks.create(call_timeout(), &request).unwrap().pid, 0);
+    let pid = shim.start_process(&shim.id, "") as i32;
     assert_ne!(pid, first);
     output.wait_for(seen + 2);
     let numbers = output.numbers();
@@ -76,8 +76,8 @@ fn there_and_back(shim: &Shim, stdout: String, mut output: Output) {
     shim.delete("").unwrap();
     // CRIU ends the processes before it has told that it is done.
     let of_checkpoints = |topic: &String| topic == "checkpointed";
-    let topics = || shim.ear.topics(&shim.id).into_iter().partition::<Vec<_>, _>(of_checkpoints);
-    wait_for("the news", || topics().1.len() == 8 && topics().0.len() == 2);
+    let topics = || shim.events.topics(&shim.id).into_iter().partition::<Vec<_>, _>(of_checkpoints);
+    wait_for("the events", || topics().1.len() == 8 && topics().0.len() == 2);
     assert_eq!(topics().1, ["create", "start", "exit", "delete"].repeat(2));
 }
 
@@ -112,10 +112,10 @@ fn a_checkpoint_that_fails_leaves_it_running_and_one_that_is_none_cannot_be_star
     shim.kill("", 9).unwrap();
     shim.wait("");
     shim.delete("").unwrap();
-    let request = CreateTaskRequest { checkpoint: images, ..shim.request() };
-    shim.tasks.create(soon(), &request).unwrap();
+    let request = CreateTaskRequest { checkpoint: images, ..shim.create_request() };
+    shim.tasks.create(call_timeout(), &request).unwrap();
     let start = StartRequest { id: shim.id.clone(), ..Default::default() };
-    let error = shim.tasks.start(soon(), &start).unwrap_err().to_string();
+    let error = shim.tasks.start(call_timeout(), &start).unwrap_err().to_string();
     assert!(error.contains("base"), "{error}");
     shim.delete("").unwrap();
 }

@@ -1,6 +1,6 @@
 //! Whoever connects to the shim, and whatever they say, it goes on.
 
-use ampoule_tests::{Bundle, Shim, repeats, soon, wait_for};
+use ampoule_tests::{Bundle, Shim, call_timeout, repeats, wait_for};
 use containerd_shim_protos::api::*;
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::ttrpc::proto::Request;
@@ -175,11 +175,11 @@ fn clients_that_leave_in_the_middle_of_wait_leave_nothing() {
 #[test]
 fn a_create_whose_client_has_left_is_finished() {
     let shim = Shim::start(Bundle::sleeping());
-    let create = shim.request().write_to_bytes().unwrap();
+    let create = shim.create_request().write_to_bytes().unwrap();
     drop(send(&shim, &request("containerd.task.v2.Task", "Create", create)));
-    shim.ear.wait("create", &shim.id);
+    shim.events.wait("create", &shim.id);
     wait_for("the container", || shim.state("").is_ok());
-    shim.begin(&shim.id, "");
+    shim.start_process(&shim.id, "");
 }
 
 #[test]
@@ -198,5 +198,5 @@ fn only_its_own_user_can_connect() {
     let held = open(&shim.socket, OFlag::O_PATH, Mode::empty()).unwrap();
     let answer = connect(&format!("/proc/self/fd/{}", held.as_raw_fd()));
     assert!(answer == "{\"bytes\":0}\n" || answer.contains("ECONNRESET"), "{answer}");
-    shim.tasks.create(soon(), &shim.request()).unwrap();
+    shim.tasks.create(call_timeout(), &shim.create_request()).unwrap();
 }

@@ -1,6 +1,6 @@
 //! The shim as a process: how it begins and ends, what it costs, what becomes of what it leaves behind.
 
-use ampoule_tests::{Bundle, Engine, Shim, repeats, shim_program, soon, wait_for};
+use ampoule_tests::{Bundle, Runtime, Shim, call_timeout, repeats, shim_program, wait_for};
 use containerd_shim_protos::api::*;
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::types::introspection::RuntimeInfo;
@@ -28,7 +28,7 @@ fn it_is_one_small_thread_and_stays_so() {
         shim.memory("Private_Dirty")
     };
     // 10 000 in all; fewer where machines or runtimes are slow: emulated, an exec takes a fifth of a second.
-    let step = if repeats(1000) < 1000 || !Engine::get().is_ampoule() { 20 } else { 1000 };
+    let step = if repeats(1000) < 1000 || !Runtime::get().is_ampoule() { 20 } else { 1000 };
     // The allocator's own memory goes up by some pages before it settles.
     let figures: Vec<u64> = (0..10).map(|_| run(step)).collect();
     assert_eq!(fs::read_dir(format!("/proc/{}/task", shim.pid)).unwrap().count(), 1);
@@ -37,9 +37,9 @@ fn it_is_one_small_thread_and_stays_so() {
 }
 
 #[test]
-fn news_wait_for_a_containerd_that_is_away() {
+fn events_wait_for_a_containerd_that_is_away() {
     let mut shim = Shim::start(Bundle::asking(&["exit", "0"]));
-    shim.ear.shut();
+    shim.events.stop();
     for _ in 0..20 {
         shim.launch();
         shim.wait("");
@@ -47,10 +47,10 @@ fn news_wait_for_a_containerd_that_is_away() {
     }
     shim.launch();
     shim.wait("");
-    assert_eq!(shim.ear.heard(), []);
-    shim.ear.listen();
-    let all = || shim.ear.topics(&shim.id);
-    wait_for("all the news", || all().len() == 20 * 4 + 3);
+    assert_eq!(shim.events.received(), []);
+    shim.events.listen();
+    let all = || shim.events.topics(&shim.id);
+    wait_for("all the events", || all().len() == 20 * 4 + 3);
     let mut expected = ["create", "start", "exit", "delete"].repeat(21);
     expected.pop();
     assert_eq!(all(), expected);
@@ -70,14 +70,14 @@ fn a_pod_has_one_shim_which_ends_with_its_last_container() {
     let address = shim.start_another(&second, &bundle).unwrap();
     assert_eq!(address, format!("unix://{}", shim.socket.display()));
     shim.launch();
-    let request = shim.request_for(&second, &bundle);
-    shim.launch_as(request);
+    let request = shim.create_request_for(&second, &bundle);
+    shim.launch_with(request);
     let id = || second.clone();
     let kill = KillRequest { id: id(), signal: 9, ..Default::default() };
-    shim.tasks.kill(soon(), &kill).unwrap();
-    shim.tasks.wait(soon(), &WaitRequest { id: id(), ..Default::default() }).unwrap();
-    shim.tasks.delete(soon(), &DeleteRequest { id: id(), ..Default::default() }).unwrap();
-    shim.tasks.shutdown(soon(), &ShutdownRequest { id: id(), ..Default::default() }).unwrap();
+    shim.tasks.kill(call_timeout(), &kill).unwrap();
+    shim.tasks.wait(call_timeout(), &WaitRequest { id: id(), ..Default::default() }).unwrap();
+    shim.tasks.delete(call_timeout(), &DeleteRequest { id: id(), ..Default::default() }).unwrap();
+    shim.tasks.shutdown(call_timeout(), &ShutdownRequest { id: id(), ..Default::default() }).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(200));
     assert_eq!(shim.state("").unwrap().status(), Status::RUNNING);
 }
@@ -87,14 +87,14 @@ fn it_ends_by_shutdown_alone_when_it_has_nothing_to_look_after() {
     let shim = Shim::start(Bundle::sleeping());
     shim.launch();
     let shutdown = ShutdownRequest { id: shim.id.clone(), now: true, ..Default::default() };
-    shim.tasks.shutdown(soon(), &shutdown).unwrap();
+    shim.tasks.shutdown(call_timeout(), &shutdown).unwrap();
     kill(Pid::from_raw(shim.pid), Signal::SIGTERM).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(200));
     assert_eq!(shim.state("").unwrap().status(), Status::RUNNING);
     shim.kill("", 9).unwrap();
     shim.wait("");
     shim.delete("").unwrap();
-    shim.tasks.shutdown(soon(), &shutdown).unwrap();
+    shim.tasks.shutdown(call_timeout(), &shutdown).unwrap();
     wait_for("its end", || shim.leftovers().is_empty());
 }
 
@@ -111,9 +111,9 @@ fn a_dead_sockets_place_is_taken() {
     assert!(shim.socket.exists());
     shim.start_another(&shim.id, shim.bundle()).unwrap();
     let tasks = shim.connect();
-    let pid = tasks.connect(soon(), &ConnectRequest::new()).unwrap().shim_pid;
+    let pid = tasks.connect(call_timeout(), &ConnectRequest::new()).unwrap().shim_pid;
     assert_ne!(pid as i32, shim.pid);
-    tasks.shutdown(soon(), &ShutdownRequest::new()).unwrap();
+    tasks.shutdown(call_timeout(), &ShutdownRequest::new()).unwrap();
 }
 
 #[test]
@@ -184,8 +184,8 @@ fn a_call_of_the_runtime_ends_with_its_shim_and_what_it_has_made_is_deleted() {
     let script = format!("echo > {marks}; exec {program} sleep 1000");
     let hook = serde_json::json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
     let shim = Shim::start(bundle.with(|c| c["hooks"] = serde_json::json!({ "createRuntime": hook })));
-    let (tasks, request) = (shim.connect(), shim.request());
-    let create = std::thread::spawn(move || tasks.create(soon(), &request).is_err());
+    let (tasks, request) = (shim.connect(), shim.create_request());
+    let create = std::thread::spawn(move || tasks.create(call_timeout(), &request).is_err());
     wait_for("the hook", || Path::new(&marks).exists());
     kill(Pid::from_raw(shim.pid), Signal::SIGKILL).unwrap();
     assert!(create.join().unwrap());
@@ -225,7 +225,7 @@ fn a_connection_that_cannot_be_taken_waits_and_holds_up_nothing() {
     assert_eq!(state.unwrap().status(), Status::RUNNING);
     assert!(spent < 20, "{spent} ticks in a second");
     drop(waiting);
-    shim.connect().connect(soon(), &ConnectRequest::new()).unwrap();
+    shim.connect().connect(call_timeout(), &ConnectRequest::new()).unwrap();
 }
 
 #[test]

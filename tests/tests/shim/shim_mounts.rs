@@ -1,6 +1,6 @@
 //! The mounts of a Create request: what a snapshotter describes, and the shim mounts and unmounts.
 
-use ampoule_tests::{Bundle, Mount, Outcome, Shim, mountinfo, on_path, require, soon, wait_for};
+use ampoule_tests::{Bundle, Mount, Outcome, Shim, call_timeout, mountinfo, on_path, require, wait_for};
 use containerd_shim_protos::api::CreateTaskRequest;
 use containerd_shim_protos::types::mount::Mount as Wanted;
 use std::fs;
@@ -56,7 +56,7 @@ fn ask(shim: &Shim, rootfs: Vec<Wanted>) -> String {
     let out = shim.bundle().beside("out");
     let _ = fs::remove_file(&out);
     let stdout = format!("file://{}", out.display());
-    shim.launch_as(CreateTaskRequest { stdout, rootfs, ..shim.request() });
+    shim.launch_with(CreateTaskRequest { stdout, rootfs, ..shim.create_request() });
     assert!(!mounted(shim).is_empty());
     assert_eq!(shim.wait(""), 0);
     shim.delete("").unwrap();
@@ -87,8 +87,8 @@ fn an_overlay_whose_layers_fill_a_page_is_mounted() {
     let shim = Shim::start(bundle);
     let mut bad = mount.clone();
     bad.options[0] = "lowerdir=/no/such/layer".into();
-    let request = CreateTaskRequest { rootfs: vec![mount.clone(), bad], ..shim.request() };
-    let error = shim.tasks.create(soon(), &request).unwrap_err().to_string();
+    let request = CreateTaskRequest { rootfs: vec![mount.clone(), bad], ..shim.create_request() };
+    let error = shim.tasks.create(call_timeout(), &request).unwrap_err().to_string();
     assert!(error.contains("overlay"), "{error}");
     assert!(mounted(&shim).is_empty());
     let out = ask(&shim, vec![mount]);
@@ -107,7 +107,7 @@ fn every_attribute_of_a_bind_mount_holds() {
         (["rbind", "ro", "nodiratime"], ["ro", "nodiratime"]),
     ] {
         let rootfs = vec![wanted("bind", &base, &options), tmp.clone()];
-        shim.tasks.create(soon(), &CreateTaskRequest { rootfs, ..shim.request() }).unwrap();
+        shim.tasks.create(call_timeout(), &CreateTaskRequest { rootfs, ..shim.create_request() }).unwrap();
         let mounts = mounted(&shim);
         assert!(held.iter().all(|option| mounts[0].options.contains(*option)), "{options:?}: {mounts:?}");
         assert!(!mounts[0].options.contains("relatime") || options[2] == "nodiratime", "{mounts:?}");
@@ -140,17 +140,17 @@ fn an_image_in_a_file_is_mounted_by_a_loop_device_that_goes_with_it() {
         wait_for("the device to go", || devices(shim.bundle()).is_empty());
     }
     let rootfs = vec![wanted("ext4", &image, &["loop", "ro"])];
-    let request = CreateTaskRequest { rootfs, ..shim.request() };
-    shim.tasks.create(soon(), &request).unwrap();
+    let request = CreateTaskRequest { rootfs, ..shim.create_request() };
+    shim.tasks.create(call_timeout(), &request).unwrap();
     assert!(mounted(&shim)[0].super_options.contains("ro"), "{:?}", mounted(&shim));
     assert_eq!(devices(shim.bundle()).len(), 1);
     shim.delete("").unwrap();
     wait_for("the device to go", || devices(shim.bundle()).is_empty());
     let request = CreateTaskRequest {
         rootfs: vec![wanted("ext4", shim.bundle().beside("nothing"), &["loop"])],
-        ..shim.request()
+        ..shim.create_request()
     };
-    let error = shim.tasks.create(soon(), &request).unwrap_err().to_string();
+    let error = shim.tasks.create(call_timeout(), &request).unwrap_err().to_string();
     assert!(error.contains("loop device") && error.contains("nothing"), "{error}");
 }
 
@@ -186,8 +186,8 @@ fn a_program_makes_the_mounts_that_only_it_can() {
     let mut bad = mount.clone();
     bad.options[0] = "lowerdir=/no/such/layer".into();
     let shim = Shim::start(bundle);
-    let request = CreateTaskRequest { rootfs: vec![bad], ..shim.request() };
-    let error = shim.tasks.create(soon(), &request).unwrap_err().to_string();
+    let request = CreateTaskRequest { rootfs: vec![bad], ..shim.create_request() };
+    let error = shim.tasks.create(call_timeout(), &request).unwrap_err().to_string();
     assert!(error.contains("mount.fuse3") && error.contains("/no/such/layer"), "{error}");
     let out = ask(&shim, vec![mount.clone()]);
     assert!(out.contains("text"), "{out}");
@@ -195,8 +195,8 @@ fn a_program_makes_the_mounts_that_only_it_can() {
     wait_for("the server's end", || shim.leftovers().iter().all(|left| !left.contains("fuse")));
 
     mount.type_ = "fuse3.no-such-program".to_owned();
-    let request = CreateTaskRequest { rootfs: vec![mount], ..shim.request() };
-    let error = shim.tasks.create(soon(), &request).unwrap_err().to_string();
+    let request = CreateTaskRequest { rootfs: vec![mount], ..shim.create_request() };
+    let error = shim.tasks.create(call_timeout(), &request).unwrap_err().to_string();
     assert!(error.contains("no-such-program"), "{error}");
 }
 
@@ -223,8 +223,8 @@ fn owners_are_mapped_for_a_user_namespace() {
         assert!(!shim.bundle().beside("layers").exists());
     }
     let half = wanted("bind", &base, &["rbind", maps[0]]);
-    let request = CreateTaskRequest { rootfs: vec![half], ..shim.request() };
-    let error = shim.tasks.create(soon(), &request).unwrap_err().to_string();
+    let request = CreateTaskRequest { rootfs: vec![half], ..shim.create_request() };
+    let error = shim.tasks.create(call_timeout(), &request).unwrap_err().to_string();
     assert!(error.contains("gidmap"), "{error}");
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", shim.pid)).unwrap();
     assert_eq!(children.trim(), "", "somebody has stayed in the namespace");

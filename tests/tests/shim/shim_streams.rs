@@ -1,6 +1,6 @@
 //! What containers read and write through the shim.
 
-use ampoule_tests::{Bundle, Shim, patience, repeats, soon, wait_for};
+use ampoule_tests::{Bundle, Shim, call_timeout, patience, repeats, wait_for};
 use containerd_shim_protos::api::*;
 use nix::poll::{PollFd, PollFlags, poll};
 use std::fs::{self, File, OpenOptions};
@@ -53,7 +53,7 @@ fn output_and_input_go_through_fifos_and_end() {
     let shim = Shim::start(Bundle::asking(&["swallow"]));
     let (stdin, stdout) = (shim.fifo("in"), shim.fifo("out"));
     let out = reading(&stdout);
-    shim.launch_as(CreateTaskRequest { stdin: stdin.clone(), stdout, ..shim.request() });
+    shim.launch_with(CreateTaskRequest { stdin: stdin.clone(), stdout, ..shim.create_request() });
     let mut pipe = OpenOptions::new().write(true).open(stdin).unwrap();
     pipe.write_all(b"hello").unwrap();
     drop(pipe);
@@ -61,7 +61,7 @@ fn output_and_input_go_through_fifos_and_end() {
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(shim.state("").unwrap().status(), Status::RUNNING);
     let close = CloseIORequest { id: shim.id.clone(), stdin: true, ..Default::default() };
-    shim.tasks.close_io(soon(), &close).unwrap();
+    shim.tasks.close_io(call_timeout(), &close).unwrap();
     assert_eq!(shim.wait(""), 0);
     assert!(out.join().unwrap().contains(r#""bytes":5"#));
 }
@@ -82,7 +82,7 @@ fn a_gigabyte_comes_through_unchanged_and_the_shim_grows_by_nothing() {
             shim.exec(&ExecProcessRequest { stdout, ..shim.exec_request("e", &["gush", &mib.to_string()]) });
             "e"
         } else {
-            shim.launch_as(CreateTaskRequest { stdout, ..shim.request() });
+            shim.launch_with(CreateTaskRequest { stdout, ..shim.create_request() });
             ""
         };
         let before = shim.memory("Private_Dirty");
@@ -98,7 +98,7 @@ fn output_waits_for_a_reader_that_has_gone_away() {
     let shim = Shim::start(Bundle::asking(&["gush", "4"]));
     let stdout = shim.fifo("out");
     let first = reader(&stdout);
-    shim.launch_as(CreateTaskRequest { stdout: stdout.clone(), ..shim.request() });
+    shim.launch_with(CreateTaskRequest { stdout: stdout.clone(), ..shim.create_request() });
     wait_for("output", || is_ready(&first, 0));
     drop(first);
     std::thread::sleep(Duration::from_millis(100));
@@ -111,7 +111,7 @@ fn output_waits_for_a_reader_that_has_gone_away() {
 fn what_a_container_wrote_while_nobody_read_is_there_after_its_end() {
     let shim = Shim::start(Bundle::asking(&["cwd"]));
     let stdout = shim.fifo("out");
-    shim.launch_as(CreateTaskRequest { stdout: stdout.clone(), ..shim.request() });
+    shim.launch_with(CreateTaskRequest { stdout: stdout.clone(), ..shim.create_request() });
     assert_eq!(shim.wait(""), 0);
     assert_eq!(reading(&stdout).join().unwrap(), "\"/\"\n");
 }
@@ -129,7 +129,7 @@ fn a_client_that_opens_a_fifo_after_the_end_has_what_was_written() {
         let bundle = Bundle::asking(&["cwd"]).with(|c| c["process"]["terminal"] = terminal.into());
         let shim = Shim::start(bundle);
         let stdout = shim.fifo("out");
-        shim.launch_as(CreateTaskRequest { stdout: stdout.clone(), terminal, ..shim.request() });
+        shim.launch_with(CreateTaskRequest { stdout: stdout.clone(), terminal, ..shim.create_request() });
         assert_eq!(shim.wait(""), 0);
         assert_eq!(read_in_a_waiting_thread(stdout).trim_end(), "\"/\"");
     }
@@ -181,7 +181,7 @@ fn output_goes_to_files_by_url() {
     let shim = Shim::start(Bundle::asking(&["cwd"]));
     let log = shim.bundle().beside("logs/new/log");
     let url = format!("file://{}", log.display());
-    shim.launch_as(CreateTaskRequest { stdout: url.clone(), stderr: url, ..shim.request() });
+    shim.launch_with(CreateTaskRequest { stdout: url.clone(), stderr: url, ..shim.create_request() });
     assert_eq!(shim.wait(""), 0);
     assert_eq!(fs::read_to_string(log).unwrap(), "\"/\"\n");
 }
@@ -198,7 +198,7 @@ fn a_logger_gets_the_output_and_says_when_it_is_ready() {
         fs::write(&script, text).unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         let url = format!("{scheme}://{}?key=a%20value", script.display());
-        shim.launch_as(CreateTaskRequest { stdout: url.clone(), stderr: url, ..shim.request() });
+        shim.launch_with(CreateTaskRequest { stdout: url.clone(), stderr: url, ..shim.create_request() });
         assert_eq!(shim.wait(""), 0);
         wait_for("the log", || fs::read_to_string(&log).is_ok_and(|text| text == "\"/\"\n"));
         let about = fs::read_to_string(log.with_extension("about")).unwrap();
@@ -210,8 +210,8 @@ fn a_logger_gets_the_output_and_says_when_it_is_ready() {
 fn a_logger_that_never_becomes_ready_fails_the_create() {
     let shim = Shim::start(Bundle::asking(&["cwd"]));
     for url in ["binary:///no/such/logger", "binary-v2:///bin/true"] {
-        let request = CreateTaskRequest { stdout: url.into(), stderr: url.into(), ..shim.request() };
-        let error = shim.tasks.create(soon(), &request).unwrap_err().to_string();
+        let request = CreateTaskRequest { stdout: url.into(), stderr: url.into(), ..shim.create_request() };
+        let error = shim.tasks.create(call_timeout(), &request).unwrap_err().to_string();
         assert!(error.contains("logger"), "{error}");
     }
 }
@@ -223,11 +223,11 @@ fn a_terminal_has_its_size_and_carries_both_ways() {
     let shim = Shim::start(bundle);
     let (stdin, stdout) = (shim.fifo("in"), shim.fifo("out"));
     let out = reading(&stdout);
-    let request = CreateTaskRequest { terminal: true, stdin: stdin.clone(), stdout, ..shim.request() };
-    shim.tasks.create(soon(), &request).unwrap();
+    let request = CreateTaskRequest { terminal: true, stdin: stdin.clone(), stdout, ..shim.create_request() };
+    shim.tasks.create(call_timeout(), &request).unwrap();
     let resize = ResizePtyRequest { id: shim.id.clone(), width: 91, height: 37, ..Default::default() };
-    shim.tasks.resize_pty(soon(), &resize).unwrap();
-    shim.begin(&shim.id, "");
+    shim.tasks.resize_pty(call_timeout(), &resize).unwrap();
+    shim.start_process(&shim.id, "");
     OpenOptions::new().write(true).open(stdin).unwrap().write_all(b"typed\n").unwrap();
     assert_eq!(shim.wait(""), 0);
     let shown = out.join().unwrap();
@@ -256,8 +256,8 @@ fn an_exec_may_have_a_terminal_of_its_own() {
 fn streams_that_lead_nowhere_are_errors_and_leave_nothing() {
     let shim = Shim::start(Bundle::asking(&["cwd"]));
     for stdout in ["/no/such/fifo", "ftp://host/file", "binary://relative", "file://relative"] {
-        let request = CreateTaskRequest { stdout: stdout.to_owned(), ..shim.request() };
-        let error = shim.tasks.create(soon(), &request).unwrap_err().to_string();
+        let request = CreateTaskRequest { stdout: stdout.to_owned(), ..shim.create_request() };
+        let error = shim.tasks.create(call_timeout(), &request).unwrap_err().to_string();
         assert!(error.contains(stdout), "{error}");
     }
     shim.launch();
@@ -269,9 +269,10 @@ fn a_terminal_whose_output_leads_nowhere_leaves_no_container() {
     let mut bundle = Bundle::sleeping();
     bundle.config["process"]["terminal"] = true.into();
     let shim = Shim::start(bundle);
-    let request = CreateTaskRequest { terminal: true, stdout: "/no/such/fifo".into(), ..shim.request() };
+    let request =
+        CreateTaskRequest { terminal: true, stdout: "/no/such/fifo".into(), ..shim.create_request() };
     for _ in 0..2 {
-        let error = shim.tasks.create(soon(), &request).unwrap_err().to_string();
+        let error = shim.tasks.create(call_timeout(), &request).unwrap_err().to_string();
         assert!(error.contains("/no/such/fifo"), "{error}");
     }
     assert!(!shim.leftovers().iter().any(|left| left.starts_with("cgroup") || left.starts_with("state")));

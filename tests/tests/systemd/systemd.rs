@@ -1,7 +1,7 @@
 //! The systemd cgroup driver: the container's cgroup is a scope, and systemd knows it.
 
 use ampoule_tests::systemd::{
-    WHY, create, created, forgotten, making, manager, runs_on_v2, shown, slice, unit,
+    WHY, args_for, create, created, forgotten, manager, runs_on_v2, shown, slice, unit,
 };
 use ampoule_tests::{
     Bundle, Call, Container, NO_PROC, ampoule_only, cgroups_named, is_root, pids_in, repeats, require,
@@ -143,7 +143,7 @@ fn memory_is_limited_for_real() {
         c["linux"]["resources"]["memory"] = json!({ "limit": 16 << 20, "swap": 16 << 20 });
     });
     let container = Container::of(bundle);
-    let outcome = container.call(&making(&container, "run"));
+    let outcome = container.call(&args_for(&container, "run"));
     assert_eq!(outcome.code, 137, "{outcome}");
 }
 
@@ -152,7 +152,7 @@ fn a_cgroup_namespace_has_the_scope_as_its_root() {
     require!(runs_on_v2(), "systemd", named WHY);
     let bundle = Bundle::asking(&["cat", "/proc/self/cgroup"]).with_namespace("cgroup");
     let container = Container::of(bundle);
-    let outcome = container.call(&making(&container, "run")).ok();
+    let outcome = container.call(&args_for(&container, "run")).ok();
     assert_eq!(outcome.text(), "0::/\n");
     forgotten(&unit(&container));
 }
@@ -292,7 +292,7 @@ fn create_can_be_killed_at_any_moment() {
     require!(runs_on_v2(), "systemd", named WHY);
     let moments = repeats(20).max(5) as u32;
     let spawn = |container: &Container| -> Call {
-        container.spawn(container.command(&making(container, "create")), "create-killed")
+        container.spawn(container.command(&args_for(container, "create")), "create-killed")
     };
     let began = Instant::now();
     spawn(&Container::of(Bundle::sleeping())).finish().ok();
@@ -330,7 +330,7 @@ fn a_user_namespace_without_a_cgroup_namespace_sees_its_scope() {
     let questions = ["cat", "/sys/fs/cgroup/pids.max", ",", "write", "/sys/fs/cgroup/pids.max", "max"];
     let bundle = with_limits(Bundle::asking(&questions)).with_user_namespace();
     let container = Container::of(bundle);
-    let answers = container.call(&making(&container, "run")).ok().answers();
+    let answers = container.call(&args_for(&container, "run")).ok().answers();
     // The file is the host's root's, and the mount is read-only besides: all that holds who is an ordinary user's root.
     let error = if is_root() { "EACCES" } else { "EROFS" };
     assert_eq!(answers, [json!("17\n"), json!({ "error": error })]);

@@ -1,14 +1,14 @@
 //! The systemd cgroup driver where it can't do what it is asked: no bus, a silent one, names and annotations.
 
-use ampoule_tests::systemd::{WHY, create, forgotten, making, runs_on_v2, unit};
-use ampoule_tests::{Bundle, Container, Engine, Layout, Outcome, ampoule_only, mountinfo, require};
+use ampoule_tests::systemd::{WHY, args_for, create, forgotten, runs_on_v2, unit};
+use ampoule_tests::{Bundle, Container, Layout, Outcome, Runtime, ampoule_only, mountinfo, require};
 use serde_json::json;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 /// Creates on what looks like a v2 host, with a bus at this address.
 fn create_on_bus(container: &Container, address: &str) -> Outcome {
-    let mut command = container.command(&making(container, "create"));
+    let mut command = container.command(&args_for(container, "create"));
     command.env("DBUS_SYSTEM_BUS_ADDRESS", address).env("DBUS_SESSION_BUS_ADDRESS", address);
     container.spawn(command, "create").finish()
 }
@@ -42,7 +42,7 @@ fn a_path_of_the_cgroupfs_kind_is_refused_with_what_is_expected() {
         let bundle = Bundle::sleeping().with(|c| c["linux"]["cgroupsPath"] = json!(path));
         let container = Container::on(Layout::PureV2, bundle);
         let outcome = create(&container).fails();
-        if Engine::get().is_ampoule() {
+        if Runtime::get().is_ampoule() {
             outcome.saying("linux.cgroupsPath");
         }
         assert_eq!(container.leftovers(), [""; 0]);

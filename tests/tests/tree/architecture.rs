@@ -1,16 +1,13 @@
 //! The walls of the house that Cargo can't build, checked by reading the sources.
 
+use ampoule_tests::workspace;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-fn top() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live inside the workspace")
-}
 
 /// Every Rust file below a folder, with its text.
 pub(crate) fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    let mut todo = vec![top().join(folder)];
+    let mut todo = vec![workspace().join(folder)];
     while let Some(dir) = todo.pop() {
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
             let path = entry.path();
@@ -18,7 +15,7 @@ pub(crate) fn sources(folder: &str) -> Vec<(PathBuf, String)> {
                 todo.push(path);
             } else if path.extension().is_some_and(|e| e == "rs") {
                 let text = fs::read_to_string(&path).expect("read a source file");
-                found.push((path.strip_prefix(top()).expect("below the top").to_owned(), text));
+                found.push((path.strip_prefix(workspace()).expect("below the top").to_owned(), text));
             }
         }
     }
@@ -121,7 +118,7 @@ fn spec_knows_nobody() {
 
 #[test]
 fn pause_knows_nobody_and_its_library_makes_no_system_call() {
-    let manifest = fs::read_to_string(top().join("pause/Cargo.toml")).expect("read pause's manifest");
+    let manifest = fs::read_to_string(workspace().join("pause/Cargo.toml")).expect("read pause's manifest");
     assert!(!manifest.contains("[dependencies]") && !manifest.contains("[build-dependencies]"), "{manifest}");
     let program = sources("pause/src");
     assert!(program.len() > 5, "where has pause gone?");
@@ -141,6 +138,67 @@ fn no_file_is_longer_than_400_lines() {
     let long: Vec<_> =
         all.map(|(path, text)| (path, text.lines().count())).filter(|(_, lines)| *lines > 400).collect();
     assert_eq!(long, [], "split them by meaning");
+}
+
+/// How many functions of what is shipped may have more than 50 lines: the order of a plan, and matches over all its steps.
+const LONG_FUNCTIONS: usize = 8;
+
+/// Each function of a file: its length, from `fn` to its brace, where it begins, and its name. Needs a text that rustfmt has
+/// laid out: a function ends with the first brace that stands under its `fn`.
+fn functions(text: &str) -> Vec<(usize, usize, String)> {
+    let lines: Vec<&str> = body(text).lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let Some(name) = function_name(line) else { continue };
+        let head = lines[at..].iter().position(|line| line.ends_with(['{', ';', '}'])).unwrap_or(0);
+        let end = format!("{}}}", &line[..line.len() - line.trim_start().len()]);
+        let rest = match lines[at + head].ends_with('{') {
+            true => lines[at + head..].iter().position(|line| **line == end).unwrap_or(0),
+            false => 0,
+        };
+        found.push((head + rest + 1, at + 1, name.to_owned()));
+    }
+    found
+}
+
+/// The name of the function that a line begins.
+fn function_name(line: &str) -> Option<&str> {
+    let (before, after) = code(line).split_once("fn ")?;
+    let is_qualifier = |word: &str| ["pub", "const", "unsafe", "async", "extern"].contains(&word);
+    let mut words = before.split_whitespace();
+    let is_function =
+        words.all(|word| is_qualifier(word) || word.starts_with("pub(") || word.starts_with('"'));
+    let end = after.find(|c: char| !c.is_alphanumeric() && c != '_')?;
+    (is_function && end > 0).then(|| &after[..end])
+}
+
+#[test]
+fn functions_are_counted_to_their_end() {
+    let text = "impl A {\n    pub(crate) fn one(\n        a: u8,\n    ) {\n        if a {\n        }\n    }\n}\n\n\
+                unsafe extern \"C\" fn two() {}\n\nfn three();\n\nfn four() {\n    let f: fn (u8) = g;\n}\n";
+    let expected = [(6, 2, "one"), (1, 10, "two"), (1, 12, "three"), (3, 14, "four")];
+    assert_eq!(functions(text), expected.map(|(length, at, name)| (length, at, name.to_owned())));
+}
+
+#[test]
+fn few_functions_of_what_is_shipped_have_more_than_50_lines() {
+    let shipped: Vec<_> = ["runtime", "shim", "pause", "bundles"].into_iter().flat_map(sources).collect();
+    let unit_tests: Vec<_> = shipped.iter().flat_map(|(path, text)| test_files(path, text)).collect();
+    let is_test = |path: &Path| path.components().any(|part| part.as_os_str() == "tests");
+    let (mut long, mut count) = (Vec::new(), 0);
+    for (path, text) in shipped.iter().filter(|(path, _)| !is_test(path) && !unit_tests.contains(path)) {
+        let all = functions(text);
+        count += all.len();
+        let all = all.into_iter().filter(|(length, ..)| *length > 50);
+        long.extend(all.map(|(length, line, name)| (length, format!("{}:{line}: {name}", path.display()))));
+    }
+    assert!(count > 1000, "only {count} functions are seen: does the count still work?");
+    long.sort_by(|a, b| b.cmp(a));
+    let long: Vec<_> = long.iter().map(|(length, place)| format!("{length} lines: {place}")).collect();
+    assert!(
+        long.len() <= LONG_FUNCTIONS,
+        "more than {LONG_FUNCTIONS} are long; split them by meaning: {long:#?}"
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The program itself: one static file, small enough to be read while it starts.
 
-use ampoule_tests::{Engine, ampoule_only};
+use ampoule_tests::{Runtime, ampoule_only};
 
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
@@ -17,7 +17,7 @@ fn segments(elf: &[u8]) -> Vec<u32> {
 #[test]
 fn the_binary_is_static_and_at_most_two_mebibytes() {
     ampoule_only!("Debian's runc is linked with the C library");
-    let elf = std::fs::read(Engine::get().program()).expect("read the program");
+    let elf = std::fs::read(Runtime::get().program()).expect("read the program");
     let segments = segments(&elf);
     assert!(!segments.contains(&PT_INTERP), "it needs a dynamic loader");
     // A static PIE has a dynamic segment, but only to relocate itself.

@@ -1,8 +1,9 @@
 //! `docs/conformance.md` is what it says: every promise has a row, and every row a test that runs where it says.
 
+use crate::manual::flags;
 use ampoule_tests::conformance::{Row, rows};
 use ampoule_tests::places::{List, Tier, Title};
-use ampoule_tests::{Engine, ampoule_only};
+use ampoule_tests::{Runtime, ampoule_only, workspace};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,10 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const WHY: &str = "the table is ampoule's";
-
-fn top() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live inside the workspace")
-}
 
 fn section(name: &str) -> Vec<Row> {
     let found: Vec<_> = rows().into_iter().filter(|row| row.section == name).collect();
@@ -38,12 +35,12 @@ fn same(promised: &BTreeSet<&str>, rows: &BTreeSet<&str>) {
 fn test(row: &Row) -> (PathBuf, &str) {
     let (file, name) = row.test.split_once("::").unwrap_or_else(|| panic!("no FILE::NAME: {row:?}"));
     let path = if file.contains('/') { file.into() } else { integration(file) };
-    (top().join(path), name)
+    (workspace().join(path), name)
 }
 
 /// The path of a file of integration tests, in one of the programs.
 fn integration(name: &str) -> PathBuf {
-    let programs = fs::read_dir(top().join("tests/tests")).unwrap().flatten();
+    let programs = fs::read_dir(workspace().join("tests/tests")).unwrap().flatten();
     let mut files = programs.map(|program| program.path().join(name).with_extension("rs"));
     files.find(|path| path.exists()).unwrap_or_else(|| panic!("no program has a {name}.rs"))
 }
@@ -60,7 +57,7 @@ fn must_be_a_test(path: &Path, name: &str, why: &str) {
 
 #[test]
 fn every_measure_in_security_md_has_a_test_that_is_there() {
-    let text = fs::read_to_string(top().join("SECURITY.md")).expect("read SECURITY.md");
+    let text = fs::read_to_string(workspace().join("SECURITY.md")).expect("read SECURITY.md");
     let (_, table) = text.split_once("| --- | --- | --- | --- |\n").expect("find the table of measures");
     assert!(table.lines().count() > 10, "what has become of the table?");
     for line in table.lines() {
@@ -88,7 +85,7 @@ fn every_place_that_a_row_names_is_one_where_its_test_runs() {
         let (path, name) = test(&row);
         let [file, program] = [path.file_stem(), path.parent().and_then(Path::file_name)]
             .map(|name| name.unwrap().to_str().unwrap());
-        let integration = path.starts_with(top().join("tests/tests"));
+        let integration = path.starts_with(workspace().join("tests/tests"));
         for place in &row.places {
             let known = places.iter().find(|known| known.name == *place);
             let runs = match place.as_str() {
@@ -101,15 +98,9 @@ fn every_place_that_a_row_names_is_one_where_its_test_runs() {
 }
 
 fn help(words: &[&str]) -> String {
-    let output = Command::new(Engine::get().program()).args(words).arg("--help").output().unwrap();
+    let output = Command::new(Runtime::get().program()).args(words).arg("--help").output().unwrap();
     assert!(output.status.success(), "{words:?} --help");
     String::from_utf8(output.stdout).unwrap()
-}
-
-fn flags(help: &str) -> Vec<String> {
-    let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
-    let words = lines.filter_map(|line| line.split([' ', ',']).find(|word| word.starts_with("--")));
-    words.filter(|flag| *flag != "--help").map(str::to_owned).collect()
 }
 
 #[test]
@@ -120,7 +111,8 @@ fn every_verb_and_every_flag_has_a_row() {
     let lines =
         all.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     for verb in lines.filter_map(|line| line.split_whitespace().next()) {
-        promised.extend(flags(&help(&[verb])).into_iter().map(|flag| format!("{verb} {flag}")));
+        let flags = flags(&help(&[verb])).into_iter().filter(|flag| flag != "--help");
+        promised.extend(flags.map(|flag| format!("{verb} {flag}")));
         promised.insert(verb.to_owned());
     }
     assert!(promised.len() > 80, "{promised:?}");
@@ -130,7 +122,7 @@ fn every_verb_and_every_flag_has_a_row() {
 /// The fields of the structs of `config.json`: name in the document, type.
 fn structs() -> BTreeMap<String, Vec<(String, String)>> {
     let files =
-        ["spec.rs", "spec/scheduling.rs", "spec/seccomp.rs"].map(|f| top().join("runtime/src").join(f));
+        ["spec.rs", "spec/scheduling.rs", "spec/seccomp.rs"].map(|f| workspace().join("runtime/src").join(f));
     let mut structs = BTreeMap::new();
     for file in files {
         let text = fs::read_to_string(file).unwrap();
@@ -223,7 +215,7 @@ fn leaves(value: &Value, path: &str) -> Vec<String> {
 #[test]
 fn every_entry_of_features_has_a_row() {
     ampoule_only!(WHY);
-    let output = Command::new(Engine::get().program()).arg("features").output().unwrap();
+    let output = Command::new(Runtime::get().program()).arg("features").output().unwrap();
     let leaves = leaves(&serde_json::from_slice(&output.stdout).unwrap(), "");
     same(&leaves.iter().map(String::as_str).collect(), &keys(&section("features")));
 }

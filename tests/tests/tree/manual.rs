@@ -1,6 +1,6 @@
 //! What `make install` puts beside the programs: manual pages, and completion for three shells.
 
-use ampoule_tests::{Engine, Scratch, ampoule_only, place, require};
+use ampoule_tests::{Runtime, Scratch, ampoule_only, place, require, workspace};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,13 +17,9 @@ macro_rules! where_it_is_built {
     };
 }
 
-fn top() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live inside the workspace")
-}
-
 /// What `make build` made to be installed.
 fn share(file: &str) -> PathBuf {
-    let path = top().join("target/share").join(file);
+    let path = workspace().join("target/share").join(file);
     assert!(path.exists(), "there is no {}: make build", path.display());
     path
 }
@@ -37,11 +33,11 @@ fn output(command: &mut Command) -> String {
 }
 
 fn help(words: &[&str]) -> String {
-    output(Command::new(Engine::get().program()).args(words).arg("--help"))
+    output(Command::new(Runtime::get().program()).args(words).arg("--help"))
 }
 
 /// The long flags that a `--help` tells.
-fn flags(help: &str) -> Vec<String> {
+pub(crate) fn flags(help: &str) -> Vec<String> {
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
     let words = lines.filter_map(|line| line.split([' ', ',']).find(|word| word.starts_with("--")));
     words.map(str::to_owned).collect()
@@ -95,7 +91,7 @@ fn the_page_of_pause_has_its_flags() {
     where_it_is_built!();
     let text = page(&share("man/man1/pause.1"));
     let flags = "-e -g --grace -P -p -s -v -w -V --version -h -l -L".split(' ');
-    let told = output(Command::new(top().join("target/bin/pause")).arg("-h"));
+    let told = output(Command::new(workspace().join("target/bin/pause")).arg("-h"));
     for flag in flags {
         let known = flag.len() > 2 || "hlL".contains(&flag[1..]) || told.contains(&flag[1..]);
         assert!(known, "pause -h has no {flag}: {told}");
@@ -107,7 +103,7 @@ fn the_page_of_pause_has_its_flags() {
 fn the_page_of_the_shells_shim_has_its_verbs_and_flags() {
     where_it_is_built!();
     let text = page(&share("man/man1/ampoule-shim.1"));
-    let program = top().join("target/bin/ampoule-shim");
+    let program = workspace().join("target/bin/ampoule-shim");
     let help = |words: &[&str]| output(Command::new(&program).args(words).arg("--help"));
     let all = help(&[]);
     let lines = all.lines().skip_while(|line| *line != "Commands:").skip(1);
@@ -125,7 +121,7 @@ fn the_page_of_the_shells_shim_has_its_verbs_and_flags() {
 fn the_page_of_containerds_shim_has_every_option_that_is_documented() {
     where_it_is_built!();
     let text = page(&share("man/man8/containerd-shim-ampoule-v2.8"));
-    let documented = fs::read_to_string(top().join("docs/shim.md")).unwrap();
+    let documented = fs::read_to_string(workspace().join("docs/shim.md")).unwrap();
     let rows = documented.lines().skip_while(|line| !line.starts_with("| option")).skip(2);
     let words: Vec<_> = rows
         .map_while(|line| line.strip_prefix("| ")?.split(" |").next())
@@ -251,7 +247,7 @@ fn install_puts_all_of_it_below_the_prefix_and_uninstall_takes_it_back() {
     };
     let make = |target: &str| {
         let destination = format!("DESTDIR={}", scratch.path().display());
-        output(Command::new("make").current_dir(top()).args([target, &destination, "PREFIX=/usr"]));
+        output(Command::new("make").current_dir(workspace()).args([target, &destination, "PREFIX=/usr"]));
     };
     make("install");
     let installed = files();

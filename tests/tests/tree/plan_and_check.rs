@@ -11,7 +11,7 @@ const WHY: &str = "no other runtime has these verbs";
 /// An ordinary user's call, with a copy of the program that he may reach, in an empty directory of his.
 fn as_user(bundle: &Bundle, args: &[&str]) -> Outcome {
     let program = bundle.beside("program");
-    install(ampoule_tests::Engine::get().program(), &program);
+    install(ampoule_tests::Runtime::get().program(), &program);
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
     bundle.write();
     let mut command = Command::new(&program);
@@ -48,8 +48,8 @@ fn plan_tells_the_steps_to_an_ordinary_user() {
 fn plan_makes_nothing() {
     ampoule_only!(WHY);
     let container = Container::of(Bundle::sleeping());
-    container.call(&container.making("plan", &[])).ok();
-    container.call(&container.making("plan", &["--json"])).ok();
+    container.call(&container.args_for("plan", &[])).ok();
+    container.call(&container.args_for("plan", &["--json"])).ok();
     assert_eq!(container.leftovers(), [""; 0]);
     assert_eq!(container.status(), "none");
 }
@@ -62,7 +62,7 @@ fn plan_needs_no_root_file_system_of_a_special_kind_and_runs_no_hook() {
     let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", format!("echo ran > {}", told.display())] });
     let bundle = bundle.with(|c| c["hooks"] = json!({ "createRuntime": [hook] }));
     let container = Container::of(bundle);
-    let outcome = container.call(&container.making("plan", &[])).ok();
+    let outcome = container.call(&container.args_for("plan", &[])).ok();
     assert!(steps(&outcome).iter().any(|s| s.contains("createRuntime")), "{outcome}");
     assert!(!told.exists(), "plan ran a hook");
 }
@@ -94,7 +94,7 @@ fn plan_can_be_made_for_another_layout() {
 fn plan_takes_the_flags_of_create_that_change_the_steps() {
     ampoule_only!(WHY);
     let container = Container::of(Bundle::sleeping());
-    let plan = |flags: &[&str]| container.call(&container.making("plan", flags)).ok().stdout;
+    let plan = |flags: &[&str]| container.call(&container.args_for("plan", flags)).ok().stdout;
     let (usual, no_pivot, no_keyring) = (plan(&[]), plan(&["--no-pivot"]), plan(&["--no-new-keyring"]));
     let lost = |other: &str, word: &str| usual.contains(word) && !other.contains(word);
     assert!(no_pivot.contains("without pivot") && !usual.contains("without pivot"), "{usual}\n{no_pivot}");
@@ -107,7 +107,7 @@ fn plan_refuses_what_create_refuses_in_the_same_words() {
     let bundle = Bundle::sleeping().with(|c| c["process"]["rlimits"][0]["type"] = json!("RLIMIT_JOY"));
     let container = Container::of(bundle);
     let words = |verb: &str| {
-        let stderr = container.call(&container.making(verb, &[])).fails().stderr;
+        let stderr = container.call(&container.args_for(verb, &[])).fails().stderr;
         let known = format!("ampoule: {verb} {}: ", container.id);
         stderr.strip_prefix(&known).unwrap_or_else(|| panic!("not {known:?}: {stderr}")).to_owned()
     };

@@ -1,6 +1,6 @@
 //! The sample bundles do what they say, and leave nothing.
 
-use ampoule_tests::{Engine, Outcome, Scratch, ampoule_only, pids_mentioning, require};
+use ampoule_tests::{Outcome, Runtime, Scratch, ampoule_only, pids_mentioning, require};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ impl Sample {
     /// Runs its script; nothing of it is left then.
     fn run(&self, args: &[&str]) -> String {
         let mut command = Command::new(self.dir.join("run"));
-        command.args(args).env("AMPOULE", Engine::get().program()).stdin(Stdio::null());
+        command.args(args).env("AMPOULE", Runtime::get().program()).stdin(Stdio::null());
         let output = Outcome::of(&mut command).ok().stdout;
         let name = self.scratch.path().to_str().unwrap();
         assert_eq!(pids_mentioning(name), Vec::<i32>::new(), "processes are left");
@@ -46,7 +46,7 @@ impl Sample {
 #[test]
 fn hello_says_where_it_is() {
     let sample = Sample::of("hello");
-    let mut command = Command::new(Engine::get().program());
+    let mut command = Command::new(Runtime::get().program());
     command.arg("--root").arg(sample.scratch.path().join("state")).args(["run", "--bundle"]);
     command.arg(&sample.dir).arg(sample.scratch.path().file_name().unwrap());
     let outcome = Outcome::of(&mut command).ok();

@@ -1,6 +1,6 @@
 //! An ordinary user's containers: no right over the host, one id or several, no cgroup of his own.
 
-use ampoule_tests::{Bundle, Engine, Outcome, ampoule_only, install, wait_for};
+use ampoule_tests::{Bundle, Outcome, Runtime, ampoule_only, install, wait_for};
 use serde_json::{Value, json};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ impl User {
         let bundle = Bundle::asking(questions);
         let args = bundle.config["process"]["args"].clone();
         let mut user = User { bundle };
-        install(Engine::get().program(), &user.program());
+        install(Runtime::get().program(), &user.program());
         fs::set_permissions(user.program(), PermissionsExt::from_mode(0o755)).unwrap();
         fs::create_dir(user.bundle.beside("run")).unwrap();
         for path in [user.bundle.path().to_owned(), user.bundle.beside("run"), user.bundle.rootfs()] {

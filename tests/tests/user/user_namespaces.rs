@@ -7,11 +7,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 
 /// Container ids 0… are host ids 100000….
 fn mapped(questions: &[&str]) -> Bundle {
-    let mapping = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    let bundle = Bundle::asking(questions).with_namespace("user").with(|c| {
-        c["linux"]["uidMappings"] = mapping.clone();
-        c["linux"]["gidMappings"] = mapping.clone();
-    });
+    let bundle = Bundle::asking(questions).with_user_namespace();
     chown(bundle.rootfs(), Some(100_000), Some(100_000)).expect("give the rootfs to the mapped root");
     bundle
 }

@@ -1,19 +1,19 @@
 //! One case: a verb of which one process is disturbed at one system call; and what a case has shown.
 
-use crate::calls;
-use crate::kind::Kind;
-use crate::life::{Life, on_host_of};
-use crate::report::Report;
-use crate::trace::{Act, Pace, Trace, Whom};
+use crate::bundle_kind::BundleKind;
+use crate::isolation::IsolationReport;
+use crate::subject::{Subject, on_host_of};
+use crate::syscalls;
+use crate::trace::{Act, Pace, Target, Trace};
 use crate::verb::{Side, Verb};
 use ampoule_tests::{Outcome, patience};
 use nix::errno::Errno;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// What is wrong.
+/// What is wrong, as docs/reliability.md counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
+pub enum Failure {
     /// Something can't be removed, or is left when it was.
     Left,
     /// The verb never ended.
@@ -30,7 +30,7 @@ pub enum Fault {
     Broken,
 }
 
-impl Fault {
+impl Failure {
     /// All of them, in the order of the summary.
     pub const ALL: [Self; 7] = [
         Self::Left,
@@ -43,30 +43,30 @@ impl Fault {
     ];
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Fault::Left => "left",
-            Fault::Hung => "hung",
-            Fault::LessIsolated => "less isolated",
-            Fault::Panicked => "panicked",
-            Fault::Swallowed => "swallowed",
-            Fault::Unexplained => "unexplained",
-            Fault::Broken => "broken",
+            Failure::Left => "left",
+            Failure::Hung => "hung",
+            Failure::LessIsolated => "less isolated",
+            Failure::Panicked => "panicked",
+            Failure::Swallowed => "swallowed",
+            Failure::Unexplained => "unexplained",
+            Failure::Broken => "broken",
         })
     }
 }
 
-/// A fault, and what of it was seen.
-pub type Found = (Fault, String);
+/// A failure, and what was seen of it.
+pub type Finding = (Failure, String);
 
 /// What a case has shown.
 #[derive(Debug, Default)]
 pub struct Verdict {
     /// The system call at which it was disturbed; none if the verb ended before.
     pub call: Option<i64>,
-    /// What is wrong.
-    pub found: Vec<Found>,
+    /// What is wrong, as docs/reliability.md counts it.
+    pub found: Vec<Finding>,
     /// The verb failed and left something that `delete --force` removed.
     pub untidy: bool,
 }
@@ -79,7 +79,7 @@ pub struct Case {
     /// Which of its processes.
     pub side: Side,
     /// The bundle.
-    pub kind: Kind,
+    pub kind: BundleKind,
     /// At which of its system calls, from 1.
     pub call: usize,
     /// With which error; none: SIGKILL.
@@ -101,48 +101,54 @@ impl fmt::Display for Case {
 
 impl Case {
     /// Plays it. `reference` is the report of an undisturbed run.
-    pub fn play(&self, reference: Option<&Report>) -> Verdict {
+    pub fn play(&self, reference: Option<&IsolationReport>) -> Verdict {
         let played = on_host_of(self.kind, || {
-            let mut life = Life::new(self.kind, self.verb);
-            self.verb.prepare(&mut life);
+            let mut subject = Subject::new(self.kind, self.verb);
+            self.verb.prepare(&mut subject);
             let act = match self.errno {
                 None if self.held => Act::Kill(self.call, Pace::Held),
                 None => Act::Kill(self.call, Pace::AtOnce),
                 Some(errno) => Act::Fail(self.call, errno),
             };
-            let whom = self.verb.whom(self.side, &life);
-            let (trace, outcome) = life.trace(self.verb, whom, act);
-            let mut verdict = self.judge(&life, &trace, &outcome, reference);
-            let left = life.remove();
+            let target = self.verb.target(self.side, &subject);
+            let (trace, outcome) = subject.trace(self.verb, target, act);
+            let mut verdict = self.judge(&subject, &trace, &outcome, reference);
+            let left = subject.remove();
             if !left.is_empty() {
-                verdict.found.push((Fault::Left, left.join(", ")));
+                verdict.found.push((Failure::Left, left.join(", ")));
             }
             verdict
         });
         played.unwrap_or_else(|panic| Verdict {
-            found: vec![(Fault::Broken, words(&*panic))],
+            found: vec![(Failure::Broken, words(&*panic))],
             ..Default::default()
         })
     }
 
-    fn judge(&self, life: &Life, trace: &Trace, outcome: &Outcome, reference: Option<&Report>) -> Verdict {
+    fn judge(
+        &self,
+        subject: &Subject,
+        trace: &Trace,
+        outcome: &Outcome,
+        reference: Option<&IsolationReport>,
+    ) -> Verdict {
         let mut verdict = Verdict::default();
         if trace.reached {
             verdict.call = trace.calls.last().copied();
         }
         let killed_itself = self.errno.is_none() && self.side == Side::Runtime && trace.reached;
         if trace.hung {
-            verdict.found.push((Fault::Hung, outcome.stderr.trim().to_owned()));
+            verdict.found.push((Failure::Hung, outcome.stderr.trim().to_owned()));
         } else if killed_itself {
             // Nothing to be said: the rest is what it left, and whether it can be removed.
             verdict.found.extend(self.half_made(life));
         } else if self.errno.is_none() && trace.code == 137 {
             // What was killed counts as the program by then, whose exit code this is.
         } else if trace.code == 0 {
-            verdict.found.extend(self.success(life, outcome, reference));
+            verdict.found.extend(self.success(subject, outcome, reference));
         } else {
-            verdict.found.extend(failure(outcome));
-            verdict.untidy = self.verb.makes() && !life.leftovers().is_empty();
+            verdict.found.extend(unexplained(outcome));
+            verdict.untidy = self.verb.makes() && !subject.leftovers().is_empty();
         }
         verdict
     }
@@ -171,22 +177,27 @@ impl Case {
     }
 
     /// It has said 0: is it so?
-    fn success(&self, life: &Life, outcome: &Outcome, reference: Option<&Report>) -> Option<Found> {
-        if let Err(untruth) = self.verb.truth(life, &outcome.stdout) {
-            return Some((Fault::Swallowed, untruth));
+    fn success(
+        &self,
+        subject: &Subject,
+        outcome: &Outcome,
+        reference: Option<&IsolationReport>,
+    ) -> Option<Finding> {
+        if let Err(untruth) = self.verb.truth(subject, &outcome.stdout) {
+            return Some((Failure::Swallowed, untruth));
         }
         // A program whose process was killed reports nothing, and has nothing to hide.
         if !self.verb.starts() || self.errno.is_none() {
             return None;
         }
         let reference = reference?;
-        match life.report(self.verb) {
+        match subject.report(self.verb) {
             // The process met its end after the verb had said that all was well with it, which it was.
             Err(why) if self.side == Side::Child && why.starts_with("start after create") => None,
-            Err(why) => Some((Fault::Swallowed, why)),
+            Err(why) => Some((Failure::Swallowed, why)),
             Ok(report) => {
                 let differences = reference.differences(&report);
-                (!differences.is_empty()).then(|| (Fault::LessIsolated, differences.join("; ")))
+                (!differences.is_empty()).then(|| (Failure::LessIsolated, differences.join("; ")))
             }
         }
     }
@@ -200,32 +211,36 @@ const EXCUSED: &[&str] = &[
     "library/std/src/sys/pal/unix/stack_overflow",
     // A directory whose descriptor is not closed (std::fs::ReadDir); the kernel has no case of it.
     "unexpected error during closedir",
-    // std::process reads a socket pair of its own, on which nothing fails but for want of memory.
+    // std::process reads a socket pair of its own, on which nothing fails but with ENOMEM.
     "the CLOEXEC pipe failed",
 ];
 
-/// It has failed: does it say why, in one line?
-pub fn failure(outcome: &Outcome) -> Option<Found> {
+/// A verb has failed: it must say why, in one line.
+pub fn unexplained(outcome: &Outcome) -> Option<Finding> {
     let said = outcome.stderr.trim();
     if EXCUSED.iter().any(|words| said.contains(words)) {
         return None;
     }
     if outcome.code == 134 || said.contains("panicked at") || (129..160).contains(&outcome.code) {
-        return Some((Fault::Panicked, format!("{}: {said}", outcome.code)));
+        return Some((Failure::Panicked, format!("{}: {said}", outcome.code)));
     }
     let errors = said.lines().filter(|line| !line.contains("warning")).count();
-    (errors != 1).then(|| (Fault::Unexplained, format!("{}: {said:?}", outcome.code)))
+    (errors != 1).then(|| (Failure::Unexplained, format!("{}: {said:?}", outcome.code)))
 }
 
 /// An undisturbed run: its system calls and its report.
-pub fn record(verb: Verb, side: Side, kind: Kind) -> Result<(Vec<i64>, Option<Report>), String> {
+pub fn record(
+    verb: Verb,
+    side: Side,
+    kind: BundleKind,
+) -> Result<(Vec<i64>, Option<IsolationReport>), String> {
     let recorded = on_host_of(kind, || {
         let report = verb.starts().then(|| undisturbed(verb, kind)).transpose()?;
-        let mut life = Life::new(kind, verb);
-        verb.prepare(&mut life);
-        let whom: Whom = verb.whom(side, &life);
-        let (trace, outcome) = life.trace(verb, whom, Act::Count);
-        let left = life.remove();
+        let mut subject = Subject::new(kind, verb);
+        verb.prepare(&mut subject);
+        let target: Target = verb.target(side, &subject);
+        let (trace, outcome) = subject.trace(verb, target, Act::Count);
+        let left = subject.remove();
         match (outcome.code, left.is_empty()) {
             (0, true) => Ok((trace.calls, report)),
             (0, false) => Err(format!("undisturbed, it left {left:?}")),
@@ -236,12 +251,13 @@ pub fn record(verb: Verb, side: Side, kind: Kind) -> Result<(Vec<i64>, Option<Re
 }
 
 /// The report of a run that isn't even traced.
-fn undisturbed(verb: Verb, kind: Kind) -> Result<Report, String> {
-    let mut life = Life::new(kind, verb);
-    verb.prepare(&mut life);
-    let outcome = life.call(verb);
-    let report = if outcome.code == 0 { life.report(verb) } else { Err(format!("undisturbed: {outcome}")) };
-    life.remove();
+fn undisturbed(verb: Verb, kind: BundleKind) -> Result<IsolationReport, String> {
+    let mut subject = Subject::new(kind, verb);
+    verb.prepare(&mut subject);
+    let outcome = subject.call(verb);
+    let report =
+        if outcome.code == 0 { subject.report(verb) } else { Err(format!("undisturbed: {outcome}")) };
+    subject.remove();
     report
 }
 
@@ -253,5 +269,5 @@ pub fn words(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// The call of a verdict, in words.
 pub fn call_name(verdict: &Verdict) -> String {
-    verdict.call.map_or_else(|| "never reached".to_owned(), calls::name)
+    verdict.call.map_or_else(|| "never reached".to_owned(), syscalls::name)
 }

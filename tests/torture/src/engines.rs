@@ -1,11 +1,11 @@
 //! `torture engines`: the shim is killed at each system call that it makes for a call of containerd's. What containerd does
 //! then, the shim program's `delete`, must leave nothing.
 
-use crate::case::{Fault, Found, words};
+use crate::case::{Failure, Finding, words};
 use crate::sample::{self, Amount};
 use crate::tally::{Figures, Tally};
 use crate::trace::{self, Act, Pace};
-use ampoule_tests::{Bundle, Shim, patience, soon};
+use ampoule_tests::{Bundle, Shim, call_timeout, patience};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,9 +33,9 @@ impl Stage {
         if self == Stage::Create {
             return;
         }
-        shim.tasks.create(soon(), &shim.request()).expect("Create");
+        shim.tasks.create(call_timeout(), &shim.create_request()).expect("Create");
         if self != Stage::Start {
-            shim.begin(&shim.id, "");
+            shim.start_process(&shim.id, "");
         }
         if self == Stage::Delete {
             shim.kill("", Signal::SIGKILL as i32).expect("Kill");
@@ -48,9 +48,11 @@ impl Stage {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let fail = |panic: Box<dyn std::any::Any + Send>| words(&*panic);
         match self {
-            Stage::Create => shim.tasks.create(soon(), &shim.request()).map(drop).map_err(|e| text(&e)),
+            Stage::Create => {
+                shim.tasks.create(call_timeout(), &shim.create_request()).map(drop).map_err(|e| text(&e))
+            }
             Stage::Start => {
-                catch_unwind(AssertUnwindSafe(|| shim.begin(&shim.id, ""))).map(drop).map_err(fail)
+                catch_unwind(AssertUnwindSafe(|| shim.start_process(&shim.id, ""))).map(drop).map_err(fail)
             }
             Stage::Exec => {
                 let request = shim.exec_request("more", &["sleep", "1000"]);
@@ -70,7 +72,7 @@ pub fn run(stage: Option<&str>, call: Option<usize>, amount: Amount) -> Figures 
         match catch_unwind(|| count(stage)) {
             Ok(calls) => all.extend((1..=calls).map(|call| (stage, call))),
             Err(panic) => {
-                let found = [(Fault::Broken, words(&*panic))];
+                let found = [(Failure::Broken, words(&*panic))];
                 tally.note(
                     &format!("torture engines --stage {}", stage.name()),
                     "undisturbed",
@@ -85,7 +87,7 @@ pub fn run(stage: Option<&str>, call: Option<usize>, amount: Amount) -> Figures 
     tally.announce(all.len());
     sample::work(&all, amount, |(stage, call)| {
         let played = catch_unwind(|| kill_at(*stage, *call));
-        let (reached, found) = played.unwrap_or_else(|panic| (true, vec![(Fault::Broken, words(&*panic))]));
+        let (reached, found) = played.unwrap_or_else(|panic| (true, vec![(Failure::Broken, words(&*panic))]));
         let again = format!("torture engines --stage {} --call {call}", stage.name());
         tally.note(&again, "the shim killed", reached, false, &found);
     });
@@ -96,23 +98,23 @@ pub fn run(stage: Option<&str>, call: Option<usize>, amount: Amount) -> Figures 
 fn count(stage: Stage) -> usize {
     let shim = Shim::start(Bundle::sleeping());
     stage.prepare(&shim);
-    let (trace, answer) = trace::meanwhile(Pid::from_raw(shim.pid), Act::Count, || stage.call(&shim));
+    let (trace, answer) = trace::attached(Pid::from_raw(shim.pid), Act::Count, || stage.call(&shim));
     answer.unwrap_or_else(|why| panic!("{stage:?}, undisturbed: {why}"));
     trace.calls.len()
 }
 
-fn kill_at(stage: Stage, call: usize) -> (bool, Vec<Found>) {
+fn kill_at(stage: Stage, call: usize) -> (bool, Vec<Finding>) {
     let shim = Shim::start(Bundle::sleeping());
     stage.prepare(&shim);
     let (trace, _) =
-        trace::meanwhile(Pid::from_raw(shim.pid), Act::Kill(call, Pace::AtOnce), || stage.call(&shim));
+        trace::attached(Pid::from_raw(shim.pid), Act::Kill(call, Pace::AtOnce), || stage.call(&shim));
     if !trace.reached {
         return (false, Vec::new());
     }
     let mut found = Vec::new();
     let deleted = shim.delete_verb();
     if deleted.code != 0 {
-        found.push((Fault::Left, deleted.to_string()));
+        found.push((Failure::Left, deleted.to_string()));
     }
     let end = Instant::now() + patience() / 4;
     while !shim.leftovers().is_empty() && Instant::now() < end {
@@ -120,7 +122,7 @@ fn kill_at(stage: Stage, call: usize) -> (bool, Vec<Found>) {
     }
     let left = shim.leftovers();
     if !left.is_empty() {
-        found.push((Fault::Left, left.join(", ")));
+        found.push((Failure::Left, left.join(", ")));
         // What the first did not remove the second may.
         shim.delete_verb();
     }

@@ -53,7 +53,7 @@ pub enum Lie {
 }
 
 /// The call's command line, and the lie.
-struct Call {
+struct Invocation {
     args: Vec<String>,
     lie: Lie,
     disturbed: bool,
@@ -64,32 +64,32 @@ pub fn play() -> ExitCode {
     let lie = std::env::var(LIE).unwrap_or_default();
     let lie = <Lie as clap::ValueEnum>::from_str(&lie, true).unwrap_or(Lie::None);
     let disturbed = std::env::var_os(DISTURBED).is_some();
-    let call = Call { args: std::env::args().skip(1).collect(), lie, disturbed };
-    if call.has("delete") && call.disturbed {
-        return call.delete();
+    let invocation = Invocation { args: std::env::args().skip(1).collect(), lie, disturbed };
+    if invocation.has("delete") && invocation.disturbed {
+        return invocation.delete();
     }
-    if call.disturbed {
-        match call.lie {
+    if invocation.disturbed {
+        match invocation.lie {
             Lie::Deaf => std::thread::sleep(std::time::Duration::from_secs(1000)),
             Lie::Panic => return ExitCode::from(134),
             Lie::Silence => return ExitCode::FAILURE,
             Lie::Done => return ExitCode::SUCCESS,
             Lie::Privileges => {
-                call.change_config(|config| config["process"]["noNewPrivileges"] = json!(false))
+                invocation.change_config(|config| config["process"]["noNewPrivileges"] = json!(false))
             }
             _ => {}
         }
     }
-    if call.lie == Lie::Canary && call.has("create") {
-        let file = call.bundle().join("canary/file");
+    if invocation.lie == Lie::Canary && invocation.has("create") {
+        let file = invocation.bundle().join("canary/file");
         let _ = fs::write(file, "changed");
     }
-    let failed = call.truth().exec();
+    let failed = invocation.truth().exec();
     eprintln!("false-runtime: {failed}");
     ExitCode::FAILURE
 }
 
-impl Call {
+impl Invocation {
     fn has(&self, verb: &str) -> bool {
         self.args.iter().any(|word| word == verb)
     }

@@ -1,81 +1,82 @@
 //! Kills the programs at every system call, has each call fail, races the paths that a container controls, and looks at what
 //! is left and at what isolation there is. See `docs/reliability.md`.
 
-mod alarm;
-mod calls;
+mod bundle_kind;
 mod case;
 mod disturb;
 mod engines;
-mod kind;
+mod isolation;
 mod lie;
-mod life;
 mod orphans;
 mod race;
 mod races;
 mod registers;
-mod report;
 mod sample;
 mod self_check;
 mod soak;
+mod subject;
 mod sys;
+mod syscalls;
 mod tally;
+mod time_limit;
 mod trace;
 mod verb;
 
 use clap::Parser;
-use disturb::{Form, How, Which};
+use disturb::{Disturbance, Scenario, Which};
 use sample::Amount;
 use std::cell::OnceCell;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 use tally::Figures;
 
-/// Disturbs the runtime (RUNTIME, or target/bin/ampoule) in every way, and looks at what comes of it
+/// Injects kills, faults and races into the runtime (RUNTIME, or target/bin/ampoule), and checks what is left of its
+/// containers and how isolated they are
 #[derive(Parser)]
 struct Arguments {
-    /// What to do
+    /// Which tests to run
     #[arg(value_enum)]
     part: Part,
     #[command(flatten)]
     which: Which,
-    /// Play this race only; may be given several times
+    /// Run this race only; may be repeated
     #[arg(long, value_name = "RACE")]
     race: Vec<race::Race>,
-    /// Kill the shim at this stage only: create, start, exec, kill, delete
+    /// Kill the shim during this call only: create, start, exec, kill, delete
     #[arg(long)]
     stage: Option<String>,
-    /// How long a soak goes on
+    /// How many minutes the soak test runs
     #[arg(long, value_name = "N", default_value_t = 10)]
     minutes: u64,
-    /// Try an even sample of N cases of each part
+    /// Run an even sample of N cases of each part
     #[arg(long, value_name = "N")]
     sample: Option<usize>,
-    /// Try an even sample, as much as goes into this time for each part
+    /// Run an even sample for S seconds of each part
     #[arg(long, value_name = "S")]
     seconds: Option<u64>,
-    /// Threads that try
+    /// Number of parallel workers
     #[arg(long, value_name = "N", default_value_t = 2)]
     jobs: usize,
-    /// Where samples begin, and what chance decides; by default another each time
+    /// Seed of samples and random choices; a new one each time by default
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
-    /// SIGKILL before each system call of each verb
+    /// Send SIGKILL before each system call of each verb
     Kill,
-    /// An error instead of each system call of each verb
+    /// Inject an error instead of each system call of each verb
     Fault,
-    /// Paths that a container controls, exchanged while it is made
+    /// Exchange paths that a container controls while it is created
     Races,
-    /// Any verbs on fifty containers at once, some of them killed
+    /// Run random verbs on fifty containers at once, and kill some of them
     Soak,
-    /// SIGKILL to the shim at each system call that it makes for containerd
+    /// Send SIGKILL to the shim at each system call that it makes for containerd
     Engines,
-    /// All of these
+    /// Run all of the above
     All,
-    /// Lies of a false runtime, each of which must be seen
+    /// Check the checks: each lie of a false runtime must be found
     SelfCheck,
 }
 
@@ -107,14 +108,14 @@ fn main() -> ExitCode {
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(1, |time| u64::from(time.subsec_micros()))
     });
-    tally::print(&format!("torture: {}, --seed {seed}", ampoule_tests::Engine::get().program().display()));
+    tally::print(&format!("torture: {}, --seed {seed}", ampoule_tests::Runtime::get().program().display()));
     let parts = if arguments.part == Part::All { &Part::EACH[..] } else { &[arguments.part] };
     let recorded = OnceCell::new();
-    let faults: usize = parts.iter().map(|part| play(*part, &arguments, seed, &recorded).faults()).sum();
-    if faults == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let failures: usize = parts.iter().map(|part| play(*part, &arguments, seed, &recorded).failures()).sum();
+    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn play(part: Part, arguments: &Arguments, seed: u64, recorded: &OnceCell<Vec<Form>>) -> Figures {
+fn play(part: Part, arguments: &Arguments, seed: u64, recorded: &OnceCell<Vec<Scenario>>) -> Figures {
     let Arguments { which, .. } = arguments;
     let amount = Amount {
         cases: arguments.sample,
@@ -123,8 +124,8 @@ fn play(part: Part, arguments: &Arguments, seed: u64, recorded: &OnceCell<Vec<Fo
         seed,
     };
     match part {
-        Part::Kill => disturb::run(How::Kill, which, amount, recorded),
-        Part::Fault => disturb::run(How::Fault, which, amount, recorded),
+        Part::Kill => disturb::run(Disturbance::Kill, which, amount, recorded),
+        Part::Fault => disturb::run(Disturbance::Fault, which, amount, recorded),
         Part::Races => races::run(&arguments.race, amount),
         Part::Soak => {
             let seconds = arguments.seconds.unwrap_or(arguments.minutes * 60);

@@ -1,13 +1,14 @@
 //! What is exchanged while a container is made, and what must be so whichever came first.
 
-use crate::life::Life;
+use crate::subject::Subject;
 use ampoule_tests::{Bundle, install};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A word that only files of the host's hold.
 pub const SECRET: &str = "a secret of the host's";
@@ -57,8 +58,8 @@ pub enum Race {
     ReadOnly,
 }
 
-/// What a race plays with.
-pub struct Stage {
+/// What is raced.
+pub struct RacedPaths {
     /// The two names.
     pub pair: [PathBuf; 2],
     /// A directory of the host's, in which nothing may change.
@@ -98,72 +99,33 @@ impl Race {
     }
 
     /// Changes the bundle, and lays out both names.
-    pub fn set(self, life: &mut Life) -> Stage {
-        let bundle = &mut life.container.bundle;
+    pub fn prepare(self, subject: &mut Subject) -> RacedPaths {
+        let bundle = &mut subject.container.bundle;
         let root = bundle.rootfs();
         let canary = canary(bundle);
-        let by_descriptor = |n: u32, path: &Path| {
-            PathBuf::from(format!(
-                "/proc/self/fd/{n}/{}{}",
-                "../".repeat(20),
-                path.display().to_string().trim_start_matches('/')
-            ))
-        };
         let pair = match self {
-            Race::Proc | Race::ProcOfRun => alike(&root, "proc"),
-            Race::Sys => alike(&root, "sys"),
-            Race::Dev => alike(&root, "dev"),
+            Race::Proc | Race::ProcOfRun => look_alike(&root, "proc"),
+            Race::Sys => look_alike(&root, "sys"),
+            Race::Dev => look_alike(&root, "dev"),
             Race::DevLink => linked(&root, "dev", "/dev".as_ref()),
-            Race::MountDirectory => {
-                bind(bundle, "source", "/mnt/d", true);
-                linked(&root, "mnt/d", &canary.join("dir"))
+            Race::MountDirectory | Race::MountParent | Race::MountFile | Race::MountFifo => {
+                self.mount_target(bundle, &canary)
             }
-            Race::MountParent => {
-                bind(bundle, "source", "/mnt/d", true);
-                linked(&root, "mnt", &canary)
-            }
-            Race::MountFile => {
-                bind(bundle, "source", "/mnt/f", false);
-                linked(&root, "mnt/f", &canary.join("file"))
-            }
-            Race::MountFifo => {
-                bind(bundle, "source", "/mnt/f", false);
-                piped(&root, "mnt/f")
-            }
-            Race::Device => {
-                bundle.config["mounts"].as_array_mut().expect("a list").retain(|mount| {
-                    !mount["destination"].as_str().is_some_and(|path| path.starts_with("/dev"))
-                });
-                let status = std::process::Command::new("mknod")
-                    .arg(root.join("dev/null"))
-                    .args(["c", "1", "3"])
-                    .status();
-                assert!(status.is_ok_and(|status| status.success()), "make a device node");
-                linked(&root, "dev/null", &canary.join("file"))
-            }
+            Race::Device => device_node(bundle, &canary),
             Race::Passwd | Race::PasswdOfExec => {
                 // The home of who has no entry, too: a FIFO holds none.
                 fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\n").expect("write passwd");
-                piped(&root, "etc/passwd")
+                fifo(&root, "etc/passwd")
             }
             Race::Cwd | Race::CwdOfExec => {
                 bundle.config["process"]["cwd"] = json!("/work");
                 fs::create_dir_all(root.join("work")).expect("make a directory");
-                linked(&root, "work", &by_descriptor(3, &canary.join("dir")))
+                linked(&root, "work", &by_descriptor(&canary.join("dir")))
             }
             Race::Program | Race::ProgramOfExec => {
-                linked(&root, "bin/probe", &by_descriptor(3, &canary.join("program")))
+                linked(&root, "bin/probe", &by_descriptor(&canary.join("program")))
             }
-            Race::CopyUp | Race::CopyUpFifo => {
-                let mount = json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"] });
-                bundle.config["mounts"].as_array_mut().expect("a list").push(mount);
-                fs::create_dir_all(root.join("data/dir")).expect("make a directory");
-                fs::write(root.join("data/dir/file"), "of the image's").expect("write a file");
-                match self {
-                    Race::CopyUp => linked(&root, "data/dir", &canary.join("dir")),
-                    _ => piped(&root, "data/dir/file"),
-                }
-            }
+            Race::CopyUp | Race::CopyUpFifo => self.copied_up(bundle, &canary),
             Race::Masked | Race::ReadOnly => {
                 fs::create_dir_all(root.join("etc/keys/dir")).expect("make a directory");
                 let list = if self == Race::Masked { "maskedPaths" } else { "readonlyPaths" };
@@ -171,8 +133,53 @@ impl Race {
                 linked(&root, "etc/keys", &canary)
             }
         };
-        Stage { pair, canary }
+        RacedPaths { pair, canary }
     }
+
+    /// What something is mounted on, or its parent.
+    fn mount_target(self, bundle: &mut Bundle, canary: &Path) -> [PathBuf; 2] {
+        let root = bundle.rootfs();
+        let is_dir = matches!(self, Race::MountDirectory | Race::MountParent);
+        bind(bundle, "source", if is_dir { "/mnt/d" } else { "/mnt/f" }, is_dir);
+        match self {
+            Race::MountDirectory => linked(&root, "mnt/d", &canary.join("dir")),
+            Race::MountParent => linked(&root, "mnt", canary),
+            Race::MountFile => linked(&root, "mnt/f", &canary.join("file")),
+            _ => fifo(&root, "mnt/f"),
+        }
+    }
+
+    /// A directory that a tmpfs is filled from, or a file in it.
+    fn copied_up(self, bundle: &mut Bundle, canary: &Path) -> [PathBuf; 2] {
+        let root = bundle.rootfs();
+        let mount =
+            json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"] });
+        bundle.config["mounts"].as_array_mut().expect("a list").push(mount);
+        fs::create_dir_all(root.join("data/dir")).expect("make a directory");
+        fs::write(root.join("data/dir/file"), "of the image's").expect("write a file");
+        match self {
+            Race::CopyUp => linked(&root, "data/dir", &canary.join("dir")),
+            _ => fifo(&root, "data/dir/file"),
+        }
+    }
+}
+
+/// A path of the host's, by way of an open descriptor of whoever resolves it: the first after stdin, stdout and stderr.
+fn by_descriptor(path: &Path) -> PathBuf {
+    let up = "../".repeat(20);
+    PathBuf::from(format!("/proc/self/fd/3/{up}{}", path.display().to_string().trim_start_matches('/')))
+}
+
+/// A device node in a /dev that is no mount, and a file of the host's.
+fn device_node(bundle: &mut Bundle, canary: &Path) -> [PathBuf; 2] {
+    let root = bundle.rootfs();
+    let is_of_dev =
+        |mount: &Value| mount["destination"].as_str().is_some_and(|path| path.starts_with("/dev"));
+    bundle.config["mounts"].as_array_mut().expect("a list").retain(|mount| !is_of_dev(mount));
+    let mut mknod = Command::new("mknod");
+    let made = mknod.arg(root.join("dev/null")).args(["c", "1", "3"]).status();
+    assert!(made.is_ok_and(|status| status.success()), "make a device node");
+    linked(&root, "dev/null", &canary.join("file"))
 }
 
 /// Files of the host's, beside the root filesystem.
@@ -187,13 +194,13 @@ fn canary(bundle: &Bundle) -> PathBuf {
     canary
 }
 
-fn beside(root: &Path, name: &str) -> [PathBuf; 2] {
+fn names(root: &Path, name: &str) -> [PathBuf; 2] {
     [root.join(name), root.join(format!("{name}.other"))]
 }
 
 /// A directory, and one that has files of the same names.
-fn alike(root: &Path, name: &str) -> [PathBuf; 2] {
-    let pair = beside(root, name);
+fn look_alike(root: &Path, name: &str) -> [PathBuf; 2] {
+    let pair = names(root, name);
     let names = [
         "sys/kernel",
         "sys/vm",
@@ -219,14 +226,14 @@ fn alike(root: &Path, name: &str) -> [PathBuf; 2] {
 
 /// What is there, and a symlink.
 fn linked(root: &Path, name: &str, to: &Path) -> [PathBuf; 2] {
-    let pair = beside(root, name);
+    let pair = names(root, name);
     symlink(to, &pair[1]).expect("make a symlink");
     pair
 }
 
 /// A file, and a FIFO that nobody writes to.
-fn piped(root: &Path, name: &str) -> [PathBuf; 2] {
-    let pair = beside(root, name);
+fn fifo(root: &Path, name: &str) -> [PathBuf; 2] {
+    let pair = names(root, name);
     mkfifo(&pair[1], Mode::S_IRUSR | Mode::S_IWUSR).expect("make a FIFO");
     pair
 }

@@ -47,11 +47,11 @@ fn order(length: usize, seed: u64) -> Vec<usize> {
     order
 }
 
-/// Numbers by chance that a seed gives again (xorshift64*).
+/// Random numbers, the same again for the same seed (xorshift64*).
 #[derive(Debug, Clone)]
-pub struct Chance(u64);
+pub struct Rng(u64);
 
-impl Chance {
+impl Rng {
     /// From a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)

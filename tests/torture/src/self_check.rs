@@ -1,11 +1,11 @@
 //! `torture self-check`: an oracle that has never complained may be blind. A false runtime tells one lie after another, and
 //! each must be seen for what it is.
 
-use crate::case::{Fault, Found};
+use crate::case::{Failure, Finding};
 use crate::lie::{self, Lie};
 use crate::orphans;
 use crate::tally::{Figures, Tally};
-use ampoule_tests::{Engine, Scratch};
+use ampoule_tests::{Runtime, Scratch};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -15,21 +15,21 @@ const CREATE: &str = "fault --verb create --side runtime --bundle default --errn
 const DELETE: &str = "fault --verb delete-force --side runtime --bundle default --errno EINTR --sample 2";
 
 /// A lie, where it is told, and what must be said of it.
-const LIES: &[(Lie, &str, Option<Fault>)] = &[
+const LIES: &[(Lie, &str, Option<Failure>)] = &[
     (Lie::None, "kill --verb create --bundle default --sample 4", None),
     (Lie::None, "fault --verb create --verb pause --bundle default --errno EINTR --sample 4", None),
-    (Lie::Process, DELETE, Some(Fault::Left)),
-    (Lie::Cgroup, DELETE, Some(Fault::Left)),
-    (Lie::Mount, DELETE, Some(Fault::Left)),
-    (Lie::File, DELETE, Some(Fault::Left)),
-    (Lie::Nothing, DELETE, Some(Fault::Swallowed)),
-    (Lie::Deaf, CREATE, Some(Fault::Hung)),
-    (Lie::Panic, CREATE, Some(Fault::Panicked)),
-    (Lie::Silence, CREATE, Some(Fault::Unexplained)),
-    (Lie::Privileges, CREATE, Some(Fault::LessIsolated)),
-    (Lie::Done, "fault --verb pause --bundle default --errno EINTR --sample 2", Some(Fault::Swallowed)),
-    (Lie::Canary, "races --race passwd --sample 2", Some(Fault::LessIsolated)),
-    (Lie::Cgroup, "soak --seconds 2", Some(Fault::Left)),
+    (Lie::Process, DELETE, Some(Failure::Left)),
+    (Lie::Cgroup, DELETE, Some(Failure::Left)),
+    (Lie::Mount, DELETE, Some(Failure::Left)),
+    (Lie::File, DELETE, Some(Failure::Left)),
+    (Lie::Nothing, DELETE, Some(Failure::Swallowed)),
+    (Lie::Deaf, CREATE, Some(Failure::Hung)),
+    (Lie::Panic, CREATE, Some(Failure::Panicked)),
+    (Lie::Silence, CREATE, Some(Failure::Unexplained)),
+    (Lie::Privileges, CREATE, Some(Failure::LessIsolated)),
+    (Lie::Done, "fault --verb pause --bundle default --errno EINTR --sample 2", Some(Failure::Swallowed)),
+    (Lie::Canary, "races --race passwd --sample 2", Some(Failure::LessIsolated)),
+    (Lie::Cgroup, "soak --seconds 2", Some(Failure::Left)),
 ];
 
 /// Tells all lies.
@@ -40,8 +40,8 @@ pub fn run() -> Figures {
     symlink(std::env::current_exe().expect("find this program"), &liar).expect("give it its other name");
     for (told, words, seen) in LIES {
         let output = tell(&liar, *told, words);
-        let found = blindness(&output, *seen).map(|why| (Fault::Broken, why));
-        let found: Vec<Found> = found.into_iter().collect();
+        let found = blindness(&output, *seen).map(|why| (Failure::Broken, why));
+        let found: Vec<Finding> = found.into_iter().collect();
         tally.note("torture self-check", &format!("{told:?}, torture {words}"), true, false, &found);
     }
     tally.end()
@@ -50,7 +50,7 @@ pub fn run() -> Figures {
 fn tell(liar: &Path, told: Lie, words: &str) -> Output {
     let name = clap::ValueEnum::to_possible_value(&told).expect("none is hidden");
     let mut command = Command::new(std::env::current_exe().expect("find this program"));
-    command.args(words.split(' ')).env("RUNTIME", liar).env(lie::TRUTH, Engine::get().program());
+    command.args(words.split(' ')).env("RUNTIME", liar).env(lie::TRUTH, Runtime::get().program());
     command.env(lie::LIE, name.get_name()).env("PATIENCE", "4").env_remove(orphans::INNER);
     // In a soak all are.
     if words.starts_with("soak") {
@@ -60,7 +60,7 @@ fn tell(liar: &Path, told: Lie, words: &str) -> Output {
 }
 
 /// What it should have said and didn't, or the other way round.
-fn blindness(output: &Output, seen: Option<Fault>) -> Option<String> {
+fn blindness(output: &Output, seen: Option<Failure>) -> Option<String> {
     let said = String::from_utf8_lossy(&output.stdout);
     let complaints: Vec<_> = said.lines().filter(|line| line.starts_with("FAIL")).collect();
     let is_right = match seen {

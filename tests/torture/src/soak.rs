@@ -1,12 +1,10 @@
-//! `torture soak`: anything at any time. Eight workers call verbs on fifty containers by chance, kill every fourth call,
+//! `torture soak`: anything at any time. Eight workers call verbs on fifty containers at random, kill every fourth call,
 //! and each container must always be removable.
 
-use crate::case::{Fault, Found, failure, words};
-use crate::sample::Chance;
+use crate::case::{Failure, Finding, unexplained, words};
+use crate::sample::Rng;
 use crate::tally::{Figures, Tally};
-use ampoule_tests::{
-    Bundle, Call, Engine, Outcome, Scratch, cgroups_named, mountinfo, pids_mentioning, remove_cgroup,
-};
+use ampoule_tests::{Bundle, Call, Outcome, Runtime, Scratch, leftovers, mountinfo};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::fs;
@@ -69,7 +67,7 @@ pub fn run(time: Duration, seed: u64) -> Figures {
         for worker in 0..WORKERS {
             let soak = &soak;
             scope.spawn(move || {
-                soak.work(worker, Chance::new(seed.wrapping_mul(31).wrapping_add(worker as u64)))
+                soak.work(worker, Rng::new(seed.wrapping_mul(31).wrapping_add(worker as u64)))
             });
         }
     });
@@ -98,17 +96,17 @@ impl Soak {
         self.home.path().join("state")
     }
 
-    fn work(&self, worker: usize, mut chance: Chance) {
+    fn work(&self, worker: usize, mut rng: Rng) {
         while Instant::now() < self.end {
-            let slot = &self.slots[chance.below(CONTAINERS)];
-            if chance.below(40) == 0 {
+            let slot = &self.slots[rng.below(CONTAINERS)];
+            if rng.below(40) == 0 {
                 let _alone = slot.alone.write().expect("the lock");
                 self.remove(slot, &format!("remove-{worker}"));
                 continue;
             }
             let _with_others = slot.alone.read().expect("the lock");
-            let (verb, kill) = (any(&mut chance), chance.below(4) == 0);
-            let delay = Duration::from_micros(chance.below(12_000) as u64);
+            let (verb, kill) = (any(&mut rng), rng.below(4) == 0);
+            let delay = Duration::from_micros(rng.below(12_000) as u64);
             let called = self.guarded(|| {
                 let call = self.call(slot, verb, &format!("worker-{worker}"));
                 if kill {
@@ -118,7 +116,7 @@ impl Soak {
                 self.finish(slot, verb[0], call, worker)
             });
             let found = match called {
-                Err(why) => Some((Fault::Hung, why)),
+                Err(why) => Some((Failure::Hung, why)),
                 Ok(_) if kill => None,
                 Ok(outcome) => explained(verb[0], &outcome),
             };
@@ -126,7 +124,7 @@ impl Soak {
         }
     }
 
-    fn note(&self, what: &str, found: Vec<Found>) {
+    fn note(&self, what: &str, found: Vec<Finding>) {
         self.tally.note(&self.again, what, true, false, &found);
     }
 
@@ -136,7 +134,7 @@ impl Soak {
 
     fn call(&self, slot: &Slot, verb: &[&str], name: &str) -> Call {
         let bundle = slot.bundle.path().to_str().expect("a UTF-8 path");
-        let mut command = Command::new(Engine::get().program());
+        let mut command = Command::new(Runtime::get().program());
         command
             .arg("--root")
             .arg(self.root())
@@ -170,13 +168,13 @@ impl Soak {
         let removed = self.guarded(|| self.call(slot, &["delete", "--force", "ID"], name).finish());
         let mut found = Vec::new();
         match removed {
-            Err(why) => found.push((Fault::Hung, why)),
-            Ok(outcome) if outcome.code != 0 => found.push((Fault::Left, outcome.to_string())),
+            Err(why) => found.push((Failure::Hung, why)),
+            Ok(outcome) if outcome.code != 0 => found.push((Failure::Left, outcome.to_string())),
             Ok(_) => {}
         }
         let left = left_of(&slot.id, &self.root().join(&slot.id));
         if !left.is_empty() {
-            found.push((Fault::Left, left.join(", ")));
+            found.push((Failure::Left, left.join(", ")));
             clear(&slot.id, &self.root().join(&slot.id));
         }
         self.note("delete --force", found);
@@ -192,13 +190,13 @@ impl Soak {
         if descriptors() > open {
             left.push(format!("{} descriptors more than before", descriptors() - open));
         }
-        let found = if left.is_empty() { None } else { Some((Fault::Left, left.join(", "))) };
+        let found = if left.is_empty() { None } else { Some((Failure::Left, left.join(", "))) };
         self.note("the end", found.into_iter().collect());
     }
 }
 
-fn any(chance: &mut Chance) -> &'static [&'static str] {
-    let mut place = chance.below(VERBS.iter().map(|(weight, _)| weight).sum());
+fn any(rng: &mut Rng) -> &'static [&'static str] {
+    let mut place = rng.below(VERBS.iter().map(|(weight, _)| weight).sum());
     for (weight, verb) in VERBS {
         match place.checked_sub(*weight) {
             None => return verb,
@@ -209,36 +207,33 @@ fn any(chance: &mut Chance) -> &'static [&'static str] {
 }
 
 /// A failure needs a reason; an exec's code may be its program's, which somebody else has killed.
-fn explained(verb: &str, outcome: &Outcome) -> Option<Found> {
+fn explained(verb: &str, outcome: &Outcome) -> Option<Finding> {
     let is_programs = verb == "exec" && matches!(outcome.code, 137 | 143);
     // `list` tells of each container that goes away while it looks.
     if outcome.code == 0 || is_programs || verb == "list" && outcome.code == 1 {
         None
     } else {
-        failure(outcome)
+        unexplained(outcome)
     }
 }
 
 /// What there is of a name: a process that was killed may take a moment to go.
 fn left_of(name: &str, state: &Path) -> Vec<String> {
     let end = Instant::now() + Duration::from_secs(2);
-    let mut pids = pids_mentioning(name);
-    while !pids.is_empty() && Instant::now() < end {
+    let mut left = leftovers::processes(name);
+    while !left.is_empty() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(5));
-        pids = pids_mentioning(name);
+        left = leftovers::processes(name);
     }
-    let pids = pids.into_iter().map(|pid| format!("process {pid}"));
-    let cgroups = cgroups_named(name).into_iter().map(|dir| format!("cgroup {}", dir.display()));
+    left.extend(leftovers::cgroups(name));
     let mounts = mountinfo().into_iter().filter(|m| m.target.contains(name) || m.root.contains(name));
-    let mounts = mounts.map(|mount| format!("mount {}", mount.target));
-    let state = state.exists().then(|| format!("state {}", state.display()));
-    pids.chain(cgroups).chain(mounts).chain(state).collect()
+    left.extend(mounts.map(|mount| format!("mount {}", mount.target)));
+    left.extend(state.exists().then(|| format!("state {}", state.display())));
+    left
 }
 
 fn clear(name: &str, state: &Path) {
-    for pid in pids_mentioning(name) {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
-    }
-    cgroups_named(name).iter().rev().for_each(|dir| remove_cgroup(dir));
+    leftovers::kill_processes(name);
+    leftovers::remove_cgroups(name);
     let _ = fs::remove_dir_all(state);
 }

@@ -1,4 +1,4 @@
-//! What has no safe face in a library: the moment between fork and exec.
+//! System calls that no library wraps safely: ptrace between fork and exec, the session keyring.
 #![allow(unsafe_code)]
 
 use std::os::unix::process::CommandExt;

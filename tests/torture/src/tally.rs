@@ -1,6 +1,6 @@
-//! What is counted, and what is printed.
+//! The count of cases and failures, and what is printed of it.
 
-use crate::case::{Fault, Found};
+use crate::case::{Failure, Finding};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
@@ -18,12 +18,12 @@ pub struct Figures {
     /// Failed creates that left something for `delete --force`.
     pub untidy: usize,
     /// How often each thing was wrong.
-    pub found: BTreeMap<Fault, usize>,
+    pub found: BTreeMap<Failure, usize>,
 }
 
 impl Figures {
     /// How many things were wrong.
-    pub fn faults(&self) -> usize {
+    pub fn failures(&self) -> usize {
         self.found.values().sum()
     }
 }
@@ -31,7 +31,7 @@ impl Figures {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:6} tried", self.tried)?;
-        for fault in Fault::ALL {
+        for fault in Failure::ALL {
             write!(f, ", {} {fault}", self.found.get(&fault).unwrap_or(&0))?;
         }
         if self.untidy > 0 {
@@ -65,7 +65,7 @@ impl Tally {
     }
 
     /// Notes a case, and prints each thing that was wrong in it as a line that plays it again.
-    pub fn note(&self, again: &str, at: &str, tried: bool, untidy: bool, found: &[Found]) {
+    pub fn note(&self, again: &str, at: &str, tried: bool, untidy: bool, found: &[Finding]) {
         let mut figures = self.figures.lock().expect("the figures");
         figures.tried += usize::from(tried);
         figures.unreached += usize::from(!tried);

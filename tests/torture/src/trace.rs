@@ -3,12 +3,12 @@
 //! One process is traced at a time: the runtime, or the one that it clones, or one that was there before. Everything else
 //! runs free.
 
-mod meanwhile;
+mod attached;
 
-use crate::alarm::Alarm;
-use crate::calls;
 use crate::registers;
 use crate::sys;
+use crate::syscalls;
+use crate::time_limit::TimeLimit;
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Event, Options};
 use nix::sys::signal::{Signal, kill};
@@ -17,11 +17,11 @@ use nix::unistd::Pid;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-pub use meanwhile::meanwhile;
+pub use attached::attached;
 
-/// Who is traced.
+/// Which process is traced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whom {
+pub enum Target {
     /// The program that is started.
     Itself,
     /// What it forks, up to that one's exec.
@@ -57,7 +57,7 @@ impl Act {
     /// Whether the call may come to this: two runs may differ by a call.
     fn suits(self, number: i64) -> bool {
         match self {
-            Act::Fail(_, errno) => calls::errors(number).contains(&errno),
+            Act::Fail(_, errno) => syscalls::errors(number).contains(&errno),
             _ => true,
         }
     }
@@ -87,10 +87,10 @@ pub struct Trace {
 struct Tracer {
     program: Pid,
     tracee: Option<Pid>,
-    whom: Whom,
+    target: Target,
     act: Act,
     trace: Trace,
-    /// A child whose first stop was heard of before its birth.
+    /// A child whose first stop was reported before its clone was.
     early: Option<Pid>,
     /// Between a call's entry and its exit: ptrace(2) tells them by their turns only.
     inside: bool,
@@ -99,13 +99,13 @@ struct Tracer {
 }
 
 /// Starts a program, plays the act, and waits for the program's end.
-pub fn run(mut command: Command, whom: Whom, act: Act) -> Trace {
-    if whom == Whom::Itself || whom == Whom::Child {
+pub fn run(mut command: Command, target: Target, act: Act) -> Trace {
+    if target == Target::Itself || target == Target::Child {
         sys::traced(&mut command);
     }
     // Before the program starts: it would be through with the other before that is held.
-    let tracee = match whom {
-        Whom::Other(pid) => Some(hold(pid).unwrap_or_else(|errno| panic!("trace {pid}: {errno}"))),
+    let tracee = match target {
+        Target::Other(pid) => Some(hold(pid).unwrap_or_else(|errno| panic!("trace {pid}: {errno}"))),
         _ => None,
     };
     #[expect(clippy::zombie_processes, reason = "the tracer waits for it, by its pid")]
@@ -116,21 +116,21 @@ pub fn run(mut command: Command, whom: Whom, act: Act) -> Trace {
     let mut tracer = Tracer {
         program,
         tracee,
-        whom,
+        target,
         act,
         trace: Trace::default(),
         early: None,
         inside: false,
         code: None,
     };
-    let alarm = Alarm::set(program);
+    let limit = TimeLimit::start(program);
     if let Err(errno) = tracer.begin().and_then(|()| tracer.go_on()) {
         // A tracee that was killed is gone between two requests; its end is still to be heard.
         assert_eq!(errno, Errno::ESRCH, "trace {program}");
         tracer.go_on_untraced();
     }
     tracer.let_go();
-    tracer.trace.hung = alarm.rang();
+    tracer.trace.hung = limit.expired();
     tracer.trace.code = tracer.code.unwrap_or(-1);
     tracer.trace
 }
@@ -148,17 +148,17 @@ fn hold(pid: Pid) -> Result<Pid, Errno> {
 }
 
 impl Tracer {
-    /// Takes hold of whom is meant, or of the program on its way to forking that.
+    /// Takes hold of the process that is meant, or of the program on its way to forking that.
     fn begin(&mut self) -> Result<(), Errno> {
-        match self.whom {
-            Whom::Other(_) => Ok(()),
-            Whom::Itself => {
+        match self.target {
+            Target::Other(_) => Ok(()),
+            Target::Itself => {
                 waitpid(self.program, Some(WaitPidFlag::__WALL))?;
                 ptrace::setoptions(self.program, OPTIONS)?;
                 self.tracee = Some(self.program);
                 ptrace::syscall(self.program, None)
             }
-            Whom::Child => {
+            Target::Child => {
                 waitpid(self.program, Some(WaitPidFlag::__WALL))?;
                 // A hook is vforked, the init is cloned with SIGCHLD, which is a fork to ptrace(2).
                 ptrace::setoptions(self.program, OPTIONS | Options::PTRACE_O_TRACEFORK)?;
@@ -208,7 +208,7 @@ impl Tracer {
     }
 
     fn stopped(&mut self, pid: Pid, status: WaitStatus) -> Result<(), Errno> {
-        let waits_for_fork = self.whom == Whom::Child && pid == self.program;
+        let waits_for_fork = self.target == Target::Child && pid == self.program;
         match status {
             WaitStatus::PtraceSyscall(_) => self.at_call(pid),
             WaitStatus::PtraceEvent(_, _, event) if event == Event::PTRACE_EVENT_FORK as i32 => {
@@ -251,7 +251,7 @@ impl Tracer {
             }
             return kill(pid, Signal::SIGKILL);
         };
-        if !calls::is_done_anyway(number) {
+        if !syscalls::is_done_anyway(number) {
             registers::skip_call(pid)?;
         }
         ptrace::syscall(pid, None)?;

@@ -1,9 +1,9 @@
 //! The verbs that are tried, in their forms: what must be there before, how each is called, and what must be true of the
 //! world when it says that it succeeded.
 
-use crate::kind::Kind;
-use crate::life::Life;
-use crate::trace::Whom;
+use crate::bundle_kind::BundleKind;
+use crate::subject::Subject;
+use crate::trace::Target;
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs;
@@ -87,7 +87,7 @@ impl Verb {
 
     /// Whether it can do anything with such a bundle. Without a cgroup nothing can be frozen, limited or counted. `run` in
     /// the foreground of a terminal needs somebody who sits there.
-    pub fn suits(self, kind: Kind) -> bool {
+    pub fn suits(self, kind: BundleKind) -> bool {
         use Verb::*;
         let wants_cgroup = matches!(self, KillAll | Pause | Resume | Update | Ps | Events);
         (kind.has_cgroup() || !wants_cgroup) && !(self == Run && kind.has_terminal())
@@ -120,51 +120,51 @@ impl Verb {
     }
 
     /// Brings a container to where the verb finds it.
-    pub fn prepare(self, life: &mut Life) {
+    pub fn prepare(self, subject: &mut Subject) {
         use Verb::*;
         match self {
             Create | Run | RunDetached => {}
-            Start | DeleteCreated => life.create(),
+            Start | DeleteCreated => subject.create(),
             Delete => {
-                life.create();
-                life.container.start().ok();
-                life.container.kill("KILL").ok();
-                life.container.wait_status("stopped");
+                subject.create();
+                subject.container.start().ok();
+                subject.container.kill("KILL").ok();
+                subject.container.wait_status("stopped");
             }
             Resume => {
-                life.create();
-                life.container.start().ok();
-                life.container.call(&["pause", &life.container.id]).ok();
+                subject.create();
+                subject.container.start().ok();
+                subject.container.call(&["pause", &subject.container.id]).ok();
             }
             _ => {
-                life.create();
-                life.container.start().ok();
+                subject.create();
+                subject.container.start().ok();
             }
         }
     }
 
-    /// Whom to trace for a side of it.
-    pub fn whom(self, side: Side, life: &Life) -> Whom {
+    /// The process to trace for a side of it.
+    pub fn target(self, side: Side, subject: &Subject) -> Target {
         match side {
-            Side::Runtime => Whom::Itself,
-            Side::Child if self == Verb::Start => Whom::Other(Pid::from_raw(life.container.pid())),
-            Side::Child => Whom::Child,
+            Side::Runtime => Target::Itself,
+            Side::Child if self == Verb::Start => Target::Other(Pid::from_raw(subject.container.pid())),
+            Side::Child => Target::Child,
         }
     }
 
     /// Its arguments.
-    pub fn args(self, life: &Life) -> Vec<String> {
+    pub fn args(self, subject: &Subject) -> Vec<String> {
         use Verb::*;
-        let id = life.container.id.as_str();
+        let id = subject.container.id.as_str();
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         match self {
-            Create => life.making("create", &[]),
-            Run => life.making("run", &[]),
-            RunDetached => life.making("run", &["--detach"]),
+            Create => subject.args_for("create", &[]),
+            Run => subject.args_for("run", &[]),
+            RunDetached => subject.args_for("run", &["--detach"]),
             Start => words(&["start", id]),
-            Exec => life.executing(&[], false),
-            ExecDetached => life.executing(&["--detach"], true),
-            ExecTty => life.executing(&["--tty", "--detach"], true),
+            Exec => subject.exec_args(&[], false),
+            ExecDetached => subject.exec_args(&["--detach"], true),
+            ExecTty => subject.exec_args(&["--tty", "--detach"], true),
             Kill => words(&["kill", id, "KILL"]),
             KillAll => words(&["kill", "--all", id, "KILL"]),
             Pause => words(&["pause", id]),
@@ -181,22 +181,22 @@ impl Verb {
 
     /// What must hold when it has said 0 and `said` on stdout; the untruth otherwise.
     ///
-    /// For verbs that start a program the report is the truth: see [`Life::report`].
-    pub fn truth(self, life: &Life, said: &str) -> Result<(), String> {
+    /// For verbs that start a program the report is the truth: see [`Subject::report`].
+    pub fn truth(self, subject: &Subject, said: &str) -> Result<(), String> {
         use Verb::*;
         let json = || serde_json::from_str::<Value>(said).map_err(|e| format!("no JSON ({e}): {said:?}"));
         let should = |holds: bool, what: &str| if holds { Ok(()) } else { Err(what.to_owned()) };
         match self {
             Create | Start | Run | RunDetached | Exec | ExecDetached | ExecTty => Ok(()),
-            Kill | KillAll => should(life.init_ends(), "killed, but the init lives"),
-            Pause => should(life.is_frozen(), "paused, but not frozen"),
-            Resume => should(!life.is_frozen(), "resumed, but still frozen"),
+            Kill | KillAll => should(subject.init_ends(), "killed, but the init lives"),
+            Pause => should(subject.is_frozen(), "paused, but not frozen"),
+            Resume => should(!subject.is_frozen(), "resumed, but still frozen"),
             Update => {
-                let limit = life.container.cgroups().read("pids", "pids.max");
+                let limit = subject.container.cgroups().read("pids", "pids.max");
                 should(limit == UPDATED, &format!("updated, but pids.max is {limit}"))
             }
             Delete | DeleteForce | DeleteCreated => {
-                let left = life.container.leftovers();
+                let left = subject.container.leftovers();
                 should(left.is_empty(), &format!("deleted, but left {left:?}"))
             }
             State => {
@@ -206,13 +206,13 @@ impl Verb {
             }
             List => {
                 let list = json()?;
-                let own = |one: &&Value| one["id"] == life.container.id.as_str();
+                let own = |one: &&Value| one["id"] == subject.container.id.as_str();
                 let own = list.as_array().into_iter().flatten().find(own);
                 let is_right = own.is_some_and(|one| one["status"] == "running");
                 should(is_right, &format!("a running container's list: {said:?}"))
             }
             Ps => {
-                let init = i64::from(life.container.pid());
+                let init = i64::from(subject.container.pid());
                 let listed =
                     json()?.as_array().is_some_and(|pids| pids.iter().any(|p| p.as_i64() == Some(init)));
                 should(listed, &format!("a running container's processes, without {init}: {said:?}"))

@@ -1,4 +1,4 @@
-//! What a process does with its life: ends it, waits, answers signals.
+//! Commands about the probe's own life: exit, sleep, wait for signals or input, count.
 
 use crate::consume::number;
 use crate::{Answer, errno, say};

@@ -1,4 +1,4 @@
-//! What a hostile payload would try.
+//! Commands of a hostile payload: each tries known ways out of a container, and reports what the kernel answered.
 
 use std::ffi::CString;
 use std::fs::OpenOptions;

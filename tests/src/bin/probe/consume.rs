@@ -1,4 +1,4 @@
-//! Using things up, until a limit is felt.
+//! Commands that use up processes, memory, CPU time or a disk, to show that limits hold.
 
 use crate::{Answer, errno};
 use nix::errno::Errno;

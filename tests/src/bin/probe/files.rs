@@ -1,4 +1,4 @@
-//! What can be seen of the file system, and done to it.
+//! Commands that look at files, and that make and change them.
 
 use crate::{Answer, errno};
 use nix::errno::Errno;
@@ -101,7 +101,7 @@ pub(crate) fn chmod(args: &[String]) -> Answer {
     Ok(json!("ok"))
 }
 
-/// Runs a program with the argument `exit 0`-like nothing and tells its code.
+/// `exec PATH`: runs a copy of the probe with `exit 7`, and reports its exit code.
 pub(crate) fn exec(args: &[String]) -> Answer {
     let status = std::process::Command::new(&args[0]).args(["exit", "7"]).status().map_err(errno)?;
     Ok(json!(status.code()))

@@ -1,4 +1,4 @@
-//! A hook's side of the story.
+//! Commands of OCI hooks: record what a hook is given, or fail.
 
 use crate::{Answer, errno};
 use serde_json::{Value, json};

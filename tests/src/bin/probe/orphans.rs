@@ -1,4 +1,4 @@
-//! Orphans, and signals that count themselves: what a PID 1 has to cope with.
+//! Commands that make orphans and count queued signals: what a PID 1 has to cope with.
 
 use super::consume::number;
 use super::{Answer, say, sys};

@@ -1,4 +1,5 @@
-//! What the process is: what it was given, where it lives.
+//! Commands that report what the process was given: arguments, environment, namespaces, descriptors, terminal; and any system
+//! call's result.
 
 use crate::{Answer, errno};
 use nix::errno::Errno;

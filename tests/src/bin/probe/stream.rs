@@ -1,4 +1,4 @@
-//! Standard streams under load.
+//! Commands that move much data over standard streams, or hold them open.
 
 use crate::consume::number;
 use crate::{Answer, errno};

@@ -1,4 +1,4 @@
-//! The system calls that have no safe face in a library.
+//! System calls that no library wraps safely.
 #![allow(unsafe_code)]
 
 use nix::errno::Errno;

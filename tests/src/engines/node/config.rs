@@ -1,8 +1,8 @@
 //! How a node's containerd is configured: as `docs/kubernetes.md` says, and with what the test alone needs.
 
-use super::super::Realm;
+use super::super::Sandbox;
 use super::super::documented::{documented_in, runtime, write};
-use crate::{Engine, can_raise_limits, on_path, systemd};
+use crate::{Runtime, can_raise_limits, on_path, systemd};
 use serde_json::json;
 use std::fs;
 use std::process::Command;
@@ -17,8 +17,8 @@ const OF_2: Language = Language("version = 3", "[plugins.'io.containerd.cri.v1.r
 pub(super) const PLUGINS: &str = "/usr/lib/cni";
 
 /// Writes what the daemon reads.
-pub(super) fn configure(realm: &Realm) {
-    let at = |name: &str| realm.beside(name).to_str().expect("a UTF-8 path").to_owned();
+pub(super) fn configure(sandbox: &Sandbox) {
+    let at = |name: &str| sandbox.file(name).to_str().expect("a UTF-8 path").to_owned();
     let (root, state, socket) = (at("containerd.root"), at("containerd.state"), at("containerd.sock"));
     let (networks, options) = (at("networks"), at("ampoule.toml"));
     // What is written to the log of the whole machine, and what a container in CI may not do.
@@ -29,13 +29,13 @@ pub(super) fn configure(realm: &Realm) {
         "root = {root:?}\nstate = {state:?}\ndisabled_plugins = [\"io.containerd.internal.v1.opt\"]\n{file}\n\
          {cri}.cni]\nbin_dir = {PLUGINS:?}\nconf_dir = {networks:?}\n[grpc]\naddress = {socket:?}\n"
     );
-    write(&realm.beside("containerd.toml"), &text);
+    write(&sandbox.file("containerd.toml"), &text);
     write(
-        &realm.beside("ampoule.toml"),
+        &sandbox.file("ampoule.toml"),
         &driver(&documented_in("kubernetes.md", "/etc/containerd/ampoule.toml")),
     );
-    fs::create_dir(realm.beside("networks")).expect("make a directory");
-    write(&realm.beside("networks/10-pods.conflist"), &network(&at("addresses")));
+    fs::create_dir(sandbox.file("networks")).expect("make a directory");
+    write(&sandbox.file("networks/10-pods.conflist"), &network(&at("addresses")));
 }
 
 /// The documented file for this containerd and the runtime under test, and what its CRI is called in there.
@@ -43,7 +43,7 @@ fn documented_file(options: &str) -> (String, &'static str) {
     let version = version();
     let Language(first_line, cri) = if version.starts_with("1.") { OF_1 } else { OF_2 };
     let file = driver(&documented_in("kubernetes.md", first_line));
-    let file = match Engine::get().is_ampoule() {
+    let file = match Runtime::get().is_ampoule() {
         true if version.starts_with("1.6.") => with_options_in(options, &file),
         true => file,
         false => with_its_own_shim(&file, cri),

@@ -1,7 +1,7 @@
-//! Everything of its pods that a node still has.
+//! What a node still has of its pods.
 
 use super::Node;
-use crate::{Mount, cgroups_named, patience, pids_mentioning};
+use crate::{Mount, cgroups_named, command_line, patience, pids_mentioning};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -30,7 +30,7 @@ impl Node {
         let mounts = self.all_mounts().into_iter().filter(|target| !self.mounts.contains(target));
         left.extend(mounts.map(told("mount")));
         left.extend(self.devices().into_iter().map(told("device")));
-        let addresses = self.files(&self.realm.beside("addresses/pods"));
+        let addresses = self.files(&self.sandbox.file("addresses/pods"));
         let is_address = |path: &String| path.rsplit('/').next().is_some_and(|name| name.starts_with("10."));
         left.extend(addresses.into_iter().filter(is_address).map(told("address")));
         let run = self.proc("root/run");
@@ -38,9 +38,9 @@ impl Node {
             ("socket", run.join("containerd/s")),
             ("network", run.join("netns")),
             ("state", run.join("containerd/ampoule/k8s.io")),
-            ("bundle", self.realm.beside("containerd.state/io.containerd.runtime.v2.task/k8s.io")),
-            ("pod", self.realm.beside("containerd.state/io.containerd.grpc.v1.cri/sandboxes")),
-            ("container", self.realm.beside("containerd.state/io.containerd.grpc.v1.cri/containers")),
+            ("bundle", self.sandbox.file("containerd.state/io.containerd.runtime.v2.task/k8s.io")),
+            ("pod", self.sandbox.file("containerd.state/io.containerd.grpc.v1.cri/sandboxes")),
+            ("container", self.sandbox.file("containerd.state/io.containerd.grpc.v1.cri/containers")),
         ] {
             left.extend(self.files(&dir).into_iter().map(told(what)));
         }
@@ -49,29 +49,23 @@ impl Node {
 
     /// The shims' pids: all, or those whose command line mentions a pod's id.
     pub fn shims(&self, of: &str) -> Vec<i32> {
-        let line = |pid: &i32| {
-            String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default())
-                .into_owned()
-        };
-        let all = pids_mentioning(self.realm.name()).into_iter();
-        all.filter(|pid| line(pid).contains("containerd-shim") && line(pid).contains(of)).collect()
+        let is_shim = |line: String| line.contains("containerd-shim") && line.contains(of);
+        let all = pids_mentioning(self.sandbox.name()).into_iter();
+        all.filter(|pid| is_shim(command_line(*pid))).collect()
     }
 
     /// Shims, and what runs in the pods' cgroups.
     fn processes(&self) -> Vec<String> {
         let slice = self.slice();
-        let inside = pids_mentioning(&slice).into_iter().chain(pids_mentioning(self.realm.name()));
+        let inside = pids_mentioning(&slice).into_iter().chain(pids_mentioning(self.sandbox.name()));
         let pids: BTreeSet<i32> =
             self.shims("").into_iter().chain(inside.filter(|pid| self.is_pods(*pid))).collect();
-        let line = |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        pids.iter()
-            .map(|pid| format!("{pid} {}", String::from_utf8_lossy(&line(pid)).replace('\0', " ")))
-            .collect()
+        pids.into_iter().map(|pid| format!("{pid} {}", command_line(pid))).collect()
     }
 
     fn is_pods(&self, pid: i32) -> bool {
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        groups.contains(self.realm.name()) || groups.contains(&self.slice())
+        groups.contains(self.sandbox.name()) || groups.contains(&self.slice())
     }
 
     /// Those below the pods' own, which is the kubelet's to remove.

@@ -1,10 +1,10 @@
-//! A node of a cluster, without its kubelet.
+//! A node of a Kubernetes cluster, without its kubelet: containerd with CRI and network plugins.
 
 mod config;
 mod leftovers;
 
-use super::containerd::end;
-use super::{Realm, pack};
+use super::containerd::stop_daemon;
+use super::{Sandbox, pack};
 use crate::cri::{Cri, messages::*};
 use crate::{Call, on_path, pause_image, shim_program, systemd, wait_for};
 use nix::sched::{CloneFlags, setns};
@@ -13,13 +13,13 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
 /// The name of the runtime under test, as pods ask for it.
-pub const HANDLER: &str = "ampoule";
+pub const RUNTIME_HANDLER: &str = "ampoule";
 
 /// containerd with its CRI, real network plugins, and our pause in each pod. All that it has is removed on drop, and
 /// it is a failure if something stays.
 #[derive(Debug)]
 pub struct Node {
-    realm: Realm,
+    sandbox: Sandbox,
     daemon: Option<Call>,
     /// The mounts that were there before any pod.
     mounts: Vec<String>,
@@ -41,12 +41,12 @@ pub fn can_map_ports() -> bool {
 impl Node {
     /// Starts one and loads the images: pause, and [`super::IMAGE`].
     pub fn start() -> Self {
-        let realm = Realm::new();
-        config::configure(&realm);
-        let mut node = Self { realm, daemon: None, mounts: Vec::new() };
+        let sandbox = Sandbox::new();
+        config::configure(&sandbox);
+        let mut node = Self { sandbox, daemon: None, mounts: Vec::new() };
         node.resume();
         node.mounts = node.all_mounts();
-        let archive = pack(node.realm.path());
+        let archive = pack(node.sandbox.path());
         for (archive, name) in [(pause_image(), "ampoule/pause:0.1.0"), (archive, super::IMAGE)] {
             node.import(&archive, name);
         }
@@ -56,10 +56,10 @@ impl Node {
     /// Starts containerd, or starts it again.
     pub fn resume(&mut self) {
         let shims = shim_program().parent().expect("a directory").to_owned();
-        let mut daemon = self.realm.command("containerd");
-        daemon.args(["--log-level", "warn"]).arg("--config").arg(self.realm.beside("containerd.toml"));
+        let mut daemon = self.sandbox.command("containerd");
+        daemon.args(["--log-level", "warn"]).arg("--config").arg(self.sandbox.file("containerd.toml"));
         daemon.env("PATH", format!("{}:{}", shims.display(), std::env::var("PATH").expect("a PATH")));
-        self.daemon = Some(self.realm.start(daemon));
+        self.daemon = Some(self.sandbox.start(daemon));
         wait_for("containerd and its network", || {
             let status = self.cri().status(StatusRequest::default()).ok().and_then(|answer| answer.status);
             // Newer ones have conditions of their own besides, such as that nothing of the file is deprecated.
@@ -79,10 +79,10 @@ impl Node {
 
     /// Loads an image from an archive.
     fn import(&self, archive: &Path, name: &str) {
-        let mut ctr = self.realm.command("ctr");
-        ctr.arg("--address").arg(self.realm.beside("containerd.sock")).args(["--namespace", "k8s.io"]);
+        let mut ctr = self.sandbox.command("ctr");
+        ctr.arg("--address").arg(self.sandbox.file("containerd.sock")).args(["--namespace", "k8s.io"]);
         ctr.args(["images", "import"]).arg(archive);
-        self.realm.finish(ctr).ok();
+        self.sandbox.finish(ctr).ok();
         // CRI hears of it from containerd.
         let spec = ImageSpec { image: name.to_owned(), ..Default::default() };
         let request = ImageStatusRequest { image: Some(spec), verbose: false };
@@ -91,27 +91,27 @@ impl Node {
 
     /// Its CRI.
     pub fn cri(&self) -> Cri {
-        Cri::at(self.realm.beside("containerd.sock"))
+        Cri::at(self.sandbox.file("containerd.sock"))
     }
 
     /// Where it lives.
-    pub fn realm(&self) -> &Realm {
-        &self.realm
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
     }
 
     /// A directory for a pod's logs.
     pub fn logs(&self, pod: &str) -> PathBuf {
-        self.realm.beside("logs").join(pod)
+        self.sandbox.file("logs").join(pod)
     }
 
     /// The cgroup of its pods, as the kubelet would tell it: a path, also when it is a slice of systemd's.
     pub fn cgroup_parent(&self) -> String {
-        self.realm.cgroup_parent().unwrap_or_else(|| format!("/{}", self.slice()))
+        self.sandbox.cgroup_parent().unwrap_or_else(|| format!("/{}", self.slice()))
     }
 
     /// systemd takes each dash for one level.
     fn slice(&self) -> String {
-        format!("{}.slice", self.realm.name().replace('-', "_"))
+        format!("{}.slice", self.sandbox.name().replace('-', "_"))
     }
 
     /// Connects from within its network.
@@ -125,7 +125,7 @@ impl Node {
         std::thread::spawn(connect).join().expect("a thread")
     }
 
-    /// A file of containerd's own in /proc; it is in the realm's namespaces.
+    /// A file of containerd's own in /proc; it is in the sandbox's namespaces.
     fn proc(&self, file: &str) -> PathBuf {
         let daemon = self.daemon.as_ref().expect("containerd runs");
         format!("/proc/{}/{file}", daemon.pid()).into()
@@ -150,8 +150,8 @@ impl Drop for Node {
             let _ = systemd::manager("systemctl").args(["stop", &self.slice()]).status();
         }
         if let Some(daemon) = self.daemon.take() {
-            end(daemon);
+            stop_daemon(daemon);
         }
-        self.realm.close(&[self.slice()]);
+        self.sandbox.close(&[self.slice()]);
     }
 }

@@ -6,7 +6,7 @@
 use nix::errno::Errno::{self, *};
 
 /// Number, name, errors.
-type Call = (i64, &'static str, &'static [Errno]);
+type Syscall = (i64, &'static str, &'static [Errno]);
 
 const OPEN: &[Errno] = &[EMFILE, ENFILE, ENOMEM, EIO, EACCES];
 const LOOK: &[Errno] = &[ENOMEM, EIO, EACCES];
@@ -18,7 +18,7 @@ const MOUNT: &[Errno] = &[ENOMEM, EPERM];
 const WAIT: &[Errno] = &[EINTR];
 
 /// Those that the programs make.
-const CALLS: &[Call] = &[
+const CALLS: &[Syscall] = &[
     (libc::SYS_read, "read", &[EIO, EINTR]),
     (libc::SYS_write, "write", &[EIO, ENOSPC, EINTR]),
     (libc::SYS_readv, "readv", &[EIO, EINTR]),
@@ -127,7 +127,7 @@ const CALLS: &[Call] = &[
 
 /// Those that newer architectures don't have; musl uses them where they are.
 #[cfg(target_arch = "x86_64")]
-const OLD_CALLS: &[Call] = &[
+const OLD_CALLS: &[Syscall] = &[
     (libc::SYS_open, "open", OPEN),
     (libc::SYS_stat, "stat", LOOK),
     (libc::SYS_lstat, "lstat", LOOK),
@@ -148,9 +148,9 @@ const OLD_CALLS: &[Call] = &[
     (libc::SYS_epoll_wait, "epoll_wait", WAIT),
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const OLD_CALLS: &[Call] = &[];
+const OLD_CALLS: &[Syscall] = &[];
 
-fn find(number: i64) -> Option<&'static Call> {
+fn find(number: i64) -> Option<&'static Syscall> {
     CALLS.iter().chain(OLD_CALLS).find(|(n, ..)| *n == number)
 }
 

@@ -1,12 +1,12 @@
-//! `floor`: how fast "run /bin/true in the default OCI container" can be on this kernel.
+//! `baseline`: how fast "run /bin/true in the default OCI container" can be on this kernel.
 //!
 //! A straight line of the kernel calls that `runc spec`'s config demands, and nothing else: no JSON, no
 //! state, no checks that could be left out. `make bench` divides every runtime's time by this one's.
 //! Left out is also what runtimes do beyond the config (loopback up, a session keyring).
 //!
-//!     floor ROOTFS NAME v1|v2 [PROGRAM ARGS...]
+//!     baseline ROOTFS NAME v1|v2 [PROGRAM ARGS...]
 //!
-//! `FLOOR_SPLIT=1` prints how long each stage took; the stages of the container begin with `c:` and
+//! `BASELINE_SPLIT=1` prints how long each stage took; the stages of the container begin with `c:` and
 //! run beside the host's. A failing call ends it with code 99 and the call's name.
 
 mod cgroup;
@@ -30,7 +30,7 @@ struct Laps {
 
 impl Laps {
     fn new() -> Laps {
-        Laps { last: std::env::var_os("FLOOR_SPLIT").map(|_| Instant::now()) }
+        Laps { last: std::env::var_os("BASELINE_SPLIT").map(|_| Instant::now()) }
     }
 
     fn lap(&mut self, stage: &str) {
@@ -46,7 +46,7 @@ impl Laps {
 /// Ends the program when a call that the container can't do without has failed.
 fn must<T>(call: &str, result: nix::Result<T>) -> T {
     result.unwrap_or_else(|errno| {
-        eprintln!("floor: {call}: {errno}");
+        eprintln!("baseline: {call}: {errno}");
         std::process::exit(99)
     })
 }
@@ -57,14 +57,14 @@ fn main() -> ExitCode {
         .map(|arg| CString::new(arg.into_vec()).expect("argv has no NUL"))
         .collect();
     let [root, name, layout, program @ ..] = args.as_slice() else {
-        eprintln!("usage: floor ROOTFS NAME v1|v2 [PROGRAM ARGS...]");
+        eprintln!("usage: baseline ROOTFS NAME v1|v2 [PROGRAM ARGS...]");
         return ExitCode::from(2);
     };
     let v2 = match layout.to_bytes() {
         b"v1" => false,
         b"v2" => true,
         _ => {
-            eprintln!("floor: the cgroup layout is v1 or v2");
+            eprintln!("baseline: the cgroup layout is v1 or v2");
             return ExitCode::from(2);
         }
     };

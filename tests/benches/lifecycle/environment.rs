@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use ampoule_tests::{Scratch, cgroups_named, default_spec, mountinfo, remove_cgroup};
+use ampoule_tests::{Scratch, cgroups_named, default_spec, mountinfo, on_path, remove_cgroup};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -12,7 +12,6 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 
 use crate::command::Interrupts;
-use crate::contender::on_path;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 const NOTHING: Option<&str> = None;
@@ -40,16 +39,16 @@ impl Layout {
     }
 }
 
-/// Where a measurement is taken: a stage that shows a layout.
-pub(crate) struct Place<'a> {
-    pub(crate) stage: &'a Stage,
+/// Where a measurement is taken: a namespace that shows a layout.
+pub(crate) struct Environment<'a> {
+    pub(crate) namespace: &'a MountNamespace,
     pub(crate) layout: Layout,
     pub(crate) interrupts: &'a Interrupts,
 }
 
-impl Place<'_> {
+impl Environment<'_> {
     pub(crate) fn bundle(&self, payload: Payload) -> PathBuf {
-        self.stage.bundle(self.layout, payload)
+        self.namespace.bundle(self.layout, payload)
     }
 }
 
@@ -85,14 +84,14 @@ struct Hierarchy {
 }
 
 /// The mount namespace with all files that a measurement needs, in one tmpfs; both die with the process.
-pub(crate) struct Stage {
+pub(crate) struct MountNamespace {
     files: Scratch,
     hierarchies: Vec<Hierarchy>,
     id: String,
 }
 
-impl Stage {
-    pub(crate) fn build() -> Result<Stage> {
+impl MountNamespace {
+    pub(crate) fn build() -> Result<MountNamespace> {
         unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace (the benches need root)")?;
         mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NOTHING)
             .context("make / private")?;
@@ -103,11 +102,14 @@ impl Stage {
             let name = Path::new(&m.target).strip_prefix(CGROUPS).ok()?.to_str()?.to_owned();
             Some(Hierarchy { name, mounted: m.target })
         });
-        let stage =
-            Stage { hierarchies: hierarchies.collect(), files, id: format!("bench-{}", std::process::id()) };
-        stage.make_bundles()?;
-        stage.keep_hierarchies()?;
-        Ok(stage)
+        let namespace = MountNamespace {
+            hierarchies: hierarchies.collect(),
+            files,
+            id: format!("bench-{}", std::process::id()),
+        };
+        namespace.make_bundles()?;
+        namespace.keep_hierarchies()?;
+        Ok(namespace)
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -1,4 +1,4 @@
-//! Both ends of what a place tells the run while it goes on: one JSON document a line.
+//! What a place reports to the run while its tests go on, as one JSON document a line: written and read here.
 
 use crate::test::{Ended, Verdict};
 use anyhow::{Context, Result, bail};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// What happened in a place.
-pub(crate) enum Event {
+pub(crate) enum TestEvent {
     /// It has that many tests to run.
     Begun { place: String, tests: usize },
     /// One of them has ended.
@@ -15,7 +15,7 @@ pub(crate) enum Event {
     Done { place: String, took: Duration },
 }
 
-impl Event {
+impl TestEvent {
     pub(crate) fn line(&self) -> String {
         let value = match self {
             Self::Begun { place, tests } => json!({ "place": place, "tests": tests }),

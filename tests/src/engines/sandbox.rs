@@ -1,8 +1,9 @@
-//! Where an engine of a test's own lives.
+//! The private surroundings that an engine of a test's own runs in: namespaces, a directory, and a check that nothing is
+//! left of them.
 
 use crate::{
-    Call, Hierarchies, Outcome, Scratch, Terminal, cgroups_named, patience, pids_mentioning, remove_cgroup,
-    systemd, wait_for,
+    Call, HierarchyLock, Outcome, Scratch, Terminal, cgroups_named, command_line, leftovers, patience,
+    pids_mentioning, systemd, wait_for,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -14,36 +15,37 @@ use std::time::{Duration, Instant};
 /// A directory and, for root, a network namespace and a mount namespace with a /run of its own: every mount, bridge
 /// and packet rule of the engine, and every state of its runtime, is gone with them.
 #[derive(Debug)]
-pub struct Realm {
+pub struct Sandbox {
     // Before the directory: dropped first.
     holder: Option<Child>,
     scratch: Scratch,
-    _hierarchies: Hierarchies,
+    _hierarchies: HierarchyLock,
 }
 
 /// /run is new, but for systemd and its bus; so are /dev/shm, where podman has its locks, and /var/lib, where plug-ins
 /// for networks have theirs. Says so when it is done. (-n: mount(8) keeps a table of its own in /run.)
-const FURNISH: &str = r#"
+const SETUP: &str = r#"
     busybox ip link set lo up && cd "$0" && mkdir run && mount -n -t tmpfs run run || exit
     for kept in systemd dbus; do
         [ ! -d /run/$kept ] || { mkdir run/$kept && mount -n --rbind /run/$kept run/$kept; } || exit
     done
-    mount -n --move run /run && mount -n -t tmpfs shm /dev/shm && mount -n -t tmpfs lib /var/lib && echo done >furnished && exec sleep infinity
+    mount -n --move run /run && mount -n -t tmpfs shm /dev/shm && mount -n -t tmpfs lib /var/lib && echo done >ready && exec sleep infinity
 "#;
 
-impl Realm {
-    /// An empty one.
+impl Sandbox {
+    /// A new one, with nothing running in it.
     pub fn new() -> Self {
-        let mut realm = Self { holder: None, scratch: Scratch::new(), _hierarchies: Hierarchies::steady() };
+        let mut sandbox =
+            Self { holder: None, scratch: Scratch::new(), _hierarchies: HierarchyLock::shared() };
         if geteuid().is_root() {
             // Dies with the thread that runs the test.
             let mut holder = Command::new("setpriv");
             holder.args(["--pdeathsig", "KILL", "unshare", "--mount", "--net", "--propagation", "private"]);
-            holder.args(["sh", "-c", FURNISH]).arg(realm.path()).stdin(Stdio::null());
-            realm.holder = Some(holder.spawn().expect("start unshare"));
-            wait_for("the realm to be furnished", || realm.beside("furnished").exists());
+            holder.args(["sh", "-c", SETUP]).arg(sandbox.path()).stdin(Stdio::null());
+            sandbox.holder = Some(holder.spawn().expect("start unshare"));
+            wait_for("the sandbox to be set up", || sandbox.file("ready").exists());
         }
-        realm
+        sandbox
     }
 
     /// Its directory.
@@ -52,16 +54,16 @@ impl Realm {
     }
 
     /// A file in its directory.
-    pub fn beside(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
 
-    /// What is in everything's name.
+    /// A unique name, which is part of every id, cgroup and command line in here.
     pub fn name(&self) -> &str {
         self.path().file_name().and_then(|name| name.to_str()).expect("a UTF-8 name")
     }
 
-    /// A program to be started inside.
+    /// A program of this machine, to be started inside.
     pub fn command(&self, program: &str) -> Command {
         let mut command = match &self.holder {
             Some(holder) => {
@@ -83,16 +85,16 @@ impl Realm {
 
     /// Starts a command whose output is in files.
     pub fn start(&self, command: Command) -> Call {
-        Call::start(command, self.beside(&crate::scratch::unique_name()))
+        Call::start(command, self.file(&crate::scratch::unique_name()))
     }
 
     /// Starts a command in a terminal.
     pub fn start_in(&self, terminal: &Terminal, mut command: Command) -> Call {
         terminal.attach(&mut command);
-        Call::seen(command)
+        Call::start_with_streams(command)
     }
 
-    /// Runs a program of this machine inside.
+    /// Runs a program inside, to its end.
     #[track_caller]
     pub fn call(&self, program: &str, args: &[&str]) -> Outcome {
         let mut command = self.command(program);
@@ -138,12 +140,8 @@ impl Realm {
     fn leftovers(&self, containers: &[String]) -> Vec<String> {
         let names = || containers.iter().map(String::as_str).chain([self.name()]);
         let pids = names().flat_map(pids_mentioning).filter(|pid| !self.is_holder(*pid));
-        let processes = pids.map(|pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            format!("process {pid}: {}", String::from_utf8_lossy(&line).replace('\0', " "))
-        });
-        let cgroups = names().flat_map(cgroups_named);
-        processes.chain(cgroups.map(|dir| format!("cgroup {}", dir.display()))).collect()
+        let processes = pids.map(|pid| format!("process {pid} {}", command_line(pid)));
+        processes.chain(names().flat_map(leftovers::cgroups)).collect()
     }
 
     /// Ends and removes what was left.
@@ -152,7 +150,7 @@ impl Realm {
             for pid in pids_mentioning(name).into_iter().filter(|pid| !self.is_holder(*pid)) {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
-            cgroups_named(name).iter().rev().for_each(|dir| remove_cgroup(dir));
+            leftovers::remove_cgroups(name);
         }
     }
 
@@ -161,13 +159,13 @@ impl Realm {
     }
 }
 
-impl Default for Realm {
+impl Default for Sandbox {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Drop for Realm {
+impl Drop for Sandbox {
     fn drop(&mut self) {
         if let Some(holder) = &mut self.holder {
             let _ = holder.kill();

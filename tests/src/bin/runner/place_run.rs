@@ -1,7 +1,7 @@
 //! The tests of one place, run where this program runs.
 
-use crate::event::Event;
-use crate::test::{How, Test};
+use crate::event::TestEvent;
+use crate::test::{Settings, Test};
 use crate::{number, report, stop};
 use ampoule_tests::places::{List, Place, Tier, Title};
 use anyhow::{Context, Result, ensure};
@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Runs them; whether none failed. What happens is told to the file that `EVENTS` names, or printed.
+/// Runs them; whether none failed. Events go to the file that `EVENTS` names, or results are printed.
 pub(crate) fn run(place: &str, tier: Tier) -> Result<bool> {
     stop::watch(|| ())?;
     let list = List::read();
@@ -23,24 +23,26 @@ pub(crate) fn run(place: &str, tier: Tier) -> Result<bool> {
     let jobs = number("JOBS", 2 * cpus)?;
     // Waits end sooner, each by itself; full repetitions in emulation take their time.
     let (repeats, limit) = if tier == Tier::Quick { (10, 600) } else { (100, 3600) };
-    let how =
-        How { repeats: number("REPEATS", repeats)?, limit: Duration::from_secs(number("LIMIT", limit)?) };
-    ensure!(jobs > 0 && how.repeats > 0, "JOBS=0 or REPEATS=0 would show nothing");
-    let told = Teller::open()?;
+    let settings = Settings {
+        repeats: number("REPEATS", repeats)?,
+        limit: Duration::from_secs(number("LIMIT", limit)?),
+    };
+    ensure!(jobs > 0 && settings.repeats > 0, "JOBS=0 or REPEATS=0 would show nothing");
+    let events = EventWriter::open()?;
 
     let began = Instant::now();
-    told.tell(Event::Begun { place: place.to_owned(), tests: tests.len() });
+    events.write(TestEvent::Begun { place: place.to_owned(), tests: tests.len() });
     let (alone, beside): (Vec<_>, Vec<_>) = tests.iter().partition(|test| list.is_alone(title(test)));
     let mut has_passed = true;
     for (tests, jobs) in [(beside, jobs), (alone, 1)] {
         has_passed &= run_all(&tests, jobs, |test| {
-            let test = test.run(how);
+            let test = test.run(settings);
             let has_passed = !test.has_failed();
-            told.tell(Event::Ended { place: place.to_owned(), test });
+            events.write(TestEvent::Ended { place: place.to_owned(), test });
             has_passed
         });
     }
-    told.tell(Event::Done { place: place.to_owned(), took: began.elapsed() });
+    events.write(TestEvent::Done { place: place.to_owned(), took: began.elapsed() });
     ensure!(!stop::is_stopped(), "stopped before the end");
     Ok(has_passed)
 }
@@ -119,27 +121,27 @@ fn list(program: &Path) -> Result<Vec<String>> {
     Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
 
-/// To whom events go.
-enum Teller {
+/// Where events go: to the run that has started this one, or to a person, as text.
+enum EventWriter {
     Run(Mutex<File>),
     Person,
 }
 
-impl Teller {
+impl EventWriter {
     fn open() -> Result<Self> {
         let Ok(path) = std::env::var("EVENTS") else { return Ok(Self::Person) };
         let file = File::options().append(true).open(&path).with_context(|| format!("open {path}"))?;
         Ok(Self::Run(Mutex::new(file)))
     }
 
-    fn tell(&self, event: Event) {
+    fn write(&self, event: TestEvent) {
         match self {
             // Whoever doesn't listen any more knows why.
             Self::Run(file) => {
                 drop(file.lock().expect("no thread panics").write_all(event.line().as_bytes()))
             }
             Self::Person => {
-                if let Event::Ended { place, test } = event {
+                if let TestEvent::Ended { place, test } = event {
                     print!("{}", report::lines(&place, &test));
                 }
             }

@@ -1,13 +1,13 @@
 //! The bundles that are tried.
 
-use crate::report;
+use crate::isolation;
 use ampoule_tests::Bundle;
 use serde_json::{Value, json};
 use std::path::Path;
 
 /// A kind of bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub enum Kind {
+pub enum BundleKind {
     /// runc's default spec, with a seccomp filter and limits.
     Default,
     /// In a user namespace, with hooks, on a host without cgroups.
@@ -18,38 +18,38 @@ pub enum Kind {
     Terminal,
 }
 
-impl Kind {
+impl BundleKind {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Default, Self::Mapped, Self::Bare, Self::Terminal];
 
     /// As the command line has it.
     pub fn word(self) -> &'static str {
         match self {
-            Kind::Default => "default",
-            Kind::Mapped => "mapped",
-            Kind::Bare => "bare",
-            Kind::Terminal => "terminal",
+            BundleKind::Default => "default",
+            BundleKind::Mapped => "mapped",
+            BundleKind::Bare => "bare",
+            BundleKind::Terminal => "terminal",
         }
     }
 
     /// Whether the host has cgroups for it. Without, nothing but the init's pid holds the container together.
     pub fn has_cgroup(self) -> bool {
-        !matches!(self, Kind::Mapped | Kind::Bare)
+        !matches!(self, BundleKind::Mapped | BundleKind::Bare)
     }
 
     /// Whether its process is given a terminal.
     pub fn has_terminal(self) -> bool {
-        self == Kind::Terminal
+        self == BundleKind::Terminal
     }
 
     /// A bundle of this kind.
     pub fn bundle(self) -> Bundle {
         let bundle = Bundle::sleeping();
         match self {
-            Kind::Default => bundle.with(limit).with(filter),
-            Kind::Mapped => bundle.with_user_namespace().with(unlimit),
-            Kind::Bare => bundle.with(unlimit),
-            Kind::Terminal => bundle.with(|c| {
+            BundleKind::Default => bundle.with(limit).with(filter),
+            BundleKind::Mapped => bundle.with_user_namespace().with(unlimit),
+            BundleKind::Bare => bundle.with(unlimit),
+            BundleKind::Terminal => bundle.with(|c| {
                 c["process"]["terminal"] = json!(true);
                 c["process"]["user"] =
                     json!({ "uid": 1000, "gid": 1001, "additionalGids": [7, 1002], "umask": 0o27 });
@@ -60,10 +60,10 @@ impl Kind {
     /// Has the bundle's program report what it is, and then sleep or end. Whatever is started there has the id in its command
     /// line, by which it is found if it is left.
     pub fn name(self, bundle: &mut Bundle, id: &str, sleeps: bool) {
-        let questions = report::questions(sleeps, id).into_iter();
+        let questions = isolation::questions(sleeps, id).into_iter();
         bundle.config["process"]["args"] =
             json!(["/bin/probe".into()].into_iter().chain(questions).collect::<Vec<_>>());
-        if self == Kind::Mapped {
+        if self == BundleKind::Mapped {
             let hook = |program: &Path| json!([{ "path": program, "args": ["probe", "args", id] }]);
             let (outside, inside) = (hook(&bundle.rootfs().join("bin/probe")), hook("/bin/probe".as_ref()));
             bundle.config["hooks"] = json!({

@@ -9,11 +9,11 @@ use std::thread::JoinHandle;
 
 /// One that listens at a path (`linux.seccomp.listenerPath`).
 #[derive(Debug)]
-pub struct Agent {
+pub struct SeccompAgent {
     thread: JoinHandle<Vec<Value>>,
 }
 
-impl Agent {
+impl SeccompAgent {
     /// Waits for that many listeners and answers every call with `value`, but those in `passed` with "go on".
     pub fn answering(path: &Path, listeners: usize, value: i64, passed: &[i64]) -> Self {
         let socket = ConsoleSocket::listen(path);

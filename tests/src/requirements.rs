@@ -1,7 +1,7 @@
-//! What a machine or a runtime may lack. A test that cannot say anything says so loudly.
+//! [`require!`](crate::require): what a test needs of the machine or the runtime. Where it lacks, the test is skipped, loudly.
 
 use crate::cgroup::mount_of;
-use crate::{Engine, conformance, place};
+use crate::{Runtime, conformance, place};
 use std::io::Write;
 
 /// Ends the test as skipped unless the condition holds.
@@ -9,20 +9,20 @@ use std::io::Write;
 /// ```ignore
 /// require!(has_cgroup_v1("memory"), "the v1 memory controller");
 /// require!(can_raise_limits(), "CAP_SYS_RESOURCE", named "containers as CI machines rarely have it");
-/// require!(Engine::get().is_ampoule(), "time namespaces", named "runc 1.1 knows none");
+/// require!(Runtime::get().is_ampoule(), "time namespaces", named "runc 1.1 knows none");
 /// ```
 ///
 /// A skip goes to stderr and to the file that `SKIPS` names. With `STRICT=1` it is a failure, unless the
 /// test names why the machine cannot.
 #[macro_export]
 macro_rules! require {
-    ($condition:expr, $ability:expr) => {
-        if !$crate::met($condition, $ability, None) {
+    ($condition:expr, $what:expr) => {
+        if !$crate::met($condition, $what, None) {
             return;
         }
     };
-    ($condition:expr, $ability:expr, named $why:expr) => {
-        if !$crate::met($condition, $ability, Some($why)) {
+    ($condition:expr, $what:expr, named $why:expr) => {
+        if !$crate::met($condition, $what, Some($why)) {
             return;
         }
     };
@@ -32,27 +32,27 @@ macro_rules! require {
 #[macro_export]
 macro_rules! ampoule_only {
     ($why:expr) => {
-        if !$crate::met($crate::Engine::get().is_ampoule(), "ampoule", Some($why)) {
+        if !$crate::met($crate::Runtime::get().is_ampoule(), "ampoule", Some($why)) {
             return;
         }
     };
 }
 
 /// What [`require!`] does: `true` when the condition holds, a recorded skip or a panic when not.
-pub fn met(condition: bool, ability: &str, named: Option<&str>) -> bool {
+pub fn met(condition: bool, what: &str, named: Option<&str>) -> bool {
     if condition {
         return true;
     }
     let strict = std::env::var("STRICT").is_ok_and(|v| v == "1");
     assert!(
         !strict || named.is_some(),
-        "STRICT: this test needs {ability}, and does not name why it may lack"
+        "STRICT: this test needs {what}, and does not say why a machine may lack it"
     );
     assert_unclaimed();
     let test = std::env::var("NEXTEST_TEST_NAME")
         .unwrap_or_else(|_| std::thread::current().name().unwrap_or("a test").to_owned());
     let why = named.map(|why| format!(": {why}")).unwrap_or_default();
-    let line = format!("SKIP {test}: needs {ability}{why}\n");
+    let line = format!("SKIP {test}: needs {what}{why}\n");
     eprint!("{line}");
     if let Ok(path) = std::env::var("SKIPS") {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
@@ -66,7 +66,7 @@ pub fn met(condition: bool, ability: &str, named: Option<&str>) -> bool {
 /// they are: a host may be anything.
 fn assert_unclaimed() {
     let place = place();
-    if place == "host" || !Engine::get().is_ampoule() {
+    if place == "host" || !Runtime::get().is_ampoule() {
         return;
     }
     // As the runner runs them: PROGRAM --exact FILE::NAME.
@@ -92,14 +92,16 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Why a test that makes a v2 host needn't run where there is one.
-pub const TWIN: &str = "this host has cgroup v2 alone, and its twin says the same";
+/// Why a test that makes a host with v2 alone skips itself where there is one: the same test of the host as it is runs there.
+pub const TESTED_ON_V2: &str =
+    "this host has cgroup v2 alone, where the test of the host as it is says the same";
 
 /// Why an ordinary user's container can't do without a pid namespace.
 pub const NO_PROC: &str = "the kernel gives an ordinary user a proc only for a pid namespace of their own";
 
 /// Why an ordinary user's container joins no other's namespaces.
-pub const OTHERS: &str = "a new user namespace has no rights over namespaces that are not its own";
+pub const FOREIGN_NAMESPACES: &str =
+    "a new user namespace has no rights over namespaces that are not its own";
 
 /// Why an ordinary user can't prepare the host for a test.
 pub const NO_MOUNTS: &str = "an ordinary user mounts nothing on the host";

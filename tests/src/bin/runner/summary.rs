@@ -1,20 +1,20 @@
 //! The last lines of a run: what took long, what skipped itself, each place's time, what failed.
 
-use crate::report::Heard;
+use crate::report::PlaceResults;
 use crate::test::{Ended, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// All of it.
-pub(crate) fn of(places: &[Heard], broken: &[String], took: Duration) -> String {
+pub(crate) fn of(places: &[PlaceResults], broken: &[String], took: Duration) -> String {
     let mut lines = slowest(places);
     lines.extend(skips(places));
     lines.extend(table(places));
     lines.extend(failures(places, broken));
-    let failed = broken.len() + places.iter().map(Heard::failed).sum::<usize>();
-    let skipped: usize = places.iter().map(Heard::skipped).sum();
+    let failed = broken.len() + places.iter().map(PlaceResults::failed).sum::<usize>();
+    let skipped: usize = places.iter().map(PlaceResults::skipped).sum();
     let passed =
-        places.iter().map(|heard| heard.ended.len()).sum::<usize>() + broken.len() - failed - skipped;
+        places.iter().map(|results| results.ended.len()).sum::<usize>() + broken.len() - failed - skipped;
     if passed + failed + skipped == 0 {
         lines.push("there are no such tests".to_owned());
     }
@@ -25,11 +25,11 @@ pub(crate) fn of(places: &[Heard], broken: &[String], took: Duration) -> String 
 }
 
 /// Every test, with its place's name.
-fn tests(places: &[Heard]) -> impl Iterator<Item = (&str, &Ended)> {
-    places.iter().flat_map(|heard| heard.ended.iter().map(|test| (heard.name.as_str(), test)))
+fn tests(places: &[PlaceResults]) -> impl Iterator<Item = (&str, &Ended)> {
+    places.iter().flat_map(|results| results.ended.iter().map(|test| (results.name.as_str(), test)))
 }
 
-fn slowest(places: &[Heard]) -> Vec<String> {
+fn slowest(places: &[PlaceResults]) -> Vec<String> {
     let mut all: Vec<_> = tests(places).collect();
     all.sort_by_key(|(_, test)| std::cmp::Reverse(test.took));
     let line = |(place, test): (&str, &Ended)| {
@@ -40,7 +40,7 @@ fn slowest(places: &[Heard]) -> Vec<String> {
 }
 
 /// How many tests lacked what, where; and how many have shown nothing anywhere.
-fn skips(places: &[Heard]) -> Vec<String> {
+fn skips(places: &[PlaceResults]) -> Vec<String> {
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let (mut skipped, mut ran) = (BTreeSet::new(), BTreeSet::new());
     for (place, test) in tests(places) {
@@ -60,18 +60,18 @@ fn skips(places: &[Heard]) -> Vec<String> {
     lines
 }
 
-fn table(places: &[Heard]) -> Vec<String> {
+fn table(places: &[PlaceResults]) -> Vec<String> {
     let mut lines = vec!["".to_owned(), "place              passed failed skipped     time".to_owned()];
-    for heard in places {
-        let (failed, skipped) = (heard.failed(), heard.skipped());
-        let passed = heard.ended.len() - failed - skipped;
-        let took = heard.took.map_or("not done".to_owned(), minutes);
-        lines.push(format!("{:<18} {passed:>6} {failed:>6} {skipped:>7} {took:>8}", heard.name));
+    for results in places {
+        let (failed, skipped) = (results.failed(), results.skipped());
+        let passed = results.ended.len() - failed - skipped;
+        let took = results.took.map_or("not done".to_owned(), minutes);
+        lines.push(format!("{:<18} {passed:>6} {failed:>6} {skipped:>7} {took:>8}", results.name));
     }
     lines
 }
 
-fn failures(places: &[Heard], broken: &[String]) -> Vec<String> {
+fn failures(places: &[PlaceResults], broken: &[String]) -> Vec<String> {
     let failed = tests(places).filter(|(_, test)| test.has_failed());
     let failed = failed.map(|(place, test)| format!("FAILED {} @{place}", test.title));
     let broken = broken.iter().map(|what| format!("FAILED {what}"));

@@ -1,17 +1,18 @@
-//! The real containerd, with state of its own, and its client `ctr`.
+//! A containerd in the host's own namespaces, whose containers are bundles of the tests, not images: for tests of the shim.
+//! `engines::Containerd` is the one that runs an image in a sandbox.
 
-use crate::{Call, Outcome, Scratch, pids_mentioning, scratch, wait_for};
+use crate::{Call, Outcome, Scratch, command_line, leftovers, pids_in, pids_mentioning, scratch, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// The name of our runtime, as containerd spells it.
-pub const RUNTIME: &str = "io.containerd.ampoule.v2";
+/// Our runtime, as containerd's configuration and `ctr --runtime` name it (`runtime_type`).
+pub const RUNTIME_TYPE: &str = "io.containerd.ampoule.v2";
 
 /// A containerd that is killed on drop, with all its containers; nothing of them may be left.
-pub struct Containerd {
+pub struct HostContainerd {
     scratch: Scratch,
     /// containerd's namespace: in the name of every cgroup and in the command line of every shim.
     pub namespace: String,
@@ -24,7 +25,7 @@ pub fn has_containerd() -> bool {
     there("containerd") && there("ctr")
 }
 
-impl Containerd {
+impl HostContainerd {
     /// Starts it. `target/bin` is where it finds its shims first.
     pub fn start() -> Self {
         let scratch = Scratch::new();
@@ -93,7 +94,7 @@ impl Containerd {
         id: &'a str,
         questions: &[&'a str],
     ) -> Vec<&'a str> {
-        let mut args = vec!["run", "--runtime", RUNTIME];
+        let mut args = vec!["run", "--runtime", RUNTIME_TYPE];
         args.extend(flags);
         args.extend(["--rootfs", rootfs, id, "/bin/probe"]);
         args.extend(questions);
@@ -102,10 +103,7 @@ impl Containerd {
 
     /// The pids of the shims.
     pub fn shims(&self) -> Vec<i32> {
-        let is_shim = |pid: &i32| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains("containerd-shim")
-        };
+        let is_shim = |pid: &i32| command_line(*pid).contains("containerd-shim");
         pids_mentioning(&self.namespace).into_iter().filter(is_shim).collect()
     }
 
@@ -119,6 +117,11 @@ impl Containerd {
         line.and_then(|words| words.get(2).map(|w| (*w).to_owned())).unwrap_or_else(|| "none".to_owned())
     }
 
+    /// Where it keeps its containers' bundles.
+    fn bundles(&self) -> PathBuf {
+        self.path("state/io.containerd.runtime.v2.task").join(&self.namespace)
+    }
+
     /// Its log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
@@ -126,41 +129,25 @@ impl Containerd {
 
     /// Everything of its containers that the host still has.
     pub fn leftovers(&self) -> Vec<String> {
-        let pids = pids_mentioning(&self.namespace).into_iter().map(|pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            format!("process {pid} {}", String::from_utf8_lossy(&line).replace('\0', " "))
-        });
-        let pids = pids.filter(|line| !line.contains(" ctr ")).collect::<Vec<_>>();
+        let mut left = leftovers::processes(&self.namespace);
+        left.retain(|line| !line.contains(" ctr "));
+        left.extend(leftovers::cgroups(&self.namespace));
         // The group above the containers' is containerd's.
-        let cgroups: Vec<_> = crate::cgroups_named(&self.namespace)
-            .into_iter()
-            .filter(|dir| dir.file_name().is_some_and(|name| name != &*self.namespace))
-            .map(|dir| format!("cgroup {}", dir.display()))
-            .collect();
-        let dir = self.scratch.path().to_owned();
-        let mounts =
-            crate::mountinfo().into_iter().filter(|m| std::path::Path::new(&m.target).starts_with(&dir));
-        let bundles = fs::read_dir(self.path("state/io.containerd.runtime.v2.task").join(&self.namespace));
-        let bundles =
-            bundles.into_iter().flatten().flatten().map(|e| format!("bundle {}", e.path().display()));
-        pids.into_iter()
-            .chain(cgroups)
-            .chain(mounts.map(|m| format!("mount {}", m.target)))
-            .chain(bundles)
-            .collect()
+        let own = format!("/{}", self.namespace);
+        left.retain(|line| !(line.starts_with("cgroup ") && line.ends_with(&own)));
+        left.extend(leftovers::mounts(self.scratch.path()));
+        left.extend(leftovers::entries("bundle", &self.bundles()));
+        left
     }
 }
 
-impl Drop for Containerd {
+impl Drop for HostContainerd {
     fn drop(&mut self) {
         self.kill();
-        for pid in pids_mentioning(&self.namespace) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
+        leftovers::kill_processes(&self.namespace);
         let groups = || crate::cgroups_named(&self.namespace);
         for dir in groups() {
-            let pids = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-            for pid in pids.lines().filter_map(|pid| pid.parse().ok()) {
+            for pid in pids_in(&dir) {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
         }
@@ -170,8 +157,7 @@ impl Drop for Containerd {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         // What a killed shim listened at, and the fifos of a ctr that was killed.
-        let state = self.path("state/io.containerd.runtime.v2.task").join(&self.namespace);
-        for bundle in fs::read_dir(state).into_iter().flatten().flatten() {
+        for bundle in fs::read_dir(self.bundles()).into_iter().flatten().flatten() {
             let address = fs::read_to_string(bundle.path().join("address")).unwrap_or_default();
             let _ = fs::remove_file(address.trim_start_matches("unix://"));
         }

@@ -1,4 +1,4 @@
-//! An end for a program that has none.
+//! A time limit for a traced program, which may never end by itself.
 
 use ampoule_tests::patience;
 use nix::sys::signal::{Signal, kill};
@@ -6,32 +6,32 @@ use nix::unistd::Pid;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
-/// Kills a program that doesn't end in time.
-pub struct Alarm {
+/// The limit of one program, which is killed when it is reached.
+pub struct TimeLimit {
     done: Option<mpsc::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
-    rang: Arc<AtomicBool>,
+    expired: Arc<AtomicBool>,
 }
 
-impl Alarm {
-    /// From now on it has the usual patience.
-    pub fn set(program: Pid) -> Self {
+impl TimeLimit {
+    /// Gives a program as long as anything may take (`patience`), from now on.
+    pub fn start(program: Pid) -> Self {
         let (done, wait) = mpsc::channel::<()>();
-        let rang = Arc::new(AtomicBool::new(false));
-        let flag = rang.clone();
+        let expired = Arc::new(AtomicBool::new(false));
+        let flag = expired.clone();
         let thread = std::thread::spawn(move || {
             if wait.recv_timeout(patience()) == Err(mpsc::RecvTimeoutError::Timeout) {
                 flag.store(true, Ordering::Relaxed);
                 let _ = kill(program, Signal::SIGKILL);
             }
         });
-        Self { done: Some(done), thread: Some(thread), rang }
+        Self { done: Some(done), thread: Some(thread), expired }
     }
 
-    /// Unsets it; whether it was needed.
-    pub fn rang(mut self) -> bool {
+    /// Takes the limit away; whether it was reached.
+    pub fn expired(mut self) -> bool {
         drop(self.done.take());
         let _ = self.thread.take().map(std::thread::JoinHandle::join);
-        self.rang.load(Ordering::Relaxed)
+        self.expired.load(Ordering::Relaxed)
     }
 }

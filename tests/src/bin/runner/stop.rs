@@ -1,4 +1,4 @@
-//! An end before the end: Ctrl-C, or a make that was killed. Tests that run go on to theirs, so that they can clean up.
+//! Stopping a run early, at Ctrl-C or when make was killed: tests that run still come to their end, so that they clean up.
 
 use ampoule_tests::field;
 use anyhow::{Context, Result};
@@ -12,9 +12,9 @@ pub(crate) fn is_stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
 }
 
-/// Watches for signals that ask for an end, unless the caller ignores them, as nohup does. At the first it calls `told`; the
-/// second ends this process at once, and with it whatever it has started. To be called before there are other threads.
-pub(crate) fn watch(told: impl FnOnce() + Send + 'static) -> Result<()> {
+/// Watches for signals that ask for an end, unless the caller ignores them, as nohup does. At the first it calls
+/// `at_first`; the second ends this process at once, and with it whatever it has started. To be called before there are other threads.
+pub(crate) fn watch(at_first: impl FnOnce() + Send + 'static) -> Result<()> {
     let status = std::fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
     let ignored =
         u64::from_str_radix(&field(&status, "SigIgn"), 16).context("SigIgn in /proc/self/status")?;
@@ -24,7 +24,7 @@ pub(crate) fn watch(told: impl FnOnce() + Send + 'static) -> Result<()> {
     std::thread::spawn(move || {
         let _ = signals.wait();
         STOPPED.store(true, Ordering::Relaxed);
-        told();
+        at_first();
         let _ = signals.wait();
         std::process::exit(130);
     });

@@ -1,9 +1,9 @@
-//! A container that a case is tried on: made, asked, and removed without a trace.
+//! The container that a case is tried on: created, asked for its isolation, and removed without a trace.
 
-use crate::kind::Kind;
+use crate::bundle_kind::BundleKind;
+use crate::isolation::{self, IsolationReport};
 use crate::lie;
-use crate::report::{self, Report};
-use crate::trace::{self, Act, Trace, Whom};
+use crate::trace::{self, Act, Target, Trace};
 use crate::verb::Verb;
 use ampoule_tests::{ConsoleSocket, Container, Outcome, Terminal, mountinfo, patience};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -14,18 +14,18 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// A container and what it needs.
-pub struct Life {
+/// The container, and what its verbs need.
+pub struct Subject {
     /// The container.
     pub container: Container,
-    kind: Kind,
+    kind: BundleKind,
     console: ConsoleSocket,
     init: Option<i32>,
 }
 
-impl Life {
+impl Subject {
     /// Nothing is made yet but the bundle. `verb` decides whether its program sleeps at its end.
-    pub fn new(kind: Kind, verb: Verb) -> Self {
+    pub fn new(kind: BundleKind, verb: Verb) -> Self {
         let mut container = Container::of(kind.bundle());
         kind.name(&mut container.bundle, &container.id, verb != Verb::Run);
         for name in ["out", "tmp"] {
@@ -40,18 +40,18 @@ impl Life {
     }
 
     /// The arguments of a verb that makes the container, with config.json written.
-    pub fn making(&self, verb: &str, flags: &[&str]) -> Vec<String> {
+    pub fn args_for(&self, verb: &str, flags: &[&str]) -> Vec<String> {
         let (pid_file, console) = (self.beside("out/pid"), self.beside("console"));
         let mut all = vec!["--pid-file", &pid_file];
         all.extend(flags);
         if self.kind.has_terminal() {
             all.extend(["--console-socket", &console]);
         }
-        self.container.making(verb, &all).into_iter().map(str::to_owned).collect()
+        self.container.args_for(verb, &all).into_iter().map(str::to_owned).collect()
     }
 
     /// The arguments of an exec of the reporting program.
-    pub fn executing(&self, flags: &[&str], sleeps: bool) -> Vec<String> {
+    pub fn exec_args(&self, flags: &[&str], sleeps: bool) -> Vec<String> {
         let (pid_file, console) = (self.beside("out/exec"), self.beside("console"));
         let mut all = vec!["exec", "--pid-file", &pid_file];
         all.extend(flags);
@@ -59,7 +59,7 @@ impl Life {
             all.extend(["--console-socket", &console]);
         }
         all.extend([self.container.id.as_str(), "/bin/probe"]);
-        let questions = report::questions(sleeps, &self.container.id);
+        let questions = isolation::questions(sleeps, &self.container.id);
         all.into_iter().map(str::to_owned).chain(questions).collect()
     }
 
@@ -84,7 +84,7 @@ impl Life {
     }
 
     /// A verb, traced.
-    pub fn trace(&self, verb: Verb, whom: Whom, act: Act) -> (Trace, Outcome) {
+    pub fn trace(&self, verb: Verb, target: Target, act: Act) -> (Trace, Outcome) {
         let args = verb.args(self);
         let mut command = self.command(&args);
         if act != Act::Count {
@@ -95,7 +95,7 @@ impl Life {
         };
         command.stdout(file("stdout")).stderr(file("stderr"));
         let call = format!("{command:?}");
-        let trace = trace::run(command, whom, act);
+        let trace = trace::run(command, target, act);
         let [stdout, stderr] = ["stdout", "stderr"].map(|end| self.output(&verb.name(), end));
         let outcome = Outcome { code: trace.code, stdout, stderr, call };
         (trace, outcome)
@@ -107,7 +107,7 @@ impl Life {
     }
 
     /// The report of the program that a verb has started. `create` is followed by its `start`.
-    pub fn report(&self, verb: Verb) -> Result<Report, String> {
+    pub fn report(&self, verb: Verb) -> Result<IsolationReport, String> {
         if verb == Verb::Create {
             let start = self.call(Verb::Start);
             if start.code != 0 {
@@ -123,7 +123,7 @@ impl Life {
             true => self.shown_by(&mut self.console.receive())?,
             false => self.written_to(&file.name(), verb != Verb::Run && verb != Verb::Exec)?,
         };
-        let mut report = Report::read(&said, &self.container.id, self.container.bundle.path())?;
+        let mut report = IsolationReport::read(&said, &self.container.id, self.container.bundle.path())?;
         if verb.starts_init() && verb != Verb::Run && self.kind.has_cgroup() {
             report.and_limits_of(self.container.pid());
         }
@@ -134,7 +134,7 @@ impl Life {
         let end = Instant::now() + patience();
         loop {
             let said = self.output(name, "stdout");
-            if !sleeps || said.lines().any(|line| line == report::SLEEPS) {
+            if !sleeps || said.lines().any(|line| line == isolation::SLEEPS) {
                 return Ok(said);
             }
             if Instant::now() > end {
@@ -148,8 +148,8 @@ impl Life {
         let end = Instant::now() + patience();
         // Twice: the id stands behind it in the arguments, which are told first.
         while Instant::now() < end {
-            if terminal.has_shown(&format!("{}\r\n", report::SLEEPS)) {
-                return Ok(terminal.expect(report::SLEEPS));
+            if terminal.has_shown(&format!("{}\r\n", isolation::SLEEPS)) {
+                return Ok(terminal.expect(isolation::SLEEPS));
             }
         }
         Err("the program never said all on its terminal".into())
@@ -234,7 +234,7 @@ impl Life {
 }
 
 /// Does something on a thread of its own that sees a host of this kind: without cgroups, if the kind has none.
-pub fn on_host_of<T: Send>(kind: Kind, work: impl FnOnce() -> T + Send) -> std::thread::Result<T> {
+pub fn on_host_of<T: Send>(kind: BundleKind, work: impl FnOnce() -> T + Send) -> std::thread::Result<T> {
     if kind.has_cgroup() {
         return std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
     }

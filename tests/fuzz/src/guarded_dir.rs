@@ -18,15 +18,15 @@ const SHARED: [&str; 4] = ["dev", "proc", "sys", "tmp"];
 type Seen = BTreeMap<PathBuf, (u32, u32, u64, i64, i64, Vec<u8>)>;
 
 /// Removed when dropped.
-pub struct Place {
+pub struct GuardedDir {
     top: PathBuf,
     before: Seen,
 }
 
-impl Place {
+impl GuardedDir {
     /// Makes one. Root's is in memory, where nobody else sees it and nothing outlives the process; and always called the
     /// same, so that a fuzzer can name what is beside it.
-    pub fn new() -> Place {
+    pub fn new() -> GuardedDir {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let other = || std::env::temp_dir().join(format!("ampoule-fuzz-{}-{number}", std::process::id()));
@@ -38,7 +38,7 @@ impl Place {
         fs::write(top.join("canary/etc/passwd"), "root:x:0:0::/:/bin/sh\n").expect("write the canary");
         symlink("etc/passwd", top.join("canary/link")).expect("make the canary's link");
         let before = look(&top);
-        Place { top, before }
+        GuardedDir { top, before }
     }
 
     /// To be filled.
@@ -52,7 +52,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for GuardedDir {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.top).expect("remove what was unpacked");
     }

@@ -1,6 +1,6 @@
-//! A process that is there already, and makes its calls for somebody else's.
+//! Tracing a process that runs already, such as the shim, while a call of a client's has it work.
 
-use super::{Act, Trace, Tracer, Whom, hold, wait};
+use super::{Act, Target, Trace, Tracer, hold, wait};
 use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 /// Traces a process that is there while something else is done, which has it make its calls.
-pub fn meanwhile<T>(pid: Pid, act: Act, work: impl FnOnce() -> T) -> (Trace, T) {
+pub fn attached<T>(pid: Pid, act: Act, work: impl FnOnce() -> T) -> (Trace, T) {
     let (held, is_held) = mpsc::channel();
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -21,7 +21,7 @@ pub fn meanwhile<T>(pid: Pid, act: Act, work: impl FnOnce() -> T) -> (Trace, T) 
             let mut tracer = Tracer {
                 program: pid,
                 tracee: Some(tracee),
-                whom: Whom::Other(pid),
+                target: Target::Other(pid),
                 act,
                 trace: Trace::default(),
                 early: None,

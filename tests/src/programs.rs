@@ -1,4 +1,4 @@
-//! The runtime under test.
+//! The programs under test, and those that the tests need: where each is, or how to come by it.
 
 use crate::place;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use std::sync::OnceLock;
 /// A runtime with runc's command line, chosen by the environment variable `RUNTIME`: a name on PATH or a
 /// path; `target/bin/ampoule` of this workspace when unset.
 #[derive(Debug)]
-pub struct Engine {
+pub struct Runtime {
     program: PathBuf,
     name: String,
     version: String,
 }
 
-impl Engine {
+impl Runtime {
     /// The engine of this run. Panics with the way out when it cannot be run.
     pub fn get() -> &'static Self {
-        static ENGINE: OnceLock<Engine> = OnceLock::new();
-        ENGINE.get_or_init(Self::find)
+        static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+        RUNTIME.get_or_init(Self::find)
     }
 
     fn find() -> Self {
@@ -71,19 +71,44 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live inside the workspace")
 }
 
-/// `ampoule-bundle`, where `make build` puts it.
-pub fn bundle_tool() -> PathBuf {
-    let path = workspace().join("target/bin/ampoule-bundle");
-    assert!(path.exists(), "no {}; build it with `make build`", path.display());
+/// What a variable names, relative to the top of the source tree, or what `make TARGET` builds there. Panics with the way out
+/// when there is none.
+fn built(variable: Option<&str>, default: &str, target: &str) -> PathBuf {
+    let named = variable.and_then(|variable| std::env::var(variable).ok());
+    let path = workspace().join(named.as_deref().unwrap_or(default));
+    let or_set = variable.map(|variable| format!(", or set {variable}")).unwrap_or_default();
+    assert!(path.exists(), "no {}; build it with `make {target}`{or_set}", path.display());
     path
 }
 
-/// The static probe program: `PROBE`, or where `make suite` puts it.
+/// `ampoule-bundle`.
+pub fn bundle_tool() -> PathBuf {
+    built(None, "target/bin/ampoule-bundle", "build")
+}
+
+/// The shim: `SHIM`, or what `make shim` builds.
+pub fn shim_program() -> PathBuf {
+    built(Some("SHIM"), "target/bin/containerd-shim-ampoule-v2", "shim")
+}
+
+/// The PID 1 of pods: `PAUSE`, or what `make pause` builds.
+pub fn pause() -> PathBuf {
+    built(Some("PAUSE"), "target/bin/pause", "pause")
+}
+
+/// The image archive with pause in it.
+pub fn pause_image() -> PathBuf {
+    built(None, "target/pause.tar", "image")
+}
+
+/// The static program that answers questions from inside a container (`bin/probe`): `PROBE`, or what `make suite` builds.
 pub fn probe() -> &'static Path {
     static PROBE: OnceLock<PathBuf> = OnceLock::new();
-    PROBE.get_or_init(|| {
-        let path = workspace().join(std::env::var("PROBE").unwrap_or_else(|_| "target/suite/probe".into()));
-        assert!(path.exists(), "no {}; build it with `make suite`, or set PROBE", path.display());
-        path
-    })
+    PROBE.get_or_init(|| built(Some("PROBE"), "target/suite/probe", "suite"))
+}
+
+/// Where PATH has a program.
+pub fn on_path(name: impl AsRef<Path>) -> Option<PathBuf> {
+    let name = name.as_ref();
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|path| path.is_file())
 }

@@ -1,4 +1,4 @@
-//! What the processes of a run begin with.
+//! The signals and descriptors that a test or a job starts with.
 #![allow(unsafe_code)]
 
 use nix::errno::Errno;
@@ -31,8 +31,8 @@ pub(crate) fn close_others(command: &mut Command) {
     unsafe { command.pre_exec(move || Errno::result(mark()).map(drop).map_err(Into::into)) };
 }
 
-/// Has this process hear of the end of its children, also when its caller ignored that.
-pub(crate) fn hear_of_children() -> nix::Result<()> {
+/// Gives SIGCHLD its default action. Children of a process that ignores it, as its caller may have, can't be waited for.
+pub(crate) fn default_sigchld() -> nix::Result<()> {
     // SAFETY: the default action runs no code of this process.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
 }

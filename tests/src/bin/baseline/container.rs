@@ -20,7 +20,7 @@ pub(crate) fn play(root: &CStr, v2: bool, groups: &[String], program: &[&CStr], 
         laps.lap("c:enter");
     }
     must("setsid", setsid());
-    must("sethostname", sethostname("floor"));
+    must("sethostname", sethostname("baseline"));
     must("make / a slave", mount(NOTHING, c"/", NOTHING, MsFlags::MS_REC | MsFlags::MS_SLAVE, NOTHING));
     must("bind the rootfs", mount(Some(root), root, NOTHING, MsFlags::MS_BIND | MsFlags::MS_REC, NOTHING));
     must("chdir to the rootfs", chdir(root));
@@ -46,7 +46,7 @@ pub(crate) fn play(root: &CStr, v2: bool, groups: &[String], program: &[&CStr], 
     must("capabilities", sys::keep_default_capabilities());
     laps.lap("c:creds");
     let errno = nix::unistd::execv(program[0], program).unwrap_err();
-    eprintln!("floor: exec {}: {errno}", program[0].to_string_lossy());
+    eprintln!("baseline: exec {}: {errno}", program[0].to_string_lossy());
     std::process::exit(127)
 }
 

@@ -1,10 +1,10 @@
 //! A whole run: a tier of every place, as many machines at a time as there is room for.
 
-use crate::event::Event;
-use crate::job::{Job, News};
+use crate::event::TestEvent;
+use crate::job::{Job, JobOutput};
 use crate::report::Report;
 use crate::{stop, sys};
-use ampoule_tests::Engine;
+use ampoule_tests::Runtime;
 use ampoule_tests::places::{List, Place, Tier};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -32,10 +32,13 @@ impl Machine<'_> {
     }
 }
 
+/// The pids of the jobs that run: a signal that asks for an end is passed on to them.
+type Pids = Arc<Mutex<Vec<i32>>>;
+
 /// Runs it; whether no test failed.
 pub(crate) fn run(tier: Tier) -> Result<bool> {
-    let children: Arc<Mutex<Vec<i32>>> = Arc::default();
-    let running = Arc::clone(&children);
+    let pids = Pids::default();
+    let running = Arc::clone(&pids);
     stop::watch(move || {
         for pid in running.lock().expect("no thread panics").iter() {
             let _ = kill(Pid::from_raw(*pid), Signal::SIGTERM);
@@ -55,13 +58,25 @@ pub(crate) fn run(tier: Tier) -> Result<bool> {
     let _images = prepare(&waiting)?;
     let places = waiting.iter().flat_map(|machine| &machine.places);
     let mut report = Report::new(places.map(|place| (place.machine.as_str(), place.name.as_str())))?;
-    let (tell, news) = channel();
+    run_jobs(waiting, tier, room.max(1), &pids, &mut report)?;
+    report.finish(stop::is_stopped())
+}
+
+/// Runs a job for each machine, so many at a time, to the last one's end.
+fn run_jobs(
+    mut waiting: VecDeque<Machine<'_>>,
+    tier: Tier,
+    at_once: usize,
+    pids: &Pids,
+    report: &mut Report,
+) -> Result<()> {
+    let (sender, output) = channel();
     let mut jobs: Vec<Job> = Vec::new();
     loop {
-        while jobs.len() < room.max(1) && !stop::is_stopped() {
+        while jobs.len() < at_once && !stop::is_stopped() {
             let Some(machine) = waiting.pop_front() else { break };
-            let job = Job::begin(machine.name, &machine.places, tier, &tell)?;
-            children.lock().expect("no thread panics").push(job.pid());
+            let job = Job::begin(machine.name, &machine.places, tier, &sender)?;
+            pids.lock().expect("no thread panics").push(job.pid());
             if stop::is_stopped() {
                 // Its pid may have come too late for who told the others.
                 let _ = kill(Pid::from_raw(job.pid()), Signal::SIGTERM);
@@ -69,27 +84,26 @@ pub(crate) fn run(tier: Tier) -> Result<bool> {
             jobs.push(job);
         }
         if jobs.is_empty() {
-            break;
+            return Ok(());
         }
-        match news.recv_timeout(Duration::from_secs(1)) {
+        match output.recv_timeout(Duration::from_secs(1)) {
             // Of a machine that was ended the last line may be half a one.
-            Ok(News::Event(machine, line)) => match Event::parse(&line) {
-                Ok(event) => report.hear(event),
-                Err(error) => report.say(&machine, &format!("{error:#}")),
+            Ok(JobOutput::Event(machine, line)) => match TestEvent::parse(&line) {
+                Ok(event) => report.record(event),
+                Err(error) => report.print_output(&machine, &format!("{error:#}")),
             },
-            Ok(News::Said(machine, line)) => report.say(&machine, &line),
-            Ok(News::End(machine)) => {
+            Ok(JobOutput::Line(machine, line)) => report.print_output(&machine, &line),
+            Ok(JobOutput::End(machine)) => {
                 let at = jobs.iter().position(|job| job.machine == machine).context("a job that runs")?;
                 let job = jobs.remove(at);
-                children.lock().expect("no thread panics").retain(|pid| *pid != job.pid());
+                pids.lock().expect("no thread panics").retain(|pid| *pid != job.pid());
                 report.end(&machine, job.end()?);
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => bail!("nobody is left to hear of"),
+            Err(RecvTimeoutError::Disconnected) => bail!("no job is left that could send anything"),
         }
         report.progress();
     }
-    report.finish(stop::is_stopped())
 }
 
 /// A variable of the environment that says something.
@@ -99,7 +113,7 @@ fn var(name: &str) -> Option<String> {
 
 /// The machines that are wanted, in the order of the list.
 fn wanted(list: &List) -> Result<VecDeque<Machine<'_>>> {
-    let runtime = Engine::get().name();
+    let runtime = Runtime::get().name();
     let (shard, names) = (var("SHARD"), var("PLACES").unwrap_or_else(|| "*".into()));
     let is_meant = |name: &str, place: &Place| match name.strip_suffix('*') {
         Some(start) => place.name.starts_with(start),

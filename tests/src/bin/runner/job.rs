@@ -10,12 +10,12 @@ use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Sender;
 
-/// What is heard of a job.
-pub(crate) enum News {
+/// What comes from a job while it runs.
+pub(crate) enum JobOutput {
     /// A machine, and a line of its events.
     Event(String, String),
-    /// A machine, and a line that it has printed besides.
-    Said(String, String),
+    /// A machine, and a line that it has printed.
+    Line(String, String),
     /// A machine of which nothing more comes.
     End(String),
 }
@@ -28,7 +28,12 @@ pub(crate) struct Job {
 
 impl Job {
     /// Starts what runs these places' tests.
-    pub(crate) fn begin(machine: &str, places: &[&Place], tier: Tier, news: &Sender<News>) -> Result<Self> {
+    pub(crate) fn begin(
+        machine: &str,
+        places: &[&Place],
+        tier: Tier,
+        output: &Sender<JobOutput>,
+    ) -> Result<Self> {
         let (events, their_events) = std::io::pipe()?;
         let (said, their_said) = std::io::pipe()?;
         // Passed on by its number: no other process is started before it is closed here.
@@ -41,7 +46,7 @@ impl Job {
         sys::begin(&mut command, Signal::SIGTERM);
         let child = command.spawn().with_context(|| format!("start {machine}"));
         drop((command, their_events));
-        read_along(machine, said, events, news);
+        read_along(machine, said, events, output);
         Ok(Self { machine: machine.to_owned(), child: child? })
     }
 
@@ -81,20 +86,20 @@ fn boot(machine: &str, places: &[&Place], tier: &str, events: &str) -> Result<Co
 }
 
 /// Passes on what comes, until both ends are closed. A run that stopped listening has ended.
-fn read_along(machine: &str, said: PipeReader, events: PipeReader, news: &Sender<News>) {
+fn read_along(machine: &str, said: PipeReader, events: PipeReader, output: &Sender<JobOutput>) {
     let machine = machine.to_owned();
-    let pass_on = |from: PipeReader, make: fn(String, String) -> News| {
-        let (machine, news) = (machine.clone(), news.clone());
+    let pass_on = |from: PipeReader, make: fn(String, String) -> JobOutput| {
+        let (machine, output) = (machine.clone(), output.clone());
         std::thread::spawn(move || {
             for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
-                let _ = news.send(make(machine.clone(), String::from_utf8_lossy(&line).into_owned()));
+                let _ = output.send(make(machine.clone(), String::from_utf8_lossy(&line).into_owned()));
             }
         })
     };
-    let (events, said) = (pass_on(events, News::Event), pass_on(said, News::Said));
-    let news = news.clone();
+    let (events, said) = (pass_on(events, JobOutput::Event), pass_on(said, JobOutput::Line));
+    let output = output.clone();
     std::thread::spawn(move || {
         let _ = (events.join(), said.join());
-        let _ = news.send(News::End(machine));
+        let _ = output.send(JobOutput::End(machine));
     });
 }

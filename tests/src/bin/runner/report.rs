@@ -1,6 +1,6 @@
-//! What a person is told while the tests run.
+//! The run as people and CI systems see it: failures at once, progress, a line for each test in target/tests.log, JUnit.
 
-use crate::event::Event;
+use crate::event::TestEvent;
 use crate::test::{Ended, Verdict};
 use crate::{junit, summary};
 use anyhow::{Context, Result};
@@ -18,8 +18,8 @@ const LOG: &str = "target/tests.log";
 /// The same for CI systems.
 const JUNIT: &str = "target/junit.xml";
 
-/// What has been heard of a place.
-pub(crate) struct Heard {
+/// What is known of a place and its tests.
+pub(crate) struct PlaceResults {
     machine: String,
     pub(crate) name: String,
     /// How many tests it has; none until it has begun.
@@ -28,7 +28,7 @@ pub(crate) struct Heard {
     pub(crate) took: Option<Duration>,
 }
 
-impl Heard {
+impl PlaceResults {
     fn count(&self, kind: fn(&Verdict) -> bool) -> usize {
         self.ended.iter().filter(|test| kind(&test.verdict)).count()
     }
@@ -41,7 +41,7 @@ impl Heard {
         self.count(|verdict| matches!(verdict, Verdict::Skipped(_)))
     }
 
-    /// Whether it has come to its end, and everything was heard.
+    /// Whether it has come to its end, and everything was reported.
     fn is_whole(&self) -> bool {
         self.took.is_some() && self.tests == Some(self.ended.len())
     }
@@ -51,11 +51,11 @@ pub(crate) struct Report {
     began: Instant,
     log: File,
     /// In the order of the list.
-    places: Vec<Heard>,
+    places: Vec<PlaceResults>,
     /// What failed and is no test: a machine.
     broken: Vec<String>,
     is_terminal: bool,
-    told: Instant,
+    last_progress: Instant,
 }
 
 impl Report {
@@ -66,7 +66,7 @@ impl Report {
         let log = owned(LOG)?;
         let silent = |(machine, name): (&str, &str)| {
             let (machine, name) = (machine.to_owned(), name.to_owned());
-            Heard { machine, name, tests: None, ended: Vec::new(), took: None }
+            PlaceResults { machine, name, tests: None, ended: Vec::new(), took: None }
         };
         let (now, is_terminal) = (Instant::now(), std::io::stdout().is_terminal());
         Ok(Self {
@@ -75,13 +75,14 @@ impl Report {
             places: places.map(silent).collect(),
             broken: Vec::new(),
             is_terminal,
-            told: now,
+            last_progress: now,
         })
     }
 
-    pub(crate) fn hear(&mut self, event: Event) {
-        let (Event::Begun { place, .. } | Event::Ended { place, .. } | Event::Done { place, .. }) = &event;
-        if let Event::Ended { test, .. } = &event {
+    pub(crate) fn record(&mut self, event: TestEvent) {
+        let (TestEvent::Begun { place, .. } | TestEvent::Ended { place, .. } | TestEvent::Done { place, .. }) =
+            &event;
+        if let TestEvent::Ended { test, .. } = &event {
             let text = lines(place, test);
             // A full disk is told by the tests.
             let _ = self.log.write_all(text.as_bytes());
@@ -89,26 +90,27 @@ impl Report {
                 self.print(text.trim_end());
             }
         }
-        let Some(heard) = self.places.iter_mut().find(|heard| heard.name == *place) else { return };
+        let Some(results) = self.places.iter_mut().find(|results| results.name == *place) else { return };
         match event {
-            Event::Begun { tests, .. } => heard.tests = Some(tests),
-            Event::Ended { test, .. } => heard.ended.push(test),
-            Event::Done { took, .. } => heard.took = Some(took),
+            TestEvent::Begun { tests, .. } => results.tests = Some(tests),
+            TestEvent::Ended { test, .. } => results.ended.push(test),
+            TestEvent::Done { took, .. } => results.took = Some(took),
         }
     }
 
     /// A line that no test has printed.
-    pub(crate) fn say(&self, machine: &str, line: &str) {
+    pub(crate) fn print_output(&self, machine: &str, line: &str) {
         self.print(&format!("{machine}: {line}"));
     }
 
     /// A machine has ended with this code: 1 when a test failed. Whatever else is not as it should be is a failure, too:
-    /// what was not heard of has not passed.
+    /// what was not reported has not passed.
     pub(crate) fn end(&mut self, machine: &str, code: i32) {
-        let here = || self.places.iter().filter(|heard| heard.machine == machine);
-        let cut_short = here().filter(|heard| !heard.is_whole());
-        let mut broken: Vec<_> = cut_short.map(|heard| format!("{} came to no end", heard.name)).collect();
-        if code != i32::from(here().any(|heard| heard.failed() > 0)) {
+        let here = || self.places.iter().filter(|results| results.machine == machine);
+        let cut_short = here().filter(|results| !results.is_whole());
+        let mut broken: Vec<_> =
+            cut_short.map(|results| format!("{} came to no end", results.name)).collect();
+        if code != i32::from(here().any(|results| results.failed() > 0)) {
             broken.push(format!("the machine {machine} ended with {code}"));
         }
         for what in broken {
@@ -125,10 +127,10 @@ impl Report {
     /// How far everything is, when it is time to say it.
     pub(crate) fn progress(&mut self) {
         let pause = if self.is_terminal { Duration::from_millis(200) } else { PROGRESS };
-        if self.told.elapsed() < pause {
+        if self.last_progress.elapsed() < pause {
             return;
         }
-        self.told = Instant::now();
+        self.last_progress = Instant::now();
         let parts: Vec<_> = self.places.iter().filter_map(part).collect();
         let now = if parts.is_empty() { "starting".to_owned() } else { parts.join(", ") };
         let line = format!("{}  {now}", summary::minutes(self.began.elapsed()));
@@ -145,11 +147,11 @@ impl Report {
         if is_stopped {
             self.broken.push("the run was stopped before its end".to_owned());
         }
-        let suites = self.places.iter().map(|heard| (heard.name.as_str(), heard.ended.as_slice()));
+        let suites = self.places.iter().map(|results| (results.name.as_str(), results.ended.as_slice()));
         write_junit(&junit::document(suites, &self.broken))?;
         self.print(&summary::of(&self.places, &self.broken, self.began.elapsed()));
-        let has_any = self.places.iter().any(|heard| !heard.ended.is_empty());
-        Ok(has_any && self.broken.is_empty() && self.places.iter().all(|heard| heard.failed() == 0))
+        let has_any = self.places.iter().any(|results| !results.ended.is_empty());
+        Ok(has_any && self.broken.is_empty() && self.places.iter().all(|results| results.failed() == 0))
     }
 }
 
@@ -167,10 +169,10 @@ fn owned(path: &str) -> Result<File> {
 }
 
 /// `v2-root 120/310 (1 failed)`: of a place that runs, or in which something failed.
-fn part(heard: &Heard) -> Option<String> {
-    let (all, done, failed) = (heard.tests?, heard.ended.len(), heard.failed());
+fn part(results: &PlaceResults) -> Option<String> {
+    let (all, done, failed) = (results.tests?, results.ended.len(), results.failed());
     let failures = if failed > 0 { format!(" ({failed} failed)") } else { String::new() };
-    (heard.took.is_none() || failed > 0).then(|| format!("{} {done}/{all}{failures}", heard.name))
+    (results.took.is_none() || failed > 0).then(|| format!("{} {done}/{all}{failures}", results.name))
 }
 
 /// A test's line, and for a failed test what it printed.

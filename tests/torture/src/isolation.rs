@@ -60,9 +60,9 @@ pub fn questions(sleeps: bool, id: &str) -> Vec<String> {
 
 /// The answers by their question.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Report(BTreeMap<String, Value>);
+pub struct IsolationReport(BTreeMap<String, Value>);
 
-impl Report {
+impl IsolationReport {
     /// The report in what a container has printed: hooks may have said something before.
     pub fn read(text: &str, id: &str, bundle: &Path) -> Result<Self, String> {
         let bundle = bundle.to_str().expect("a UTF-8 path");

@@ -1,12 +1,12 @@
-//! Runs the integration tests, each in a process of its own, where `tests/vm/places` wants them:
+//! The runner of the integration tests, each in a process of its own, where `tests/vm/places` says:
 //!
-//! - `suite quick` and `suite all` run a tier of it: this host's tests, and those of the test machine's places, a boot for
-//!   each machine. What people read goes to stdout, every test's line to `target/tests.log`, `target/junit.xml` is for
-//!   machines. Ends with 1 when a test failed.
-//! - `suite in PLACE TIER` is what that starts, here or inside the machine.
-//! - `suite list TIER` prints what runs where.
+//! - `runner quick` and `runner all` run a tier: this host's tests, and those of the test machine's places, a boot for each
+//!   machine. Progress, failures and a summary go to stdout, a line for each test to `target/tests.log`, and the same for CI
+//!   systems to `target/junit.xml`. The exit code is 1 when a test failed.
+//! - `runner in PLACE TIER` is what that starts, here or inside the machine.
+//! - `runner list TIER` prints which tests run where.
 //!
-//! The environment chooses further:
+//! Environment variables choose further:
 //!
 //! - `RUNTIME`: the runtime under test; ours when unset. `TESTS`: only tests with this in `FILE::NAME`.
 //! - `SHARD`: a machine of the list. `PLACES`: names of places, `host,v2-user`; a star at the end stands for anything.
@@ -15,10 +15,10 @@
 //! - `PROGRAMS`: the directory of the test programs, for tests of this program itself.
 
 mod event;
-mod inside;
+mod full_run;
 mod job;
 mod junit;
-mod outside;
+mod place_run;
 mod report;
 mod stop;
 mod summary;
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("suite: {error:#}");
+            eprintln!("runner: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -42,16 +42,16 @@ fn main() -> ExitCode {
 
 /// Whether no test failed.
 fn run() -> Result<bool> {
-    sys::hear_of_children()?;
+    sys::default_sigchld()?;
     // The list, the programs and the machine's scripts are this tree's, wherever it is called from.
     std::env::set_current_dir(ampoule_tests::workspace()).context("go to the source tree")?;
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        [name] => outside::run(tier(name)?),
-        ["in", place, name] => inside::run(place, tier(name)?),
-        ["list", name] => inside::list_all(tier(name)?).map(|()| true),
-        _ => bail!("usage: suite quick|all, suite in PLACE quick|all, or suite list quick|all"),
+        [name] => full_run::run(tier(name)?),
+        ["in", place, name] => place_run::run(place, tier(name)?),
+        ["list", name] => place_run::list_all(tier(name)?).map(|()| true),
+        _ => bail!("usage: runner quick|all, runner in PLACE quick|all, or runner list quick|all"),
     }
 }
 

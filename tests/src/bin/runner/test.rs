@@ -19,9 +19,9 @@ pub(crate) struct Test {
     pub(crate) title: String,
 }
 
-/// How tests are run.
+/// What a test is run with.
 #[derive(Clone, Copy)]
-pub(crate) struct How {
+pub(crate) struct Settings {
     /// Percent of a stress test's rounds.
     pub(crate) repeats: u64,
     /// The time that one may take.
@@ -52,12 +52,12 @@ pub(crate) enum Verdict {
 
 impl Test {
     /// Runs it to its end or to the limit.
-    pub(crate) fn run(&self, how: How) -> Ended {
+    pub(crate) fn run(&self, settings: Settings) -> Ended {
         let began = Instant::now();
         // Not a pipe: what outlives a failed test would hold it open.
         let scratch = Scratch::new();
         let (path, skips) = (scratch.path().join("output"), scratch.path().join("skips"));
-        let status = File::create(&path).and_then(|file| self.wait(file, &skips, how));
+        let status = File::create(&path).and_then(|file| self.wait(file, &skips, settings));
         let output = last_of(&path);
         // Not what is printed, which may be anybody's words (see `met`).
         let skips = fs::read_to_string(&skips).unwrap_or_default();
@@ -70,24 +70,24 @@ impl Test {
                 (Some(code), _) => format!("it exited with {code}"),
                 (None, signal) => format!("signal {} ended it", signal.unwrap_or(0)),
             }),
-            (Ok(None), _) => Verdict::Failed(format!("it was not done after {} s", how.limit.as_secs())),
+            (Ok(None), _) => Verdict::Failed(format!("it was not done after {} s", settings.limit.as_secs())),
             (Err(error), _) => Verdict::Failed(format!("it could not be run: {error}")),
         };
         Ended { title: self.title.clone(), verdict, took: began.elapsed(), output }
     }
 
     /// Its exit status; `None` when the limit came first, and then it was killed.
-    fn wait(&self, mut said: File, skips: &Path, how: How) -> std::io::Result<Option<ExitStatus>> {
+    fn wait(&self, mut said: File, skips: &Path, settings: Settings) -> std::io::Result<Option<ExitStatus>> {
         let mut command = Command::new(&self.program);
         command.args(["--exact", &self.title, "--nocapture", "--include-ignored"]);
-        command.env("REPEATS", how.repeats.to_string()).env("SKIPS", skips).env_remove("EVENTS");
+        command.env("REPEATS", settings.repeats.to_string()).env("SKIPS", skips).env_remove("EVENTS");
         command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said.try_clone()?);
         command.process_group(0);
         sys::begin(&mut command, Signal::SIGKILL);
         // What outlives a test, and this run, must not hold open whereby its end is known.
         sys::close_others(&mut command);
         let mut child = command.spawn()?;
-        let end = Instant::now() + how.limit;
+        let end = Instant::now() + settings.limit;
         let status = loop {
             match child.try_wait()? {
                 Some(status) => break Some(status),
