@@ -10,11 +10,11 @@ use containerd_shim_protos::protobuf::{Message, MessageField};
 use linux::absent::absent;
 
 use crate::bootstrap;
-use crate::engine::Engine;
 use crate::events::timestamp;
 use crate::flags::Flags;
 use crate::reaper::KILLED;
 use crate::rootfs;
+use crate::runtime::{INIT_PID_FILE, Runtime};
 use crate::socket::listens;
 
 /// How often, and how far apart, it is asked whether the pod has a shim that lives.
@@ -46,12 +46,12 @@ fn bundle(flags: &Flags) -> Result<PathBuf> {
 }
 
 fn remove(bundle: &Path, id: &str) -> Result<()> {
-    let deleted = Engine::load(bundle).and_then(|engine| {
-        // Without its note, nothing was created.
-        let Some(engine) = engine else { return Ok(()) };
-        let mut call = engine.call(bundle, "delete");
+    let deleted = Runtime::load(bundle).and_then(|runtime| {
+        // Nothing was created.
+        let Some(runtime) = runtime else { return Ok(()) };
+        let mut call = runtime.call(bundle, "delete");
         call.command.args(["--force", id]);
-        call.run_alone()
+        Ok(call.run_alone()?)
     });
     let unmounted = rootfs::detach(&bundle.join("rootfs"));
     let forgotten = forget_socket(&bundle.join("address"));
@@ -77,6 +77,6 @@ fn forget_socket(address: &Path) -> Result<()> {
 /// 0, as for a container without an init, where it can't be told: the answer is the same but for this.
 fn pid(bundle: &Path) -> u32 {
     // As said above.
-    let text = fs::read_to_string(bundle.join("init.pid")).unwrap_or_default();
+    let text = fs::read_to_string(bundle.join(INIT_PID_FILE)).unwrap_or_default();
     text.trim().parse().unwrap_or(0)
 }

@@ -16,14 +16,16 @@ mod task;
 
 mod lifecycle;
 
+mod shim;
+
 mod container;
-mod containers;
 mod process;
 mod reaper;
 
 mod delete;
-mod engine;
-mod options;
+mod runtime;
+
+mod bundle;
 mod socket;
 
 mod rootfs;
@@ -34,8 +36,8 @@ mod events;
 mod oom;
 mod stats;
 
-mod fault;
 mod log;
+mod rpc_error;
 
 mod shell;
 

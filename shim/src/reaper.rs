@@ -30,6 +30,9 @@ pub struct Exit {
 }
 
 impl Exit {
+    /// Of a process that was never started.
+    pub const NEVER_RAN: Exit = Exit { status: 255, at: SystemTime::UNIX_EPOCH };
+
     fn now(ended: Ended) -> Exit {
         Exit { status: ended.status.into(), at: SystemTime::now() }
     }
@@ -87,10 +90,10 @@ impl Reaper {
     /// The kernel refuses to tell of SIGCHLD.
     pub fn start() -> Result<Arc<Reaper>> {
         let reaper = Arc::new(Reaper::default());
-        let mut news = signal(SignalKind::child()).context("listen for SIGCHLD")?;
+        let mut signals = signal(SignalKind::child()).context("listen for SIGCHLD")?;
         let ours = reaper.clone();
         tokio::spawn(async move {
-            while news.recv().await.is_some() {
+            while signals.recv().await.is_some() {
                 ours.sweep();
             }
         });

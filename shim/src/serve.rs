@@ -21,10 +21,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::containers::Shim;
 use crate::events::Events;
 use crate::flags::Flags;
 use crate::reaper::Reaper;
+use crate::shim::Shim;
 use crate::{log, stdio, task};
 
 /// containerd gives a shim 3 s to end.
@@ -86,7 +86,7 @@ async fn until_over(shim: &Shim) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     loop {
         tokio::select! {
-            () = shim.over.notified() => {}
+            () = shim.shutdown.notified() => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

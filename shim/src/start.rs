@@ -21,10 +21,10 @@ use linux::scheduling::share_core;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use crate::bootstrap::{self, Told};
-use crate::container::Config;
-use crate::engine::Engine;
+use crate::bundle::Config;
 use crate::flags::Flags;
-use crate::options;
+use crate::runtime::Runtime;
+use crate::runtime::options;
 use crate::socket::listens;
 
 /// Where shims listen, below containerd's usual state directory whatever its own is.
@@ -157,7 +157,7 @@ pub fn info() -> Result<()> {
     } else {
         Some(Any::parse_from_bytes(&bytes).context("stdin holds no options")?)
     };
-    let engine = Engine::new(&options::read(any.as_ref())?, "")?;
+    let engine = Runtime::new(&options::read(any.as_ref())?, "")?;
     // A runtime without `features` has none to tell.
     let features =
         engine.features()?.map(|value| Any { type_url: FEATURES.to_owned(), value, ..Default::default() });

@@ -197,7 +197,7 @@ impl Home {
         match self.status()? {
             Status::Running => bail!("{} is running; end it with ampoule kill {} KILL", self.id, self.id),
             Status::Lost => {
-                if let Some(engine) = crate::engine::Engine::load(&self.dir)? {
+                if let Some(engine) = crate::runtime::Runtime::load(&self.dir)? {
                     let mut call = engine.call(&self.dir, "delete");
                     call.command.args(["--force", &self.id]);
                     call.run_alone()?;

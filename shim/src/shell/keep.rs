@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::home::Home;
-use crate::containers::Shim;
 use crate::events::Events;
 use crate::reaper::Reaper;
+use crate::shim::Shim;
 use crate::{lifecycle, log, serve, stdio};
 
 /// How long `run` may take to ask for the container. It may have been killed.
@@ -23,7 +23,7 @@ pub fn keep(id: &str) -> Result<()> {
     runtime.block_on(async {
         let reaper = Reaper::start()?;
         let mut shim = Shim::new("", reaper, Events::start("", None));
-        shim.notes = Some(home.dir().to_owned());
+        shim.dir = Some(home.dir().to_owned());
         let shim = Arc::new(shim);
         let socket = home.path("socket");
         let ours = shim.clone();
@@ -31,7 +31,7 @@ pub fn keep(id: &str) -> Result<()> {
             if let Err(e) = until_end(&ours, &home).await {
                 log::warning(format_args!("{}: {e:#}", home.id));
             }
-            ours.over.notify_one();
+            ours.shutdown.notify_one();
         });
         serve::attend(&shim, &socket).await
     })
@@ -39,10 +39,10 @@ pub fn keep(id: &str) -> Result<()> {
 
 /// Waits for the container's end, removes it and writes its exit code down.
 async fn until_end(shim: &Arc<Shim>, home: &Home) -> Result<()> {
-    tokio::time::timeout(PATIENCE, shim.news.notified()).await.context("nobody asked for the container")?;
+    tokio::time::timeout(PATIENCE, shim.added.notified()).await.context("nobody asked for the container")?;
     let container = shim.container(&home.id).map_err(|_| anyhow::anyhow!("it is gone already"))?;
     let exit = container.init.wait().await;
-    if !container.was_started() {
+    if !container.init.was_started() {
         // `run` reports why, and removes it.
         return Ok(());
     }

@@ -17,9 +17,9 @@ use containerd_shim_protos::shim_async::{Client, TaskClient};
 use containerd_shim_protos::ttrpc::{self, context};
 use interface::root::default_root;
 use nix::sys::stat::Mode;
-use serde::Deserialize;
 
 use super::home::{About, Home};
+use crate::bundle::Config;
 use crate::events::packed;
 
 /// Where logs go by default, below the user's name for the container.
@@ -43,28 +43,13 @@ pub struct Run {
     id: String,
 }
 
-/// What a bundle says of its terminal.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Config {
-    process: Process,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Process {
-    terminal: bool,
-}
-
 pub fn run(args: &Run) -> Result<()> {
     let bundle =
         fs::canonicalize(&args.bundle).with_context(|| format!("bundle {}", args.bundle.display()))?;
-    let config = fs::read(bundle.join("config.json"))
-        .with_context(|| format!("read {}/config.json", bundle.display()))?;
-    let config: Config = serde_json::from_slice(&config).context("config.json")?;
+    let config = Config::read(&bundle)?;
     let log = args.log.clone().unwrap_or_else(|| Path::new(LOGS).join(format!("{}.log", args.id)));
     let log = std::path::absolute(log).context("the log's path")?;
-    let about = About { bundle, log, terminal: config.process.terminal };
+    let about = About { bundle, log, terminal: config.has_terminal() };
     let home = Home::make(&args.id, &about)?;
     let made = launch(&home).and_then(|()| ask(&home, &about, args));
     if made.is_err() {

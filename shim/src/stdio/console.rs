@@ -1,4 +1,4 @@
-//! The terminal of a process: the runtime makes it and sends its master end through a socket.
+//! The terminal of a process: the runtime makes it and sends the pty master through a socket.
 
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use linux::absent::absent;
 use linux::{socket, tty};
 
-/// A master end.
+/// A pty master.
 pub struct Console(OwnedFd);
 
 /// A socket to receive it through, in the bundle and so in nobody else's reach.
@@ -39,8 +39,8 @@ impl Console {
         Ok(Socket { listener, dir, name, path })
     }
 
-    /// A descriptor of it for a copy. (Copies share the file's status: all of them are non-blocking.)
-    pub fn end(&self) -> Result<OwnedFd> {
+    /// A descriptor of the master for a copy. (Copies share the file's status: all of them are non-blocking.)
+    pub fn master(&self) -> Result<OwnedFd> {
         Ok(self.0.try_clone()?)
     }
 

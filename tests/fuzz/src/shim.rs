@@ -8,10 +8,10 @@ pub mod bootstrap;
 pub mod flags;
 #[path = "../../../shim/src/rootfs/options.rs"]
 mod mount;
-#[path = "../../../shim/src/options.rs"]
+#[path = "../../../shim/src/runtime/options.rs"]
 mod options;
-#[path = "../../../shim/src/stdio/place.rs"]
-mod place;
+#[path = "../../../shim/src/stdio/uri.rs"]
+mod uri;
 
 use bootstrap::Told;
 use containerd_shim_protos::api::*;
@@ -111,15 +111,15 @@ fn create(wanted: &CreateTaskRequest) {
 
 /// Only what names its scheme: a path alone is looked up.
 fn stream(text: &str) {
-    use place::Place;
+    use uri::StdioUri;
     if !text.contains("://") {
         return;
     }
-    match place::Place::parse(text) {
-        Ok(Place::Fifo(path)) => assert!(path.starts_with('/')),
-        Ok(Place::File(path) | Place::Capped(path, _)) => assert!(path.is_absolute()),
-        Ok(Place::Program(program)) => assert!(program.path.is_absolute()),
-        Ok(Place::Nowhere) => panic!("{text:?} is somewhere"),
+    match StdioUri::parse(text) {
+        Ok(StdioUri::Fifo(path)) => assert!(path.starts_with('/')),
+        Ok(StdioUri::File(path) | StdioUri::RotatingFile(path, _)) => assert!(path.is_absolute()),
+        Ok(StdioUri::Binary(binary)) => assert!(binary.path.is_absolute()),
+        Ok(StdioUri::Null) => panic!("{text:?} is somewhere"),
         Err(e) => crate::one_line(&format!("{e:#}")),
     }
 }
