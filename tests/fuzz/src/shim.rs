@@ -13,7 +13,7 @@ mod options;
 #[path = "../../../shim/src/stdio/uri.rs"]
 mod uri;
 
-use bootstrap::Told;
+use bootstrap::StartParams;
 use containerd_shim_protos::api::*;
 use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult};
 use containerd_shim_protos::protobuf::Message;
@@ -35,11 +35,13 @@ pub fn shim_start(bytes: &[u8]) {
     }
     for newest in ["2", "3"] {
         let variable = |name: &str| Some(if name == "MAX_SHIM_VERSION" { newest } else { "/t" }.to_owned());
-        let Ok(told) = Told::understand(stdin, &flags, variable) else { continue };
-        let answer = told.answer("unix:///s").expect("an answer");
-        let text = std::str::from_utf8(&answer).is_ok_and(|text| text.contains("unix:///s"));
-        assert!(text || BootstrapResult::parse_from_bytes(&answer).is_ok_and(|it| it.address == "unix:///s"));
-        let _ = options::read(told.options.as_ref());
+        let Ok(params) = StartParams::parse(stdin, &flags, variable) else { continue };
+        let response = params.response("unix:///s").expect("a response");
+        let text = std::str::from_utf8(&response).is_ok_and(|text| text.contains("unix:///s"));
+        assert!(
+            text || BootstrapResult::parse_from_bytes(&response).is_ok_and(|it| it.address == "unix:///s")
+        );
+        let _ = options::read(params.options.as_ref());
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! ID/
 //!   about.json   its bundle and its log
-//!   socket       where its shim listens, as long as there is one
+//!   socket       where its monitor listens, as long as there is one
 //!   stdin        a fifo, if it has an input
 //!   exit         its exit code, once it has ended and all that it wrote is in the log
 //! ```
@@ -25,9 +25,10 @@ use serde::{Deserialize, Serialize};
 use crate::socket::{connect, listens};
 
 /// A container's directory.
-pub struct Home {
+#[derive(Clone)]
+pub struct ContainerDir {
     pub id: String,
-    dir: PathBuf,
+    path: PathBuf,
 }
 
 /// What never changes.
@@ -39,12 +40,14 @@ pub struct About {
     pub terminal: bool,
 }
 
-/// How it is.
+/// What the container is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
+    /// The container runs, or is about to.
     Running,
+    /// The container has exited with this code.
     Exited(u8),
-    /// Its shim was killed.
+    /// The monitor was killed, and the exit code is lost with it.
     Lost,
 }
 
@@ -58,123 +61,125 @@ impl fmt::Display for Status {
     }
 }
 
-/// The directory of all homes; an ordinary user's is in a directory of their own.
+/// Where all of them are; an ordinary user's are in a directory of their own.
 fn root() -> PathBuf {
     let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !nix::unistd::geteuid().is_root());
     own.map_or_else(|| "/run".into(), PathBuf::from).join(super::NAME)
 }
 
-impl Home {
-    /// Makes the home of a new container. One that has ended gives its name away.
+impl ContainerDir {
+    /// Makes the directory of a new container. One that has exited gives its ID away.
     ///
     /// # Errors
     /// The id is invalid or taken.
-    pub fn make(id: &str, about: &About) -> Result<Home> {
+    pub fn make(id: &str, about: &About) -> Result<ContainerDir> {
         Id::new(id)?;
-        let home = Home { id: id.to_owned(), dir: root().join(id) };
+        let dir = ContainerDir { id: id.to_owned(), path: root().join(id) };
         let mut maker = DirBuilder::new();
         maker.mode(0o700).recursive(true).create(root()).context("make the directory of containers")?;
         maker.recursive(false);
-        if exists(&home.dir)? && home.status()? != Status::Running {
-            home.forget()?;
+        if exists(&dir.path)? && dir.status()? != Status::Running {
+            dir.remove()?;
         }
-        match maker.create(&home.dir) {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => bail!("there is a container {id} already"),
-            made => made.with_context(|| format!("make {}", home.dir.display()))?,
+        match maker.create(&dir.path) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => bail!("container {id} already exists"),
+            made => made.with_context(|| format!("make {}", dir.path.display()))?,
         }
-        fs::write(home.path("about.json"), serde_json::to_vec(about)?).context("write about.json")?;
-        Ok(home)
+        fs::write(dir.file("about.json"), serde_json::to_vec(about)?).context("write about.json")?;
+        Ok(dir)
     }
 
     /// # Errors
     /// There is no such container.
-    pub fn open(id: &str) -> Result<Home> {
+    pub fn open(id: &str) -> Result<ContainerDir> {
         Id::new(id)?;
-        let home = Home { id: id.to_owned(), dir: root().join(id) };
-        if !exists(&home.dir)? {
-            bail!("there is no container {id}; see {} list", super::NAME);
+        let dir = ContainerDir { id: id.to_owned(), path: root().join(id) };
+        if !exists(&dir.path)? {
+            bail!("container {id} does not exist; see {} list", super::NAME);
         }
-        Ok(home)
+        Ok(dir)
     }
 
     /// All of them, by name.
-    pub fn all() -> Result<Vec<Home>> {
+    pub fn all() -> Result<Vec<ContainerDir>> {
         let entries = entries(&root()).with_context(|| format!("read {}", root().display()))?;
         // What has no container's name is somebody else's.
         let names = entries.iter().filter_map(|entry| entry.file_name().into_string().ok());
-        let homes = names.filter(|id| Id::new(id).is_ok()).map(|id| Home { dir: root().join(&id), id });
-        let mut homes: Vec<Home> = homes.collect();
-        homes.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(homes)
+        let dirs =
+            names.filter(|id| Id::new(id).is_ok()).map(|id| ContainerDir { path: root().join(&id), id });
+        let mut dirs: Vec<ContainerDir> = dirs.collect();
+        dirs.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(dirs)
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+    /// A file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
     }
 
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// # Errors
     /// Whoever made it was killed at once.
     pub fn about(&self) -> Result<About> {
-        let bytes = fs::read(self.path("about.json")).context("read about.json")?;
+        let bytes = fs::read(self.file("about.json")).context("read about.json")?;
         serde_json::from_slice(&bytes).context("read about.json")
     }
 
     /// # Errors
     /// It can't be told.
     pub fn status(&self) -> Result<Status> {
-        // In this order: the shim writes the one before it gives up the other.
-        let kept = listens(&self.path("socket"))?;
+        // In this order: the monitor writes the one before it gives up the other.
+        let is_monitored = listens(&self.file("socket"))?;
         Ok(match self.exit()? {
             Some(code) => Status::Exited(code),
-            None if kept => Status::Running,
+            None if is_monitored => Status::Running,
             None => Status::Lost,
         })
     }
 
     fn exit(&self) -> Result<Option<u8>> {
-        let text = absent(fs::read_to_string(self.path("exit"))).context("read the exit code")?;
+        let text = absent(fs::read_to_string(self.file("exit"))).context("read the exit code")?;
         text.map(|text| text.trim().parse().context("read the exit code")).transpose()
     }
 
-    /// Its end is written down, whole or not at all.
+    /// Writes its exit code, whole or not at all.
     ///
     /// # Errors
     /// /run is full.
-    pub fn ended(&self, code: u8) -> Result<()> {
-        fs::write(self.path("exit.new"), format!("{code}\n")).context("write the exit code")?;
-        fs::rename(self.path("exit.new"), self.path("exit")).context("write the exit code")
+    pub fn write_exit(&self, code: u8) -> Result<()> {
+        fs::write(self.file("exit.new"), format!("{code}\n")).context("write the exit code")?;
+        fs::rename(self.file("exit.new"), self.file("exit")).context("write the exit code")
     }
 
     /// Waits for its end.
     ///
     /// # Errors
-    /// Its shim was killed, and its exit code went with it.
+    /// Its monitor was killed, and its exit code went with it.
     pub fn wait(&self) -> Result<u8> {
         let watch = Inotify::init(InitFlags::IN_CLOEXEC)?;
-        watch.add_watch(&self.dir, AddWatchFlags::IN_MOVED_TO).context("watch for its end")?;
-        // A shim that is killed closes this, and writes nothing.
-        let shim = connect(&self.path("socket"))?;
+        watch.add_watch(&self.path, AddWatchFlags::IN_MOVED_TO).context("watch for its end")?;
+        // A monitor that is killed closes this, and writes nothing.
+        let monitor = connect(&self.file("socket"))?;
         loop {
-            match (self.exit()?, &shim) {
+            match (self.exit()?, &monitor) {
                 (Some(code), _) => return Ok(code),
-                (None, None) => bail!("{} was lost: its shim was killed", self.id),
-                (None, Some(shim)) => self.news(&watch, shim)?,
+                (None, None) => bail!("{} was lost: its monitor was killed", self.id),
+                (None, Some(monitor)) => self.wait_for_change(&watch, monitor)?,
             }
         }
     }
 
-    fn news(&self, watch: &Inotify, shim: &UnixStream) -> Result<()> {
+    fn wait_for_change(&self, watch: &Inotify, monitor: &UnixStream) -> Result<()> {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         use std::os::fd::AsFd;
         let flags = PollFlags::POLLIN;
-        let mut fds = [PollFd::new(watch.as_fd(), flags), PollFd::new(shim.as_fd(), flags)];
+        let mut fds = [PollFd::new(watch.as_fd(), flags), PollFd::new(monitor.as_fd(), flags)];
         match poll(&mut fds, PollTimeout::NONE) {
             Err(nix::errno::Errno::EINTR) => return Ok(()),
-            answer => answer.context("wait for its end")?,
+            polled => polled.context("wait for its end")?,
         };
         let gone = fds[1].any().unwrap_or(false);
         if fds[0].any().unwrap_or(false) {
@@ -183,28 +188,28 @@ impl Home {
             // It may be on its last steps.
             std::thread::sleep(Duration::from_millis(100));
             if self.status()? == Status::Lost {
-                bail!("{} was lost: its shim was killed", self.id);
+                bail!("{} was lost: its monitor was killed", self.id);
             }
         }
         Ok(())
     }
 
-    /// Removes it, and what a killed shim left of the container.
+    /// Removes it, and what a killed monitor left of the container.
     ///
     /// # Errors
     /// It runs.
-    pub fn forget(&self) -> Result<()> {
+    pub fn remove(&self) -> Result<()> {
         match self.status()? {
             Status::Running => bail!("{} is running; end it with ampoule kill {} KILL", self.id, self.id),
             Status::Lost => {
-                if let Some(engine) = crate::runtime::Runtime::load(&self.dir)? {
-                    let mut call = engine.call(&self.dir, "delete");
+                if let Some(runtime) = crate::runtime::Runtime::load(&self.path)? {
+                    let mut call = runtime.call(&self.path, "delete");
                     call.command.args(["--force", &self.id]);
                     call.run_alone()?;
                 }
             }
             Status::Exited(_) => {}
         }
-        fs::remove_dir_all(&self.dir).with_context(|| format!("remove {}", self.dir.display()))
+        fs::remove_dir_all(&self.path).with_context(|| format!("remove {}", self.path.display()))
     }
 }
