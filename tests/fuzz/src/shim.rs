@@ -75,13 +75,13 @@ fn whole<M: Message>(bytes: &[u8]) -> Option<M> {
 fn call(method: &str, bytes: &[u8]) {
     match method {
         "Create" => {
-            if let Some(wanted) = whole::<CreateTaskRequest>(bytes) {
-                create(&wanted);
+            if let Some(request) = whole::<CreateTaskRequest>(bytes) {
+                create(&request);
             }
         }
         "Checkpoint" => {
-            let wanted = whole::<CheckpointTaskRequest>(bytes);
-            wanted.and_then(|wanted| whole::<CheckpointOptions>(&wanted.options.value));
+            let request = whole::<CheckpointTaskRequest>(bytes);
+            request.and_then(|request| whole::<CheckpointOptions>(&request.options.value));
         }
         "State" => drop(whole::<StateRequest>(bytes)),
         "Start" => drop(whole::<StartRequest>(bytes)),
@@ -90,7 +90,7 @@ fn call(method: &str, bytes: &[u8]) {
         "Pause" => drop(whole::<PauseRequest>(bytes)),
         "Resume" => drop(whole::<ResumeRequest>(bytes)),
         "Kill" => drop(whole::<KillRequest>(bytes)),
-        "Exec" => drop(whole::<ExecProcessRequest>(bytes).map(|wanted| stream(&wanted.stdout))),
+        "Exec" => drop(whole::<ExecProcessRequest>(bytes).map(|request| stream(&request.stdout))),
         "ResizePty" => drop(whole::<ResizePtyRequest>(bytes)),
         "CloseIO" => drop(whole::<CloseIORequest>(bytes)),
         "Update" => drop(whole::<UpdateTaskRequest>(bytes)),
@@ -101,11 +101,11 @@ fn call(method: &str, bytes: &[u8]) {
     }
 }
 
-fn create(wanted: &CreateTaskRequest) {
-    let _ = options::read(wanted.options.as_ref());
-    [&wanted.stdin, &wanted.stdout, &wanted.stderr].into_iter().for_each(|text| stream(text));
-    for rootfs in &wanted.rootfs {
-        if let Ok(options) = mount::Options::of(&rootfs.options) {
+fn create(request: &CreateTaskRequest) {
+    let _ = options::read(request.options.as_ref());
+    [&request.stdin, &request.stdout, &request.stderr].into_iter().for_each(|text| stream(text));
+    for rootfs in &request.rootfs {
+        if let Ok(options) = mount::MountOptions::parse(&rootfs.options) {
             assert!(options.data().len() <= rootfs.options.iter().map(|word| word.len() + 1).sum());
         }
     }
