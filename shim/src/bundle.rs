@@ -12,13 +12,13 @@ use serde::Deserialize;
 #[serde(default)]
 pub struct Config {
     pub annotations: HashMap<String, String>,
-    process: Option<Process>,
+    process: Option<ProcessConfig>,
     linux: Linux,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Process {
+struct ProcessConfig {
     terminal: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Create, start, exec, delete: what a process goes through, told to containerd step by step.
+//! Create, start, exec, delete: what each does, and the events that it publishes.
 
 use std::fs;
 use std::path::Path;

@@ -87,7 +87,7 @@ impl Reaper {
     /// Reaps from now on, for ever.
     ///
     /// # Errors
-    /// The kernel refuses to tell of SIGCHLD.
+    /// The kernel refuses to deliver SIGCHLD.
     pub fn start() -> Result<Arc<Reaper>> {
         let reaper = Arc::new(Reaper::default());
         let mut signals = signal(SignalKind::child()).context("listen for SIGCHLD")?;
@@ -100,7 +100,7 @@ impl Reaper {
         Ok(reaper)
     }
 
-    /// One signal may tell of many.
+    /// One signal may stand for many children.
     fn sweep(&self) {
         loop {
             let ended = match wait::reap(None) {
@@ -139,11 +139,11 @@ impl Reaper {
         // Its pid could have been an orphan's before; then a living child has it now.
         match wait::reap(Some(Pid::from_raw(pid))) {
             Ok(None) => Ok(self.watch(pid)),
-            Ok(Some(ended)) => Ok(over(pid, Exit::now(ended))),
+            Ok(Some(ended)) => Ok(ended_child(pid, Exit::now(ended))),
             Err(Errno::ECHILD) => {
                 let early = self.table().early.remove(&pid);
                 let exit = early.with_context(|| format!("process {pid} is no child of the shim"))?;
-                Ok(over(pid, exit))
+                Ok(ended_child(pid, exit))
             }
             Err(e) => Err(e).with_context(|| format!("wait for process {pid}")),
         }
@@ -156,7 +156,7 @@ impl Reaper {
     }
 }
 
-fn over(pid: i32, exit: Exit) -> Child {
+fn ended_child(pid: i32, exit: Exit) -> Child {
     let (sender, end) = oneshot::channel();
     // The receiver is at hand.
     let _ = sender.send(exit);

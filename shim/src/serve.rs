@@ -30,7 +30,7 @@ use crate::{log, stdio, task};
 /// containerd gives a shim 3 s to end.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Long enough for the last answer to be read.
+/// Long enough for the last response to be read.
 const SHUTDOWN_DELAY: Duration = Duration::from_millis(20);
 
 pub fn serve(flags: &Flags) -> Result<()> {
@@ -39,8 +39,8 @@ pub fn serve(flags: &Flags) -> Result<()> {
     // The bundle that it was started in may go before the pod does.
     std::env::set_current_dir("/").context("go to /")?;
     nix::sys::prctl::set_child_subreaper(true).context("become the containers' subreaper")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    executor.block_on(async {
         let reaper = Reaper::start()?;
         let events = Events::start(&flags.namespace, std::env::var("TTRPC_ADDRESS").ok());
         let shim = Arc::new(Shim::new(&flags.namespace, reaper, events));
@@ -177,7 +177,7 @@ struct OwnUserListener {
     retry: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
-/// How long a shim that can't take a connection, for want of descriptors say, leaves it waiting before it tries again. All
+/// How long a shim that can't take a connection, for lack of file descriptors say, leaves it waiting before it tries again. All
 /// else that the shim does goes on.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 

@@ -23,7 +23,7 @@ pub const NAME: &str = "ampoule-shim";
 /// Run containers that outlive the shell, without a daemon
 #[derive(Parser)]
 #[command(name = NAME, version, disable_help_subcommand = true)]
-struct Line {
+struct CommandLine {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -64,7 +64,7 @@ enum Verb {
 
 /// Runs the command line; the exit code of `attach` is the container's.
 pub fn main() -> ExitCode {
-    let line = Line::parse();
+    let line = CommandLine::parse();
     let done = match &line.verb {
         Verb::Run(args) => run::run(args).map(|()| 0),
         Verb::Attach { id } => ContainerDir::open(id).and_then(|dir| attach::attach(&dir)),

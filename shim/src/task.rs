@@ -105,7 +105,7 @@ impl Task for Tasks {
         let mut pids = container.pids()?;
         if pids.is_empty() {
             // A containerd that comes back takes a shim without processes for a leaked one and ends it, and the exit
-            // that came meanwhile with it (since 1.7: core/runtime/v2/shim_load.go, for containerd#6860).
+            // that came in between with it (since 1.7: core/runtime/v2/shim_load.go, for containerd#6860).
             pids.push(container.init.pid());
         }
         let processes = pids.into_iter().map(process).collect();
@@ -257,7 +257,7 @@ async fn signal(shim: &Shim, container: &Container, request: KillRequest) -> Rpc
     call.flag("--all", request.all);
     call.command.arg(&container.id).arg(request.signal.to_string());
     if let Err(e) = call.run(&shim.reaper).await {
-        // It may have ended meanwhile, which is the better reason.
+        // It may have ended concurrently, which is the better reason.
         init.check(Method::KillInit)?;
         return Err(e.into());
     }

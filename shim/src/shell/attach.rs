@@ -14,8 +14,8 @@ use nix::fcntl::OFlag;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use std::os::unix::fs::OpenOptionsExt;
 
-use super::container_dir::{ContainerDir, Status};
-use super::logs::Reader;
+use super::container_dir::{ContainerDir, ContainerStatus};
+use super::logs::LogReader;
 use super::run::with_client;
 
 /// How soon output and a new size of the window are seen.
@@ -30,12 +30,12 @@ struct Detached;
 /// The exit code: the container's, or 0 for who detaches.
 pub fn attach(dir: &ContainerDir) -> Result<u8> {
     let about = dir.about()?;
-    let mut output = Reader::at_end(about.log.clone())?;
+    let mut output = LogReader::at_end(about.log.clone())?;
     let (detach, detached) = channel();
     // To be restored whatever happens.
-    let _raw = if about.terminal && stdin().is_terminal() { Some(Raw::set()?) } else { None };
+    let _raw = if about.terminal && stdin().is_terminal() { Some(RawMode::set()?) } else { None };
     let has_input = exists(&dir.file("stdin")).context("look for the container's input")?;
-    if has_input && dir.status()? == Status::Running {
+    if has_input && dir.status()? == ContainerStatus::Running {
         input(dir, about.terminal, detach)?;
     } else {
         // The other end must stay, or its absence would be news.
@@ -43,7 +43,7 @@ pub fn attach(dir: &ContainerDir) -> Result<u8> {
     }
     let mut size = (0, 0);
     loop {
-        let has_exited = dir.status()? != Status::Running;
+        let has_exited = dir.status()? != ContainerStatus::Running;
         output.more()?;
         if has_exited {
             return dir.wait();
@@ -143,19 +143,19 @@ impl DetachKeys {
 }
 
 /// Our terminal, every key of which is the container's until this is dropped.
-struct Raw(Termios);
+struct RawMode(Termios);
 
-impl Raw {
-    fn set() -> Result<Raw> {
+impl RawMode {
+    fn set() -> Result<RawMode> {
         let before = tcgetattr(stdin()).context("read the terminal's modes")?;
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
         tcsetattr(stdin(), SetArg::TCSANOW, &raw).context("set the terminal's modes")?;
-        Ok(Raw(before))
+        Ok(RawMode(before))
     }
 }
 
-impl Drop for Raw {
+impl Drop for RawMode {
     fn drop(&mut self) {
         // Nobody is left to tell.
         let _ = tcsetattr(stdin(), SetArg::TCSANOW, &self.0);

@@ -42,7 +42,7 @@ pub struct About {
 
 /// What the container is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum ContainerStatus {
     /// The container runs, or is about to.
     Running,
     /// The container has exited with this code.
@@ -51,12 +51,12 @@ pub enum Status {
     Lost,
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for ContainerStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Status::Running => f.write_str("running"),
-            Status::Exited(code) => write!(f, "exited ({code})"),
-            Status::Lost => f.write_str("lost"),
+            ContainerStatus::Running => f.write_str("running"),
+            ContainerStatus::Exited(code) => write!(f, "exited ({code})"),
+            ContainerStatus::Lost => f.write_str("lost"),
         }
     }
 }
@@ -78,7 +78,7 @@ impl ContainerDir {
         let mut maker = DirBuilder::new();
         maker.mode(0o700).recursive(true).create(root()).context("make the directory of containers")?;
         maker.recursive(false);
-        if exists(&dir.path)? && dir.status()? != Status::Running {
+        if exists(&dir.path)? && dir.status()? != ContainerStatus::Running {
             dir.remove()?;
         }
         match maker.create(&dir.path) {
@@ -130,13 +130,13 @@ impl ContainerDir {
 
     /// # Errors
     /// It can't be told.
-    pub fn status(&self) -> Result<Status> {
+    pub fn status(&self) -> Result<ContainerStatus> {
         // In this order: the monitor writes the one before it gives up the other.
         let is_monitored = listens(&self.file("socket"))?;
         Ok(match self.exit()? {
-            Some(code) => Status::Exited(code),
-            None if is_monitored => Status::Running,
-            None => Status::Lost,
+            Some(code) => ContainerStatus::Exited(code),
+            None if is_monitored => ContainerStatus::Running,
+            None => ContainerStatus::Lost,
         })
     }
 
@@ -187,7 +187,7 @@ impl ContainerDir {
         } else if gone && self.exit()?.is_none() {
             // It may be on its last steps.
             std::thread::sleep(Duration::from_millis(100));
-            if self.status()? == Status::Lost {
+            if self.status()? == ContainerStatus::Lost {
                 bail!("{} was lost: its monitor was killed", self.id);
             }
         }
@@ -200,15 +200,17 @@ impl ContainerDir {
     /// It runs.
     pub fn remove(&self) -> Result<()> {
         match self.status()? {
-            Status::Running => bail!("{} is running; end it with ampoule kill {} KILL", self.id, self.id),
-            Status::Lost => {
+            ContainerStatus::Running => {
+                bail!("{} is running; end it with ampoule kill {} KILL", self.id, self.id)
+            }
+            ContainerStatus::Lost => {
                 if let Some(runtime) = crate::runtime::Runtime::load(&self.path)? {
                     let mut call = runtime.call(&self.path, "delete");
                     call.command.args(["--force", &self.id]);
                     call.run_alone()?;
                 }
             }
-            Status::Exited(_) => {}
+            ContainerStatus::Exited(_) => {}
         }
         fs::remove_dir_all(&self.path).with_context(|| format!("remove {}", self.path.display()))
     }

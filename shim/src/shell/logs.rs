@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use linux::absent::{absent, metadata};
 
-use super::container_dir::{ContainerDir, Status};
+use super::container_dir::{ContainerDir, ContainerStatus};
 use crate::stdout;
 
 /// How soon new output is seen. (A change of a file on any filesystem, and its rotation, can be seen this way.)
@@ -24,10 +24,10 @@ pub fn logs(dir: &ContainerDir, follow: bool) -> Result<()> {
     if let Some(mut older) = absent(File::open(rotated)).context("open the older log")? {
         copy(&mut older)?;
     }
-    let mut reader = Reader::open(log)?;
+    let mut reader = LogReader::open(log)?;
     loop {
         // Asked before the log is read: nothing comes after the exit.
-        let is_last = !follow || dir.status()? != Status::Running;
+        let is_last = !follow || dir.status()? != ContainerStatus::Running;
         reader.more()?;
         if is_last {
             return Ok(());
@@ -37,27 +37,27 @@ pub fn logs(dir: &ContainerDir, follow: bool) -> Result<()> {
 }
 
 /// Follows a log, from file to file.
-pub struct Reader {
+pub struct LogReader {
     path: PathBuf,
     file: Option<File>,
 }
 
-impl Reader {
+impl LogReader {
     /// From the beginning of what is there now.
     ///
     /// # Errors
     /// The file can't be opened.
-    pub fn open(path: PathBuf) -> Result<Reader> {
+    pub fn open(path: PathBuf) -> Result<LogReader> {
         let file = absent(File::open(&path)).context("open the log")?;
-        Ok(Reader { file, path })
+        Ok(LogReader { file, path })
     }
 
     /// From the end of what is there now.
     ///
     /// # Errors
-    /// As those of [`Reader::open`].
-    pub fn at_end(path: PathBuf) -> Result<Reader> {
-        let mut reader = Reader::open(path)?;
+    /// As those of [`LogReader::open`].
+    pub fn at_end(path: PathBuf) -> Result<LogReader> {
+        let mut reader = LogReader::open(path)?;
         if let Some(file) = &mut reader.file {
             match std::io::Seek::seek(file, std::io::SeekFrom::End(0)) {
                 // A log that is a pipe has its end where it is read.

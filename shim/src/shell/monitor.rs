@@ -19,8 +19,8 @@ pub fn monitor(id: &str) -> Result<()> {
     // The shell's hangup is not ours.
     nix::unistd::setsid().context("leave the shell's session")?;
     nix::sys::prctl::set_child_subreaper(true).context("become the container's subreaper")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    executor.block_on(async {
         let reaper = Reaper::start()?;
         let mut shim = Shim::new("", reaper, Events::start("", None));
         shim.dir = Some(dir.path().to_owned());

@@ -132,8 +132,8 @@ fn without_code(error: ttrpc::Error) -> anyhow::Error {
 /// # Errors
 /// It is not there.
 pub fn with_client<T>(dir: &ContainerDir, call: impl AsyncFnOnce(&TaskClient) -> Result<T>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    executor.block_on(async {
         let address = format!("unix://{}", dir.file("socket").display());
         let client = Client::connect(&address)
             .await
