@@ -1,11 +1,11 @@
-//! What containerd tells a shim that it starts, and what it is told: two protocols.
+//! The parameters of `start`, and its response: containerd has two protocols.
 //!
 //! Up to containerd 2.2, stdin holds the runtime's options (`google.protobuf.Any`), everything else comes in flags and
-//! the environment, and the answer is the shim's address as text. Since 2.3, stdin holds `BootstrapParams`, and the
-//! answer is a `BootstrapResult`. Nothing says which it is, and either may decode as the other by accident: both begin
+//! the environment, and the response is the shim's address as text. Since 2.3, stdin holds `BootstrapParams`, and the
+//! response is a `BootstrapResult`. Nothing says which it is, and either may decode as the other by accident: both begin
 //! with a text. So parameters are believed only when they repeat what the flags say.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -16,15 +16,15 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use crate::flags::Flags;
 
 /// More than any containerd sends.
-const MOST: u64 = 10 << 20;
+const MAX_STDIN: u64 = 10 << 20;
 
 /// The version of the task service that everything since 1.6 speaks, and the one that came with 2.0. Both are served.
 const OLDER: i32 = 2;
 const NEWER: i32 = 3;
 
-/// What containerd tells.
+/// The parameters, whichever protocol they came in.
 #[derive(Debug)]
-pub struct Told {
+pub struct StartParams {
     protocol: Protocol,
     /// The runtime's options.
     pub options: Option<Any>,
@@ -36,7 +36,7 @@ pub struct Told {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protocol {
-    /// The answer is a text; if the number is more than 2, it is JSON with a version.
+    /// The response is a text; if the number is more than 2, it is JSON with a version.
     Text(i32),
     Message,
 }
@@ -47,30 +47,30 @@ enum Protocol {
 /// More comes than any containerd sends.
 pub fn stdin() -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    std::io::stdin().take(MOST + 1).read_to_end(&mut bytes).context("read stdin")?;
-    if bytes.len() as u64 > MOST {
-        bail!("stdin holds more than {} MiB", MOST >> 20);
+    std::io::stdin().take(MAX_STDIN + 1).read_to_end(&mut bytes).context("read stdin")?;
+    if bytes.len() as u64 > MAX_STDIN {
+        bail!("stdin holds more than {} MiB", MAX_STDIN >> 20);
     }
     Ok(bytes)
 }
 
-impl Told {
-    /// Understands what stdin and the environment say; `variable` looks into the latter.
+impl StartParams {
+    /// Reads what stdin and the environment say; `variable` looks into the latter.
     ///
     /// # Errors
     /// stdin holds neither protocol's message.
-    pub fn understand(
+    pub fn parse(
         bytes: &[u8],
         flags: &Flags,
         variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Told> {
+    ) -> Result<StartParams> {
         // Or it is the older protocol's.
         let params = BootstrapParams::parse_from_bytes(bytes).ok();
         let is_ours =
             |params: &BootstrapParams| params.instance_id == flags.id && params.namespace == flags.namespace;
         if let Some(params) = params.filter(|params| !flags.id.is_empty() && is_ours(params)) {
             let options = params.extensions.into_iter().find_map(|extension| extension.value.into_option());
-            return Ok(Told {
+            return Ok(StartParams {
                 protocol: Protocol::Message,
                 options,
                 ttrpc_address: Some(params.containerd_ttrpc_address).filter(|address| !address.is_empty()),
@@ -82,7 +82,7 @@ impl Told {
             bytes => Some(Any::parse_from_bytes(bytes).context("stdin holds no message of containerd's")?),
         };
         let newest = variable("MAX_SHIM_VERSION").and_then(|text| text.parse().ok()).unwrap_or(OLDER);
-        Ok(Told {
+        Ok(StartParams {
             protocol: Protocol::Text(newest),
             options,
             ttrpc_address: variable("TTRPC_ADDRESS").filter(|address| !address.is_empty()),
@@ -90,13 +90,14 @@ impl Told {
         })
     }
 
-    /// The answer to `start`, in the protocol of the question. (1.6 knows no JSON, and 1.7 to 2.2 take the text too.)
-    pub fn answer(&self, address: &str) -> Result<Vec<u8>> {
+    /// The response, in the protocol of the parameters. (1.6 knows no JSON, and 1.7 to 2.2 take the text too.)
+    pub fn response(&self, address: &str) -> Result<Vec<u8>> {
         Ok(match self.protocol {
             Protocol::Text(..NEWER) => address.into(),
             Protocol::Text(_) => {
-                let answer = serde_json::json!({ "version": NEWER, "address": address, "protocol": "ttrpc" });
-                answer.to_string().into()
+                let response =
+                    serde_json::json!({ "version": NEWER, "address": address, "protocol": "ttrpc" });
+                response.to_string().into()
             }
             Protocol::Message => BootstrapResult {
                 version: NEWER,
@@ -107,15 +108,6 @@ impl Told {
             .write_to_bytes()?,
         })
     }
-}
-
-/// Answers containerd.
-///
-/// # Errors
-/// It has gone away.
-pub fn print(bytes: &[u8]) -> Result<()> {
-    let mut stdout = std::io::stdout();
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).context("answer containerd")
 }
 
 #[cfg(test)]
@@ -148,14 +140,14 @@ mod tests {
     fn containerd_1_6_to_2_2_send_options_and_get_a_text() {
         let bytes = options().write_to_bytes().unwrap();
         for newest in [None, Some("2")] {
-            let told = Told::understand(&bytes, &flags(), environment(newest)).unwrap();
-            assert_eq!(told.options, Some(options()));
-            assert_eq!(told.ttrpc_address.as_deref(), Some(TTRPC));
-            assert_eq!(told.answer("unix:///s").unwrap(), b"unix:///s");
+            let start = StartParams::parse(&bytes, &flags(), environment(newest)).unwrap();
+            assert_eq!(start.options, Some(options()));
+            assert_eq!(start.ttrpc_address.as_deref(), Some(TTRPC));
+            assert_eq!(start.response("unix:///s").unwrap(), b"unix:///s");
         }
-        let told = Told::understand(&[], &flags(), environment(Some("3"))).unwrap();
-        assert_eq!(told.options, None);
-        let json: serde_json::Value = serde_json::from_slice(&told.answer("unix:///s").unwrap()).unwrap();
+        let start = StartParams::parse(&[], &flags(), environment(Some("3"))).unwrap();
+        assert_eq!(start.options, None);
+        let json: serde_json::Value = serde_json::from_slice(&start.response("unix:///s").unwrap()).unwrap();
         assert_eq!(json, serde_json::json!({"version": 3, "address": "unix:///s", "protocol": "ttrpc"}));
     }
 
@@ -169,12 +161,15 @@ mod tests {
             extensions: vec![Extension { value: MessageField::some(options()), ..Default::default() }],
             ..Default::default()
         };
-        let told =
-            Told::understand(&params.write_to_bytes().unwrap(), &flags(), environment(Some("2"))).unwrap();
-        assert_eq!((told.options.as_ref(), told.socket_dir), (Some(&options()), Some("/run/user/s".into())));
-        assert_eq!(told.ttrpc_address.as_deref(), Some("/other.ttrpc"));
-        let told = Told { socket_dir: None, ..told };
-        let result = BootstrapResult::parse_from_bytes(&told.answer("unix:///s").unwrap()).unwrap();
+        let start =
+            StartParams::parse(&params.write_to_bytes().unwrap(), &flags(), environment(Some("2"))).unwrap();
+        assert_eq!(
+            (start.options.as_ref(), start.socket_dir),
+            (Some(&options()), Some("/run/user/s".into()))
+        );
+        assert_eq!(start.ttrpc_address.as_deref(), Some("/other.ttrpc"));
+        let start = StartParams { socket_dir: None, ..start };
+        let result = BootstrapResult::parse_from_bytes(&start.response("unix:///s").unwrap()).unwrap();
         assert_eq!(
             (result.version, result.address.as_str(), result.protocol.as_str()),
             (3, "unix:///s", "ttrpc")
@@ -191,8 +186,8 @@ mod tests {
             bytes.extend([number << 3 | 2, text.len() as u8]);
             bytes.extend(text.as_bytes());
         }
-        let told = Told::understand(&bytes, &flags(), |_| None).unwrap();
-        assert_eq!((told.protocol, told.ttrpc_address.as_deref()), (Protocol::Message, Some(TTRPC)));
+        let start = StartParams::parse(&bytes, &flags(), |_| None).unwrap();
+        assert_eq!((start.protocol, start.ttrpc_address.as_deref()), (Protocol::Message, Some(TTRPC)));
     }
 
     #[test]
@@ -201,15 +196,15 @@ mod tests {
         let any = Any { type_url: "web".into(), value: b"default".to_vec(), ..Default::default() };
         let bytes = any.write_to_bytes().unwrap();
         assert!(BootstrapParams::parse_from_bytes(&bytes).is_ok(), "the accident doesn't happen");
-        let told = Told::understand(&bytes, &flags(), environment(None)).unwrap();
-        assert_eq!((told.protocol, told.options), (Protocol::Text(2), Some(any)));
+        let start = StartParams::parse(&bytes, &flags(), environment(None)).unwrap();
+        assert_eq!((start.protocol, start.options), (Protocol::Text(2), Some(any)));
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_understood_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
-            if let Ok(told) = Told::understand(&bytes, &flags(), environment(None)) {
-                prop_assert!(told.answer("unix:///s").is_ok());
+            if let Ok(start) = StartParams::parse(&bytes, &flags(), environment(None)) {
+                prop_assert!(start.response("unix:///s").is_ok());
             }
         }
 
@@ -221,8 +216,8 @@ mod tests {
             };
             let bytes = params.write_to_bytes().unwrap();
             let cut = cut.min(bytes.len() - 1);
-            if let Ok(told) = Told::understand(&bytes[..cut], &flags(), |_| None) {
-                prop_assert!(told.ttrpc_address.is_none());
+            if let Ok(start) = StartParams::parse(&bytes[..cut], &flags(), |_| None) {
+                prop_assert!(start.ttrpc_address.is_none());
             }
         }
     }

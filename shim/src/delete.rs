@@ -9,17 +9,16 @@ use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::{Message, MessageField};
 use linux::absent::absent;
 
-use crate::bootstrap;
-use crate::engine::Engine;
 use crate::events::timestamp;
 use crate::flags::Flags;
 use crate::reaper::KILLED;
-use crate::rootfs;
+use crate::runtime::{INIT_PID_FILE, Runtime};
 use crate::socket::listens;
+use crate::{rootfs, stdout};
 
 /// How often, and how far apart, it is asked whether the pod has a shim that lives.
-const LOOKS: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(5);
+const TRIES: u32 = 10;
+const RETRY_DELAY: Duration = Duration::from_millis(5);
 
 pub fn delete(flags: &Flags) -> Result<()> {
     let bundle = bundle(flags)?;
@@ -27,13 +26,13 @@ pub fn delete(flags: &Flags) -> Result<()> {
         // containerd goes on with what it can do itself.
         eprintln!("containerd-shim-ampoule-v2: clean up after {}: {e:#}", flags.id);
     }
-    let answer = DeleteResponse {
+    let response = DeleteResponse {
         pid: pid(&bundle),
         exit_status: KILLED,
         exited_at: MessageField::some(timestamp(SystemTime::now())),
         ..Default::default()
     };
-    bootstrap::print(&answer.write_to_bytes()?)
+    stdout::write(&response.write_to_bytes()?)
 }
 
 /// The bundle is the working directory, or beside it.
@@ -46,12 +45,12 @@ fn bundle(flags: &Flags) -> Result<PathBuf> {
 }
 
 fn remove(bundle: &Path, id: &str) -> Result<()> {
-    let deleted = Engine::load(bundle).and_then(|engine| {
-        // Without its note, nothing was created.
-        let Some(engine) = engine else { return Ok(()) };
-        let mut call = engine.call(bundle, "delete");
+    let deleted = Runtime::load(bundle).and_then(|runtime| {
+        // Nothing was created.
+        let Some(runtime) = runtime else { return Ok(()) };
+        let mut call = runtime.call(bundle, "delete");
         call.command.args(["--force", id]);
-        call.run_alone()
+        Ok(call.run_alone()?)
     });
     let unmounted = rootfs::detach(&bundle.join("rootfs"));
     let forgotten = forget_socket(&bundle.join("address"));
@@ -63,20 +62,20 @@ fn forget_socket(address: &Path) -> Result<()> {
     let text = absent(fs::read_to_string(address)).with_context(|| format!("read {}", address.display()))?;
     let text = text.unwrap_or_default();
     let Some(socket) = text.trim().strip_prefix("unix://").map(Path::new) else { return Ok(()) };
-    for _ in 0..LOOKS {
+    for _ in 0..TRIES {
         if !listens(socket)? {
             absent(fs::remove_file(socket)).with_context(|| format!("remove {}", socket.display()))?;
             break;
         }
         // A call that it had just begun holds the socket until it dies with it.
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(RETRY_DELAY);
     }
     Ok(())
 }
 
-/// 0, as for a container without an init, where it can't be told: the answer is the same but for this.
+/// 0, as for a container without an init, where it can't be told: the response is the same but for this.
 fn pid(bundle: &Path) -> u32 {
     // As said above.
-    let text = fs::read_to_string(bundle.join("init.pid")).unwrap_or_default();
+    let text = fs::read_to_string(bundle.join(INIT_PID_FILE)).unwrap_or_default();
     text.trim().parse().unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! News for containerd, in the order in which things happened. When containerd is away, they wait for it.
+//! Events for containerd, in the order in which things happened. When containerd is away, they wait for it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,35 +18,35 @@ use crate::log;
 
 /// What is kept for a containerd that is away. Without it there is nobody to make new containers or execs, so this is
 /// more than the ends of all that a pod may hold.
-const MOST: usize = 8192;
+const CAPACITY: usize = 8192;
 
-/// How long containerd may take for one.
-const PATIENCE: Duration = Duration::from_secs(5);
-const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long containerd may take for one event.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+const SHORTEST_RETRY_DELAY: Duration = Duration::from_millis(50);
+const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// The queue.
 pub struct Events {
     namespace: String,
     queue: Mutex<VecDeque<Envelope>>,
-    news: Notify,
+    added: Notify,
     sent: Notify,
 }
 
 impl Events {
-    /// Sends to containerd's ttrpc socket from now on. Without an address there is nobody to tell.
+    /// Sends to containerd's ttrpc socket from now on. Without an address nobody wants them.
     pub fn start(namespace: &str, address: Option<String>) -> Arc<Events> {
         let events = Arc::new(Events {
             namespace: namespace.to_owned(),
             queue: Mutex::default(),
-            news: Notify::new(),
+            added: Notify::new(),
             sent: Notify::new(),
         });
         let ours = events.clone();
         tokio::spawn(async move {
             match address.filter(|address| !address.is_empty()) {
                 Some(address) => ours.send_all(&address).await,
-                None => ours.forget_all().await,
+                None => ours.discard_all().await,
             }
         });
         events
@@ -56,12 +56,12 @@ impl Events {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells of something; its topic is `/tasks/TOPIC`.
-    pub fn tell<E: Message>(&self, topic: &str, event: &E) {
+    /// Puts an event into the queue; its topic is `/tasks/TOPIC`.
+    pub fn publish<E: Message>(&self, topic: &str, event: &E) {
         let any = packed("containerd.events", event);
         let mut queue = self.queue();
-        if queue.len() == MOST {
-            log::warning(format_args!("containerd has been away for {MOST} events: the oldest is lost"));
+        if queue.len() == CAPACITY {
+            log::warning(format_args!("containerd has been away for {CAPACITY} events: the oldest is lost"));
             queue.pop_front();
         }
         queue.push_back(Envelope {
@@ -72,11 +72,11 @@ impl Events {
             ..Default::default()
         });
         drop(queue);
-        self.news.notify_one();
+        self.added.notify_one();
     }
 
     /// Waits until all is sent, or until containerd has had its time.
-    pub async fn flush(&self, patience: Duration) {
+    pub async fn flush(&self, timeout: Duration) {
         let all = async {
             loop {
                 let sent = self.sent.notified();
@@ -87,12 +87,12 @@ impl Events {
             }
         };
         // Then containerd will ask.
-        let _ = tokio::time::timeout(patience, all).await;
+        let _ = tokio::time::timeout(timeout, all).await;
     }
 
-    async fn forget_all(&self) {
+    async fn discard_all(&self) {
         loop {
-            self.news.notified().await;
+            self.added.notified().await;
             self.queue().clear();
             self.sent.notify_waiters();
         }
@@ -100,23 +100,23 @@ impl Events {
 
     async fn send_all(&self, address: &str) {
         let mut client = None;
-        let mut pause = SHORTEST_PAUSE;
+        let mut delay = SHORTEST_RETRY_DELAY;
         loop {
             let Some(next) = self.queue().front().cloned() else {
                 self.sent.notify_waiters();
-                self.news.notified().await;
+                self.added.notified().await;
                 continue;
             };
             match send(&mut client, address, next).await {
                 Ok(()) => {
                     self.queue().pop_front();
-                    pause = SHORTEST_PAUSE;
+                    delay = SHORTEST_RETRY_DELAY;
                 }
                 Err(e) => {
                     log::debug(format_args!("send an event to {address}: {e:#}"));
                     client = None;
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(LONGEST_RETRY_DELAY);
                 }
             }
         }
@@ -132,7 +132,7 @@ async fn send(client: &mut Option<EventsClient>, address: &str, event: Envelope)
         }
     };
     let request = ForwardRequest { envelope: MessageField::some(event), ..Default::default() };
-    client.forward(context::with_duration(PATIENCE), &request).await?;
+    client.forward(context::with_duration(SEND_TIMEOUT), &request).await?;
     Ok(())
 }
 

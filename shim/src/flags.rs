@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-/// What is asked for.
+/// What containerd wants the shim to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Action {
     Start,
     Delete,
     Version,
@@ -19,7 +19,7 @@ pub enum Wanted {
 /// containerd's words. It also has some for shims of other kinds, which are accepted and ignored.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Flags {
-    pub wanted: Wanted,
+    pub action: Action,
     pub namespace: String,
     pub id: String,
     /// containerd's GRPC socket: it tells one containerd from another.
@@ -38,7 +38,7 @@ impl Flags {
     /// A word that no containerd gives, or one that lacks its value.
     pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Flags> {
         let mut flags = Flags {
-            wanted: Wanted::Serve,
+            action: Action::Serve,
             namespace: String::new(),
             id: String::new(),
             address: String::new(),
@@ -50,9 +50,9 @@ impl Flags {
         while let Some(word) = words.next() {
             let word = word.ok().context("a flag that is not UTF-8")?;
             let Some(flag) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
-                flags.wanted = match word.as_str() {
-                    "start" => Wanted::Start,
-                    "delete" => Wanted::Delete,
+                flags.action = match word.as_str() {
+                    "start" => Action::Start,
+                    "delete" => Action::Delete,
                     _ => bail!("{word:?}: expected start or delete"),
                 };
                 continue;
@@ -79,8 +79,8 @@ impl Flags {
     fn switch(&mut self, name: &str, on: bool) -> Result<()> {
         match name {
             "debug" => self.debug = on,
-            "v" | "version" if on => self.wanted = Wanted::Version,
-            "info" if on => self.wanted = Wanted::Info,
+            "v" | "version" if on => self.action = Action::Version,
+            "info" if on => self.action = Action::Info,
             "v" | "version" | "info" => {}
             _ => bail!("unknown flag -{name}"),
         }
@@ -112,13 +112,13 @@ mod tests {
         let line = "-namespace k8s.io --address=/run/c.sock -publish-binary /usr/bin/containerd -id web \
                     -bundle /b -debug start";
         let flags = parse(line).unwrap();
-        assert_eq!((flags.wanted, flags.debug), (Wanted::Start, true));
+        assert_eq!((flags.action, flags.debug), (Action::Start, true));
         assert_eq!((flags.namespace.as_str(), flags.id.as_str()), ("k8s.io", "web"));
         assert_eq!((flags.address.as_str(), flags.bundle), ("/run/c.sock", Some("/b".into())));
-        assert_eq!(parse("-v").unwrap().wanted, Wanted::Version);
-        assert_eq!(parse("-info").unwrap().wanted, Wanted::Info);
-        assert_eq!(parse("-id x -debug=false").unwrap().wanted, Wanted::Serve);
-        assert_eq!(parse("-id x delete").unwrap().wanted, Wanted::Delete);
+        assert_eq!(parse("-v").unwrap().action, Action::Version);
+        assert_eq!(parse("-info").unwrap().action, Action::Info);
+        assert_eq!(parse("-id x -debug=false").unwrap().action, Action::Serve);
+        assert_eq!(parse("-id x delete").unwrap().action, Action::Delete);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Create, start, exec, delete: what a process goes through, told to containerd step by step.
+//! Create, start, exec, delete: what each does, and the events that it publishes.
 
 use std::fs;
 use std::path::Path;
@@ -13,32 +13,33 @@ use containerd_shim_protos::events::task::{
 use containerd_shim_protos::protobuf::MessageField;
 use linux::absent::absent;
 
-use crate::container::{Config, Container};
-use crate::containers::Shim;
-use crate::engine::{Engine, Made};
+use crate::bundle::Config;
+use crate::container::{Container, Exec};
 use crate::events::timestamp;
-use crate::fault::{Answer, Fault};
-use crate::process::Process;
+use crate::process::{Method, Process, ProcessRef};
 use crate::reaper::{Child, Exit};
-use crate::stdio::{Console, Io, Streams};
-use crate::{log, options, rootfs};
+use crate::rpc_error::{RpcError, RpcResult};
+use crate::runtime::{INIT_PID_FILE, Kind, ProcessOpts, Runtime, RuntimeError, options};
+use crate::shim::Shim;
+use crate::stdio::{Console, Owner, ProcessIo, StdioConfig};
+use crate::{log, rootfs};
 
 /// How long an init that was killed with its container may take to end.
-const END: Duration = Duration::from_secs(10);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes a container that waits to be started; its init's pid, or 0 when it will be restored.
 ///
 /// # Errors
 /// The id is taken; the options, the bundle, a mount or a stream is bad; the runtime's own. Then nothing is left.
-pub async fn create(shim: &Arc<Shim>, request: CreateTaskRequest) -> Answer<i32> {
+pub async fn create(shim: &Arc<Shim>, request: CreateTaskRequest) -> RpcResult<i32> {
     let claim = shim.claim(&request.id)?;
     let bundle = Path::new(&request.bundle);
     let options = options::read(request.options.as_ref())?;
-    let engine = Engine::new(&options, &shim.namespace)?;
+    let runtime = Runtime::new(&options, &shim.namespace)?;
     let config = Config::read(bundle)?;
-    let notes = shim.notes.as_deref().unwrap_or(bundle);
-    engine.save(notes)?;
-    let streams = Streams {
+    let shim_dir = shim.dir.as_deref().unwrap_or(bundle);
+    runtime.save(shim_dir)?;
+    let stdio = StdioConfig {
         stdin: request.stdin.clone(),
         stdout: request.stdout.clone(),
         stderr: request.stderr.clone(),
@@ -48,10 +49,17 @@ pub async fn create(shim: &Arc<Shim>, request: CreateTaskRequest) -> Answer<i32>
     rootfs::attach(&request.rootfs, &root, &shim.reaper).await?;
     let checkpoint = Some(&request.checkpoint).filter(|path| !path.is_empty());
     let made = match checkpoint {
-        Some(_) => Ok((Io::default(), None)),
+        Some(_) => Ok((ProcessIo::default(), None)),
         None => {
-            let make = Make { shim, engine: &engine, options: &options, bundle, notes, id: &request.id };
-            make.process(&streams, What::Create).await.map(|(io, child)| (io, Some(child)))
+            let launcher = Launcher {
+                shim,
+                runtime: &runtime,
+                owner: Owner::of(&shim.namespace, &request.id, &options),
+                bundle,
+                shim_dir,
+                id: &request.id,
+            };
+            launcher.launch(&stdio, Launch::Create).await.map(|(io, child)| (io, Some(child)))
         }
     };
     let (io, child) = match made {
@@ -64,23 +72,23 @@ pub async fn create(shim: &Arc<Shim>, request: CreateTaskRequest) -> Answer<i32>
         }
     };
     let pid = child.as_ref().map_or(0, |child| child.pid);
-    let init = Process::new("", streams, io, pid);
+    let init = Process::new(&request.id, ProcessRef::Init, stdio, io, pid);
     let checkpoint = checkpoint.map(Into::into);
-    let container =
-        Arc::new(Container::new(&request.id, [bundle, notes], engine, options, init, &config, checkpoint));
+    let dirs = [bundle, shim_dir];
+    let container = Arc::new(Container::new(&request.id, dirs, runtime, options, init, &config, checkpoint));
     shim.add(container.clone());
     drop(claim);
     if child.is_some() {
         container.has_init(pid, &shim.events);
     }
-    tell_created(shim, request, pid);
+    publish_create(shim, request, pid);
     if let Some(child) = child {
-        shim.watch(&container, "", child);
+        shim.watch(&container, &container.init, child);
     }
     Ok(pid)
 }
 
-fn tell_created(shim: &Shim, request: CreateTaskRequest, pid: i32) {
+fn publish_create(shim: &Shim, request: CreateTaskRequest, pid: i32) {
     let io = TaskIO {
         stdin: request.stdin,
         stdout: request.stdout,
@@ -88,7 +96,7 @@ fn tell_created(shim: &Shim, request: CreateTaskRequest, pid: i32) {
         terminal: request.terminal,
         ..Default::default()
     };
-    shim.events.tell(
+    shim.events.publish(
         "create",
         &TaskCreate {
             container_id: request.id,
@@ -102,43 +110,50 @@ fn tell_created(shim: &Shim, request: CreateTaskRequest, pid: i32) {
     );
 }
 
-/// A call of the runtime that leaves a process to the shim.
-struct Make<'a> {
+/// Has the runtime make processes in one container, which become children of the shim.
+struct Launcher<'a> {
     shim: &'a Shim,
-    engine: &'a Engine,
-    options: &'a containerd_shim_protos::shim::oci::Options,
+    runtime: &'a Runtime,
+    owner: Owner<'a>,
     bundle: &'a Path,
-    notes: &'a Path,
+    shim_dir: &'a Path,
     id: &'a str,
 }
 
-enum What<'a> {
+/// The verb of the runtime that makes a process.
+#[derive(Clone, Copy)]
+enum Launch<'a> {
     Create,
     Restore(&'a Path),
     Exec(&'a str, &'a [u8]),
 }
 
-impl<'a> Make<'a> {
-    fn of(shim: &'a Shim, container: &'a Container) -> Make<'a> {
-        let Container { engine, options, bundle, notes, id, .. } = container;
-        Make { shim, engine, options, bundle, notes, id }
+impl<'a> Launcher<'a> {
+    fn of(shim: &'a Shim, container: &'a Container) -> Launcher<'a> {
+        let Container { runtime, options, bundle, shim_dir, id, .. } = container;
+        Launcher { shim, runtime, owner: Owner::of(&shim.namespace, id, options), bundle, shim_dir, id }
     }
 
     /// The process, and the shim's side of its streams.
-    async fn process(&self, streams: &Streams, what: What<'_>) -> Result<(Io, Child)> {
-        let is_exec = matches!(what, What::Exec(..));
-        let owner = self.shim.owner(self.id, self.options, is_exec);
-        let (mut io, ends) = Io::open(streams, &owner, &self.shim.reaper).await?;
-        let socket = if streams.terminal { Some(Console::socket(self.notes)?) } else { None };
-        let console = socket.as_ref().map(|socket| socket.path());
-        let (bundle, notes, id, reaper) = (self.bundle, self.notes, self.id, &self.shim.reaper);
-        let made = Made { bundle, notes, id, console: console.as_deref(), ends };
-        let child = match what {
-            What::Create => self.engine.create(reaper, made).await?,
-            What::Restore(images) => self.engine.restore(reaper, made, images).await?,
-            What::Exec(exec_id, spec) => self.engine.exec(reaper, made, exec_id, spec).await?,
+    async fn launch(&self, stdio: &StdioConfig, launch: Launch<'_>) -> Result<(ProcessIo, Child)> {
+        let is_exec = matches!(launch, Launch::Exec(..));
+        let reaper = &self.shim.reaper;
+        let (mut io, child_stdio) = ProcessIo::open(stdio, &self.owner, is_exec, reaper).await?;
+        let socket = if stdio.terminal { Some(Console::socket(self.shim_dir)?) } else { None };
+        let console_socket = socket.as_ref().map(|socket| socket.path());
+        let opts = ProcessOpts {
+            bundle: self.bundle,
+            shim_dir: self.shim_dir,
+            id: self.id,
+            console_socket: console_socket.as_deref(),
+            stdio: child_stdio,
         };
-        let attached = socket.map_or(Ok(()), |socket| io.attach(socket.receive()?, streams));
+        let child = match launch {
+            Launch::Create => self.runtime.create(reaper, opts).await?,
+            Launch::Restore(images) => self.runtime.restore(reaper, opts, images).await?,
+            Launch::Exec(exec_id, spec) => self.runtime.exec(reaper, opts, exec_id, spec).await?,
+        };
+        let attached = socket.map_or(Ok(()), |socket| io.attach(socket.receive()?, stdio));
         if let Err(e) = attached {
             self.undo(child, is_exec).await;
             return Err(e);
@@ -152,7 +167,7 @@ impl<'a> Make<'a> {
             // It may have ended, and is waited for in any case.
             let _ = linux::process::kill(child.pid, libc::SIGKILL);
         } else {
-            let mut call = self.engine.call(self.notes, "delete");
+            let mut call = self.runtime.call(self.shim_dir, "delete");
             call.command.args(["--force", self.id]);
             if let Err(e) = call.run(&self.shim.reaper).await {
                 log::warning(format_args!("clean up after create {}: {e:#}", self.id));
@@ -166,35 +181,35 @@ impl<'a> Make<'a> {
 ///
 /// # Errors
 /// It was started before; the runtime's own.
-pub async fn start(shim: &Arc<Shim>, container: &Arc<Container>) -> Answer<i32> {
+pub async fn start(shim: &Arc<Shim>, container: &Arc<Container>) -> RpcResult<i32> {
     let init = &container.init;
-    init.begin()?;
+    init.begin_start()?;
     let started = start_init(shim, container).await;
     match &started {
         Ok(pid) => {
             init.started(*pid);
             let container_id = container.id.clone();
-            shim.events.tell("start", &TaskStart { container_id, pid: *pid as u32, ..Default::default() });
+            shim.events.publish("start", &TaskStart { container_id, pid: *pid as u32, ..Default::default() });
         }
         Err(_) => init.not_started(),
     }
-    shim.settle(container);
+    shim.publish_exits(container);
     Ok(started?)
 }
 
 async fn start_init(shim: &Arc<Shim>, container: &Arc<Container>) -> Result<i32> {
+    let init = &container.init;
     let Some(images) = &container.checkpoint else {
-        let mut call = container.engine.call(&container.notes, "start");
+        let mut call = container.call("start");
         call.command.arg(&container.id);
         call.run(&shim.reaper).await?;
-        return Ok(container.init.pid());
+        return Ok(init.pid());
     };
-    let make = Make::of(shim, container);
-    let (io, child) = make.process(&container.init.streams, What::Restore(images)).await?;
-    *container.init.io() = io;
+    let (io, child) = Launcher::of(shim, container).launch(&init.stdio, Launch::Restore(images)).await?;
+    *init.io() = io;
     let pid = child.pid;
     container.has_init(pid, &shim.events);
-    shim.watch(container, "", child);
+    shim.watch(container, init, child);
     Ok(pid)
 }
 
@@ -202,17 +217,17 @@ async fn start_init(shim: &Arc<Shim>, container: &Arc<Container>) -> Result<i32>
 ///
 /// # Errors
 /// The id is taken, or the container has ended.
-pub fn add_exec(shim: &Shim, container: &Container, request: ExecProcessRequest) -> Answer<()> {
-    let streams = Streams {
+pub fn add_exec(shim: &Shim, container: &Container, request: ExecProcessRequest) -> RpcResult<()> {
+    let stdio = StdioConfig {
         stdin: request.stdin,
         stdout: request.stdout,
         stderr: request.stderr,
         terminal: request.terminal,
     };
     let spec = request.spec.into_option().map(|any| any.value).unwrap_or_default();
-    container.add_exec(&request.exec_id, streams, spec)?;
+    container.add_exec(&request.exec_id, stdio, spec)?;
     let (container_id, exec_id) = (container.id.clone(), request.exec_id);
-    shim.events.tell("exec-added", &TaskExecAdded { container_id, exec_id, ..Default::default() });
+    shim.events.publish("exec-added", &TaskExecAdded { container_id, exec_id, ..Default::default() });
     Ok(())
 }
 
@@ -220,33 +235,31 @@ pub fn add_exec(shim: &Shim, container: &Container, request: ExecProcessRequest)
 ///
 /// # Errors
 /// It was started before, or the container has ended; the runtime's own.
-pub async fn start_exec(shim: &Arc<Shim>, container: &Arc<Container>, exec_id: &str) -> Answer<i32> {
-    let exec = container.exec(exec_id)?;
-    container.check_alive()?;
-    exec.process.begin()?;
-    let make = Make::of(shim, container);
-    let made = make.process(&exec.process.streams, What::Exec(exec_id, &exec.spec)).await;
-    let started = made.map(|(io, child)| {
-        *exec.process.io() = io;
-        exec.process.started(child.pid);
-        let (container_id, exec_id) = (container.id.clone(), exec_id.to_owned());
+pub async fn start_exec(shim: &Arc<Shim>, container: &Arc<Container>, exec: &Exec) -> RpcResult<i32> {
+    let process = &exec.process;
+    container.init.check(Method::Exec)?;
+    process.begin_start()?;
+    let launch = Launch::Exec(process.which.exec_id(), &exec.spec);
+    let started = Launcher::of(shim, container).launch(&process.stdio, launch).await.map(|(io, child)| {
+        *process.io() = io;
         let pid = child.pid;
-        shim.events.tell(
+        process.started(pid);
+        shim.events.publish(
             "exec-started",
             &TaskExecStarted {
-                container_id,
-                exec_id: exec_id.clone(),
+                container_id: container.id.clone(),
+                exec_id: process.which.exec_id().to_owned(),
                 pid: pid as u32,
                 ..Default::default()
             },
         );
-        shim.watch(container, &exec_id, child);
+        shim.watch(container, process, child);
         pid
     });
     if started.is_err() {
-        exec.process.not_started();
+        process.not_started();
     }
-    shim.settle(container);
+    shim.publish_exits(container);
     Ok(started?)
 }
 
@@ -254,32 +267,30 @@ pub async fn start_exec(shim: &Arc<Shim>, container: &Arc<Container>, exec_id: &
 ///
 /// # Errors
 /// It runs; the runtime's own; its root filesystem can't be unmounted.
-pub async fn delete(shim: &Arc<Shim>, container: &Arc<Container>) -> Answer<(i32, Exit)> {
+pub async fn delete(shim: &Arc<Shim>, container: &Arc<Container>) -> RpcResult<(i32, Exit)> {
     let init = &container.init;
-    if init.is_live() {
-        return Err(Fault::precondition(format!("container {} is running", container.id)));
-    }
-    let mut call = container.engine.call(&container.notes, "delete");
-    call.flag("--force", init.is_new());
+    init.check(Method::Delete)?;
+    let mut call = container.call("delete");
+    call.flag("--force", init.is_created());
     call.command.arg(&container.id);
-    match call.run(&shim.reaper).await.map_err(Fault::from) {
-        Err(e) if !e.is_not_found() => return Err(e),
-        _ => {}
+    match call.run(&shim.reaper).await {
+        // Somebody has deleted it by hand.
+        Err(RuntimeError::Failed { kind: Kind::NotFound, .. }) => {}
+        deleted => deleted?,
     }
-    let exit = match tokio::time::timeout(END, end_of(init)).await {
-        Ok(exit) => exit,
-        Err(_) => {
-            let text = format!("the init of {} is still there {END:?} after it was killed", container.id);
-            return Err(Fault::precondition(text));
-        }
+    let Ok(exit) = tokio::time::timeout(EXIT_TIMEOUT, exit_of(init)).await else {
+        return Err(RpcError::failed_precondition(format!(
+            "the init of {} is still there {EXIT_TIMEOUT:?} after it was killed",
+            container.id
+        )));
     };
     container.close();
     rootfs::detach(&container.bundle.join("rootfs"))?;
-    let file = container.notes.join("init.pid");
+    let file = container.shim_dir.join(INIT_PID_FILE);
     absent(fs::remove_file(&file)).with_context(|| format!("remove {}", file.display()))?;
     shim.remove(&container.id);
     let pid = init.pid();
-    shim.events.tell(
+    shim.events.publish(
         "delete",
         &TaskDelete {
             container_id: container.id.clone(),
@@ -293,20 +304,18 @@ pub async fn delete(shim: &Arc<Shim>, container: &Arc<Container>) -> Answer<(i32
 }
 
 /// The exit of an init that has ended or is about to; one that was never restored has none.
-async fn end_of(init: &Process) -> Exit {
-    if init.pid() == 0 { crate::engine::NEVER_RAN } else { init.wait().await }
+async fn exit_of(init: &Process) -> Exit {
+    if init.pid() == 0 { Exit::NEVER_RAN } else { init.wait().await }
 }
 
 /// Forgets an exec that has ended, or was never started; its pid and exit.
 ///
 /// # Errors
 /// It runs.
-pub fn delete_exec(container: &Container, exec_id: &str) -> Answer<(i32, Exit)> {
-    let exec = container.exec(exec_id)?;
-    if exec.process.is_live() {
-        return Err(Fault::precondition(format!("exec {exec_id} of {} is running", container.id)));
-    }
-    exec.process.io().delete();
-    container.remove_exec(exec_id);
-    Ok((exec.process.pid(), exec.process.exit().unwrap_or(crate::engine::NEVER_RAN)))
+pub fn delete_exec(container: &Container, exec: &Exec) -> RpcResult<(i32, Exit)> {
+    let process = &exec.process;
+    process.check(Method::Delete)?;
+    process.io().delete();
+    container.remove_exec(process.which.exec_id());
+    Ok((process.pid(), process.exit().unwrap_or(Exit::NEVER_RAN)))
 }

@@ -19,14 +19,14 @@ pub fn warning(text: Arguments<'_>) {
     line("warning", text);
 }
 
-/// What only a search for an error wants.
+/// What helps to find an error.
 pub fn debug(text: Arguments<'_>) {
     if DEBUG.load(Ordering::Relaxed) {
         line("debug", text);
     }
 }
 
-/// One write(2), so that lines of several shims don't mix. Nobody may be reading, or too slowly: then it is lost.
+/// One write(2), so that lines of several shims don't mix. Where nobody reads, or too slowly, it is lost.
 fn line(level: &str, text: Arguments<'_>) {
     let text = text.to_string();
     let line = format!("time={:?} level={level} msg={text:?}\n", rfc3339(SystemTime::now()));

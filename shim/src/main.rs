@@ -16,15 +16,18 @@ mod task;
 
 mod lifecycle;
 
+mod shim;
+
 mod container;
-mod containers;
 mod process;
 mod reaper;
 
 mod delete;
-mod engine;
-mod options;
+mod runtime;
+
+mod bundle;
 mod socket;
+mod stdout;
 
 mod rootfs;
 
@@ -34,26 +37,26 @@ mod events;
 mod oom;
 mod stats;
 
-mod fault;
 mod log;
+mod rpc_error;
 
 mod shell;
 
 use std::process::ExitCode;
 
-use flags::{Flags, Wanted};
+use flags::{Action, Flags};
 
 fn main() -> ExitCode {
     let name = std::env::args_os().next().map(std::path::PathBuf::from);
     if name.is_some_and(|name| name.file_name().is_some_and(|name| name == shell::NAME)) {
         return shell::main();
     }
-    let done = Flags::parse(std::env::args_os().skip(1)).and_then(|flags| match flags.wanted {
-        Wanted::Version => start::version(),
-        Wanted::Info => start::info(),
-        Wanted::Start => start::start(&flags),
-        Wanted::Delete => delete::delete(&flags),
-        Wanted::Serve => serve::serve(&flags),
+    let done = Flags::parse(std::env::args_os().skip(1)).and_then(|flags| match flags.action {
+        Action::Version => start::version(),
+        Action::Info => start::info(),
+        Action::Start => start::start(&flags),
+        Action::Delete => delete::delete(&flags),
+        Action::Serve => serve::serve(&flags),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! Tells when the kernel kills processes of a container for want of memory.
+//! Publishes the kernel's OOM kills of processes of a container.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,38 +30,38 @@ impl Oom {
     /// The kernel refuses.
     pub fn watch(id: &str, cgroups: &[PathBuf], events: &Arc<Events>) -> Result<Option<Oom>> {
         let Some(watch) = OomWatch::on(cgroups)? else { return Ok(None) };
-        let wanted = watch.poll_fd().events();
-        let interest = match wanted.contains(PollFlags::POLLPRI) {
+        let polled = watch.poll_fd().events();
+        let interest = match polled.contains(PollFlags::POLLPRI) {
             true => Interest::PRIORITY,
             false => Interest::READABLE,
         };
         let fd = watch.poll_fd().as_fd().try_clone_to_owned()?;
         let fd = watched(fd, interest)?;
         let watch = Arc::new(Mutex::new(watch));
-        let (name, sink, source) = (id.to_owned(), events.clone(), watch.clone());
+        let (name, queue, source) = (id.to_owned(), events.clone(), watch.clone());
         let task = tokio::spawn(async move {
             while let Ok(mut ready) = fd.ready(interest).await {
                 ready.clear_ready();
-                match look(&source).news() {
-                    Ok(Some(kills)) => tell(&name, &sink, kills),
+                match lock(&source).news() {
+                    Ok(Some(kills)) => publish(&name, &queue, kills),
                     Ok(None) => return,
-                    Err(e) => return log::warning(format_args!("watch the memory of {name}: {e:#}")),
+                    Err(e) => return log::warning(format_args!("watch for OOM kills of {name}: {e:#}")),
                 }
             }
         });
         Ok(Some(Oom { id: id.to_owned(), events: events.clone(), watch, task: task.abort_handle() }))
     }
 
-    /// Tells what there is now. `killed`: the init has died of a SIGKILL, which its cgroup may not have outlived.
-    pub fn tell_now(&self, killed: bool) {
-        let mut watch = look(&self.watch);
+    /// Publishes what there is now. `killed`: the init has died of a SIGKILL, which its cgroup may not have outlived.
+    pub fn publish_now(&self, killed: bool) {
+        let mut watch = lock(&self.watch);
         let kills = match watch.news() {
             Ok(None) if killed => watch.unread(),
             news => news.map(|news| news.unwrap_or(0)),
         };
         match kills {
-            Ok(kills) => tell(&self.id, &self.events, kills),
-            Err(e) => log::warning(format_args!("watch the memory of {}: {e:#}", self.id)),
+            Ok(kills) => publish(&self.id, &self.events, kills),
+            Err(e) => log::warning(format_args!("watch for OOM kills of {}: {e:#}", self.id)),
         }
     }
 }
@@ -73,12 +73,12 @@ impl Drop for Oom {
 }
 
 /// Whoever panics ends the program.
-fn look(watch: &Mutex<OomWatch>) -> MutexGuard<'_, OomWatch> {
+fn lock(watch: &Mutex<OomWatch>) -> MutexGuard<'_, OomWatch> {
     watch.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn tell(id: &str, events: &Events, kills: u64) {
+fn publish(id: &str, events: &Events, kills: u64) {
     if kills > 0 {
-        events.tell("oom", &TaskOOM { container_id: id.to_owned(), ..Default::default() });
+        events.publish("oom", &TaskOOM { container_id: id.to_owned(), ..Default::default() });
     }
 }

@@ -1,157 +1,202 @@
-//! One process of a container, its init or an exec: created, running, exited.
+//! One process of a container: its init or an exec.
 
+mod state;
+
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use containerd_shim_protos::api::Status;
 use tokio::sync::watch;
 
-use crate::fault::{Answer, Fault};
 use crate::reaper::Exit;
-use crate::stdio::{Io, Streams};
+use crate::rpc_error::{RpcError, RpcResult};
+use crate::stdio::{ProcessIo, StdioConfig};
+pub use state::Method;
+use state::{Refusal, State};
 
-/// Where it is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Created,
-    /// A call of the runtime is under way. What it starts may end before the call does.
-    Starting,
-    Running,
-    /// Its exit has been told.
-    Exited,
+/// Which process of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessRef {
+    Init,
+    /// The exec of that id.
+    Exec(String),
 }
 
-struct State {
-    phase: Phase,
-    pid: i32,
-    started: bool,
-    /// It has ended, whether or not that could be told already.
-    ended: Option<Exit>,
+/// As requests name it: an empty exec id is the init.
+impl From<String> for ProcessRef {
+    fn from(exec_id: String) -> ProcessRef {
+        if exec_id.is_empty() { ProcessRef::Init } else { ProcessRef::Exec(exec_id) }
+    }
+}
+
+impl ProcessRef {
+    /// The exec id of responses, which is empty for the init.
+    pub fn exec_id(&self) -> &str {
+        match self {
+            ProcessRef::Init => "",
+            ProcessRef::Exec(id) => id,
+        }
+    }
 }
 
 /// A process.
 pub struct Process {
-    /// The exec's id; empty for an init.
-    pub exec_id: String,
-    pub streams: Streams,
+    pub container_id: String,
+    pub which: ProcessRef,
+    pub stdio: StdioConfig,
     /// The shim's side of its streams.
-    pub io: Mutex<Io>,
-    state: Mutex<State>,
-    /// Written once.
+    io: Mutex<ProcessIo>,
+    life: Mutex<Life>,
+    /// Where clients wait for its exit. Written once, when that is published.
     exit: watch::Sender<Option<Exit>>,
 }
 
+struct Life {
+    state: State,
+    pid: i32,
+}
+
+/// `container web`, or `exec top of web`: what an error is about.
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.which {
+            ProcessRef::Init => write!(f, "container {}", self.container_id),
+            ProcessRef::Exec(id) => write!(f, "exec {id} of {}", self.container_id),
+        }
+    }
+}
+
 impl Process {
-    /// A process that waits to be started. An exec has no pid yet.
-    pub fn new(exec_id: &str, streams: Streams, io: Io, pid: i32) -> Process {
-        let state = Mutex::new(State { phase: Phase::Created, pid, started: false, ended: None });
-        let exec_id = exec_id.to_owned();
-        Process { exec_id, streams, io: Mutex::new(io), state, exit: watch::Sender::new(None) }
+    /// A process that waits to be started. An exec has no pid yet, which is 0.
+    pub fn new(
+        container_id: &str,
+        which: ProcessRef,
+        stdio: StdioConfig,
+        io: ProcessIo,
+        pid: i32,
+    ) -> Process {
+        Process {
+            container_id: container_id.to_owned(),
+            which,
+            stdio,
+            io: Mutex::new(io),
+            life: Mutex::new(Life { state: State::Created, pid }),
+            exit: watch::Sender::new(None),
+        }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn life(&self) -> MutexGuard<'_, Life> {
+        // Whoever panics ends the program.
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The shim's side of its streams.
-    pub fn io(&self) -> MutexGuard<'_, Io> {
+    pub fn io(&self) -> MutexGuard<'_, ProcessIo> {
         self.io.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its pid; 0 when it has none yet.
+    /// Its pid; 0, as the protocol has it, when it has none yet.
     pub fn pid(&self) -> i32 {
-        self.state().pid
+        self.life().pid
     }
 
-    /// Its exit, once that has been told.
+    /// Its exit, once that is published.
     pub fn exit(&self) -> Option<Exit> {
-        *self.exit.borrow()
+        self.life().state.published_exit()
     }
 
-    /// Waits until its exit has been told.
+    /// Waits until its exit is published.
     pub async fn wait(&self) -> Exit {
-        let mut news = self.exit.subscribe();
+        let mut published = self.exit.subscribe();
         // The sender is in `self`.
-        let exit = news.wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
-        exit.unwrap_or(crate::engine::NEVER_RAN)
+        let exit = published.wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
+        exit.unwrap_or(Exit::NEVER_RAN)
     }
 
     /// In containerd's words.
     pub fn status(&self) -> Status {
-        match self.state().phase {
-            Phase::Created | Phase::Starting => Status::CREATED,
-            Phase::Running => Status::RUNNING,
-            Phase::Exited => Status::STOPPED,
+        self.life().state.status()
+    }
+
+    /// # Errors
+    /// The state of the process doesn't allow the call.
+    pub fn check(&self, method: Method) -> RpcResult<()> {
+        let state = self.life().state;
+        state.check(method).map_err(|refusal| self.refuse(refusal))
+    }
+
+    fn refuse(&self, refusal: Refusal) -> RpcError {
+        match refusal {
+            Refusal::NotStarted => RpcError::failed_precondition(format!("{self} was not started")),
+            Refusal::IsRunning => RpcError::failed_precondition(format!("{self} is running")),
+            Refusal::HasEnded => RpcError::failed_precondition(format!("{self} has exited already")),
+            // containerd's own words.
+            Refusal::AlreadyFinished => RpcError::not_found("process already finished"),
         }
     }
 
     /// Begins to start it.
     ///
     /// # Errors
-    /// It is, or was, running already.
-    pub fn begin(&self) -> Answer<()> {
-        let mut state = self.state();
-        match (state.phase, state.ended) {
-            (Phase::Created, None) => state.phase = Phase::Starting,
-            (Phase::Exited, _) | (_, Some(_)) => {
-                return Err(Fault::precondition("process has exited already"));
-            }
-            _ => return Err(Fault::precondition("process is running already")),
-        }
+    /// The process is running, or has ended.
+    pub fn begin_start(&self) -> RpcResult<()> {
+        let mut life = self.life();
+        life.state.check(Method::Start).map_err(|refusal| self.refuse(refusal))?;
+        life.state = State::Starting { ended: None };
         Ok(())
     }
 
-    /// It runs, or has run.
+    /// The process was started, and may have ended by now.
     pub fn started(&self, pid: i32) {
-        let mut state = self.state();
-        (state.phase, state.pid, state.started) = (Phase::Running, pid, true);
+        let mut life = self.life();
+        (life.state, life.pid) = (life.state.after_start(true), pid);
     }
 
-    /// It could not be started, and may be tried again.
+    /// The process couldn't be started. Another start may be tried, if it hasn't ended.
     pub fn not_started(&self) {
-        self.state().phase = Phase::Created;
+        let mut life = self.life();
+        life.state = life.state.after_start(false);
     }
 
-    /// It has ended.
+    /// The process has ended.
     pub fn ended(&self, exit: Exit) {
-        self.state().ended = Some(exit);
+        let mut life = self.life();
+        life.state = life.state.after_end(exit);
+        drop(life);
         self.io().ended();
     }
 
-    /// Its exit, if that is to be told now.
-    pub fn due(&self) -> Option<Exit> {
-        let state = self.state();
-        if matches!(state.phase, Phase::Created | Phase::Running) { state.ended } else { None }
+    /// Its exit, if that is to be published now.
+    pub fn pending_exit(&self) -> Option<Exit> {
+        self.life().state.pending_exit()
     }
 
-    /// Whether it has ended, told or not.
-    pub fn has_ended(&self) -> bool {
-        self.state().ended.is_some()
-    }
-
-    /// Its exit has been told.
-    pub fn told(&self, exit: Exit) {
-        self.state().phase = Phase::Exited;
+    /// Its exit was published: whoever waits for it gets it.
+    pub fn published(&self, exit: Exit) {
+        let mut life = self.life();
+        life.state = life.state.after_publication();
+        drop(life);
         self.exit.send_replace(Some(exit));
     }
 
-    /// Whether it runs, or may do so in a moment.
+    /// Whether the process is being started or runs: its exit is yet to come.
     pub fn is_live(&self) -> bool {
-        matches!(self.state().phase, Phase::Starting | Phase::Running)
+        matches!(self.life().state, State::Starting { .. } | State::Running)
     }
 
-    /// Whether it has run.
+    /// Whether the process has been started.
     pub fn was_started(&self) -> bool {
-        self.state().started
+        self.life().state.was_started()
     }
 
-    /// Whether it was never started.
-    pub fn is_new(&self) -> bool {
-        self.state().phase == Phase::Created
+    /// Whether the process waits to be started.
+    pub fn is_created(&self) -> bool {
+        self.life().state == State::Created
     }
 
     /// Its pid, as long as a signal reaches it and nobody else: a pid is free only once its process was reaped.
-    pub fn living_pid(&self) -> Option<i32> {
-        let state = self.state();
-        (state.phase == Phase::Running && state.ended.is_none()).then_some(state.pid)
+    pub fn running_pid(&self) -> Option<i32> {
+        let life = self.life();
+        (life.state == State::Running).then_some(life.pid)
     }
 }

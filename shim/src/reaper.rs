@@ -30,6 +30,9 @@ pub struct Exit {
 }
 
 impl Exit {
+    /// Of a process that was never started.
+    pub const NEVER_RAN: Exit = Exit { status: 255, at: SystemTime::UNIX_EPOCH };
+
     fn now(ended: Ended) -> Exit {
         Exit { status: ended.status.into(), at: SystemTime::now() }
     }
@@ -84,20 +87,20 @@ impl Reaper {
     /// Reaps from now on, for ever.
     ///
     /// # Errors
-    /// The kernel refuses to tell of SIGCHLD.
+    /// The kernel refuses to deliver SIGCHLD.
     pub fn start() -> Result<Arc<Reaper>> {
         let reaper = Arc::new(Reaper::default());
-        let mut news = signal(SignalKind::child()).context("listen for SIGCHLD")?;
+        let mut signals = signal(SignalKind::child()).context("listen for SIGCHLD")?;
         let ours = reaper.clone();
         tokio::spawn(async move {
-            while news.recv().await.is_some() {
+            while signals.recv().await.is_some() {
                 ours.sweep();
             }
         });
         Ok(reaper)
     }
 
-    /// One signal may tell of many.
+    /// One signal may stand for many children.
     fn sweep(&self) {
         loop {
             let ended = match wait::reap(None) {
@@ -136,11 +139,11 @@ impl Reaper {
         // Its pid could have been an orphan's before; then a living child has it now.
         match wait::reap(Some(Pid::from_raw(pid))) {
             Ok(None) => Ok(self.watch(pid)),
-            Ok(Some(ended)) => Ok(over(pid, Exit::now(ended))),
+            Ok(Some(ended)) => Ok(ended_child(pid, Exit::now(ended))),
             Err(Errno::ECHILD) => {
                 let early = self.table().early.remove(&pid);
                 let exit = early.with_context(|| format!("process {pid} is no child of the shim"))?;
-                Ok(over(pid, exit))
+                Ok(ended_child(pid, exit))
             }
             Err(e) => Err(e).with_context(|| format!("wait for process {pid}")),
         }
@@ -153,7 +156,7 @@ impl Reaper {
     }
 }
 
-fn over(pid: i32, exit: Exit) -> Child {
+fn ended_child(pid: i32, exit: Exit) -> Child {
     let (sender, end) = oneshot::channel();
     // The receiver is at hand.
     let _ = sender.send(exit);

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use containerd_shim_protos::types::mount::Mount as Wanted;
+use containerd_shim_protos::types::mount::Mount;
 use linux::absent::{absent, metadata};
 use linux::mount::{clone_tree, map_ids, set_attributes};
-use linux::mountinfo::{self, Mount};
+use linux::mountinfo;
 use linux::{kernfs, loop_device, user_namespace};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open};
@@ -23,71 +23,59 @@ use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
 use crate::reaper::Reaper;
-use options::Options;
+use options::MountOptions;
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 
 /// mount(2) takes a page of data, its end included.
-const MOST_DATA: usize = 4095;
+const MAX_DATA: usize = 4095;
 
 /// Kinds of mounts that a program makes, and which: what stands behind the prefix is its own kind.
 const HELPERS: [(&str, &str); 2] = [("fuse3.", "mount.fuse3"), ("fuse.", "mount.fuse")];
 
 /// More than a helper says.
-const MOST_WORDS: u64 = 4096;
-
-/// A bind mount takes none of its attributes at once (mount(2)).
-const ATTRIBUTES: [(MsFlags, u64); 7] = [
-    (MsFlags::MS_RDONLY, libc::MOUNT_ATTR_RDONLY),
-    (MsFlags::MS_NOSUID, libc::MOUNT_ATTR_NOSUID),
-    (MsFlags::MS_NODEV, libc::MOUNT_ATTR_NODEV),
-    (MsFlags::MS_NOEXEC, libc::MOUNT_ATTR_NOEXEC),
-    (MsFlags::MS_NODIRATIME, libc::MOUNT_ATTR_NODIRATIME),
-    (MsFlags::MS_NOATIME, libc::MOUNT_ATTR_NOATIME),
-    (MsFlags::MS_STRICTATIME, libc::MOUNT_ATTR_STRICTATIME),
-];
+const MAX_OUTPUT: u64 = 4096;
 
 /// Mounts all of them, each on the bundle's `rootfs` or what it names in there; none stays if one fails.
 ///
 /// # Errors
 /// The mount that failed.
-pub async fn attach(mounts: &[Wanted], rootfs: &Path, reaper: &Reaper) -> Result<()> {
+pub async fn attach(mounts: &[Mount], rootfs: &Path, reaper: &Reaper) -> Result<()> {
     if mounts.is_empty() {
         return Ok(());
     }
     fs::create_dir_all(rootfs).with_context(|| format!("make {}", rootfs.display()))?;
-    for wanted in mounts {
-        if let Err(e) = attach_one(wanted, rootfs, reaper).await {
+    for mount in mounts {
+        if let Err(e) = attach_one(mount, rootfs, reaper).await {
             // The first error is the one to report.
             let _ = detach(rootfs);
-            return Err(e).with_context(|| {
-                format!("mount {} {} on {}", wanted.type_, wanted.source, rootfs.display())
-            });
+            return Err(e)
+                .with_context(|| format!("mount {} {} on {}", mount.type_, mount.source, rootfs.display()));
         }
     }
     Ok(())
 }
 
-async fn attach_one(wanted: &Wanted, rootfs: &Path, reaper: &Reaper) -> Result<()> {
-    let target = target(wanted, rootfs)?;
+async fn attach_one(request: &Mount, rootfs: &Path, reaper: &Reaper) -> Result<()> {
+    let target = target(request, rootfs)?;
     for (prefix, helper) in HELPERS {
-        if let Some(kind) = wanted.type_.strip_prefix(prefix) {
-            return call(helper, kind, wanted, &target, reaper).await;
+        if let Some(kind) = request.type_.strip_prefix(prefix) {
+            return call(helper, kind, request, &target, reaper).await;
         }
     }
-    let mut options = Options::of(&wanted.options)?;
+    let mut options = MountOptions::parse(&request.options)?;
     // Open until the mount has hold of them.
-    let (source, _devices) = on_devices(wanted, &mut options)?;
+    let (source, _devices) = on_devices(request, &mut options)?;
     let maps = options.id_maps.as_ref();
     let namespace = maps.map(|maps| user_namespace::make(|pid| write_maps(pid, maps))).transpose();
     let namespace = namespace.context("make a user namespace of uidmap= and gidmap=")?;
-    let is_overlay = wanted.type_ == "overlay";
+    let is_overlay = request.type_ == "overlay";
     // overlay's list of layers may be longer than a page: below a directory that is common to all, it is shorter.
-    let base = match is_overlay && (namespace.is_some() || options.data().len() > MOST_DATA) {
+    let base = match is_overlay && (namespace.is_some() || options.data().len() > MAX_DATA) {
         true => layers::shorten(&mut options),
         false => None,
     };
-    let attach = || attach_at(&wanted.type_, &source, &target, &options);
+    let attach = || attach_at(&request.type_, &source, &target, &options);
     match (&base, &namespace) {
         (None, _) => attach(),
         (Some(base), None) => layers::within(base, attach),
@@ -104,18 +92,15 @@ async fn attach_one(wanted: &Wanted, rootfs: &Path, reaper: &Reaper) -> Result<(
     Ok(())
 }
 
-fn attach_at(kind: &str, source: &Path, target: &Path, options: &Options) -> Result<()> {
+fn attach_at(kind: &str, source: &Path, target: &Path, options: &MountOptions) -> Result<()> {
     let kind = Some(kind).filter(|kind| !kind.is_empty() && *kind != "bind");
     let data = options.data();
-    if data.len() > MOST_DATA {
-        bail!("its options are {} bytes, of which a mount takes {MOST_DATA}", data.len());
+    if data.len() > MAX_DATA {
+        bail!("its options are {} bytes, of which a mount takes {MAX_DATA}", data.len());
     }
     mount(Some(source), target, kind, options.flags, Some(data.as_str()))?;
     if options.flags.contains(MsFlags::MS_BIND) {
-        let wanted = ATTRIBUTES.iter().filter(|(flag, _)| options.flags.contains(*flag));
-        let set = wanted.fold(0, |set, (_, attribute)| set | attribute);
-        // Of those about times only one can be.
-        let clear = if set & libc::MOUNT_ATTR__ATIME == 0 { 0 } else { libc::MOUNT_ATTR__ATIME };
+        let (set, clear) = options.attributes();
         if set != 0 {
             set_attributes(open_path(target)?, set, clear, 0, false).context("set its attributes")?;
         }
@@ -148,8 +133,8 @@ fn write_maps(pid: Pid, [users, groups]: &[String; 2]) -> Result<()> {
 }
 
 /// What to mount: with `loop`, devices for the source and for the files that erofs has beside it (`device=`).
-fn on_devices(wanted: &Wanted, options: &mut Options) -> Result<(PathBuf, Vec<File>)> {
-    let source = PathBuf::from(&wanted.source);
+fn on_devices(request: &Mount, options: &mut MountOptions) -> Result<(PathBuf, Vec<File>)> {
+    let source = PathBuf::from(&request.source);
     if !options.on_loop {
         return Ok((source, Vec::new()));
     }
@@ -175,30 +160,30 @@ fn on_devices(wanted: &Wanted, options: &mut Options) -> Result<(PathBuf, Vec<Fi
 
 /// Has a program make the mount. What it leaves running, a FUSE server, is the shim's child, and ends when it is
 /// unmounted.
-async fn call(helper: &str, kind: &str, wanted: &Wanted, target: &Path, reaper: &Reaper) -> Result<()> {
-    let mut words = File::from(memfd_create(c"words", MFdFlags::MFD_CLOEXEC)?);
+async fn call(helper: &str, kind: &str, request: &Mount, target: &Path, reaper: &Reaper) -> Result<()> {
+    let mut output = File::from(memfd_create(c"output", MFdFlags::MFD_CLOEXEC)?);
     let mut command = Command::new(helper);
-    command.arg(&wanted.source).arg(target);
-    for option in &wanted.options {
+    command.arg(&request.source).arg(target);
+    for option in &request.options {
         command.args(["-o", option]);
     }
-    command.args(["-t", kind]).stdin(Stdio::null()).stdout(words.try_clone()?).stderr(words.try_clone()?);
+    command.args(["-t", kind]).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
     let child = reaper.spawn(&mut command).with_context(|| format!("start {helper}"))?;
     let exit = child.end().await;
     if exit.status == 0 {
         return Ok(());
     }
     let mut text = Vec::new();
-    words.rewind()?;
-    words.take(MOST_WORDS).read_to_end(&mut text)?;
+    output.rewind()?;
+    output.take(MAX_OUTPUT).read_to_end(&mut text)?;
     bail!("{helper} ended with {}: {}", exit.status, String::from_utf8_lossy(&text).trim())
 }
 
 /// `target` is relative to the root filesystem, in which nobody but containerd has written yet.
-fn target(wanted: &Wanted, rootfs: &Path) -> Result<PathBuf> {
-    let inside = wanted.target.trim_start_matches('/');
+fn target(request: &Mount, rootfs: &Path) -> Result<PathBuf> {
+    let inside = request.target.trim_start_matches('/');
     if Path::new(inside).components().any(|part| part.as_os_str() == "..") {
-        bail!("its target {:?} leads out of the root filesystem", wanted.target);
+        bail!("its target {:?} leads out of the root filesystem", request.target);
     }
     Ok(if inside.is_empty() { rootfs.to_owned() } else { rootfs.join(inside) })
 }
@@ -213,7 +198,7 @@ pub fn detach(rootfs: &Path) -> Result<()> {
     let Some(rootfs) = found else { return Ok(()) };
     let below: Vec<String> = mountinfo::parse(&text)?
         .iter()
-        .map(Mount::target)
+        .map(mountinfo::Mount::target)
         .filter(|target| Path::new(target).starts_with(&rootfs))
         .collect();
     for target in below.iter().rev() {
@@ -234,10 +219,10 @@ mod tests {
 
     #[test]
     fn a_target_stays_inside() {
-        let wanted = |target: &str| Wanted { target: target.to_owned(), ..Default::default() };
+        let mount_on = |target: &str| Mount { target: target.to_owned(), ..Default::default() };
         let rootfs = Path::new("/b/rootfs");
-        assert_eq!(target(&wanted(""), rootfs).unwrap(), rootfs);
-        assert_eq!(target(&wanted("/etc"), rootfs).unwrap(), Path::new("/b/rootfs/etc"));
-        assert!(target(&wanted("/../etc"), rootfs).is_err());
+        assert_eq!(target(&mount_on(""), rootfs).unwrap(), rootfs);
+        assert_eq!(target(&mount_on("/etc"), rootfs).unwrap(), Path::new("/b/rootfs/etc"));
+        assert!(target(&mount_on("/../etc"), rootfs).is_err());
     }
 }

@@ -21,17 +21,17 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::containers::Shim;
 use crate::events::Events;
 use crate::flags::Flags;
 use crate::reaper::Reaper;
+use crate::shim::Shim;
 use crate::{log, stdio, task};
 
 /// containerd gives a shim 3 s to end.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Long enough for the last answer to be read.
-const FAREWELL: Duration = Duration::from_millis(20);
+/// Long enough for the last response to be read.
+const SHUTDOWN_DELAY: Duration = Duration::from_millis(20);
 
 pub fn serve(flags: &Flags) -> Result<()> {
     let socket = flags.socket.clone().context("-socket is missing: containerd calls `start` first")?;
@@ -39,32 +39,38 @@ pub fn serve(flags: &Flags) -> Result<()> {
     // The bundle that it was started in may go before the pod does.
     std::env::set_current_dir("/").context("go to /")?;
     nix::sys::prctl::set_child_subreaper(true).context("become the containers' subreaper")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    executor.block_on(async {
         let reaper = Reaper::start()?;
         let events = Events::start(&flags.namespace, std::env::var("TTRPC_ADDRESS").ok());
         let shim = Arc::new(Shim::new(&flags.namespace, reaper, events));
-        attend(&shim, &socket).await
+        until_end(&shim, &socket).await
     })
 }
 
 /// Answers calls at the socket, which is our stdin, until there is nothing left to do.
-pub async fn attend(shim: &Arc<Shim>, socket: &Path) -> Result<()> {
-    let visits = Arc::new(Visits::default());
-    let listener = Listener::new(Ours { listener: listener()?, visits: visits.clone(), pause: None });
+pub async fn until_end(shim: &Arc<Shim>, socket: &Path) -> Result<()> {
+    let connections = Arc::new(Connections::default());
+    let listener = Listener::new(OwnUserListener {
+        listener: listener()?,
+        connections: connections.clone(),
+        retry: None,
+    });
     let mut server = Server::new().add_listener(listener).register_service(task::services(shim));
     server.start().await?;
     tokio::select! {
-        over = until_over(shim) => over?,
-        () = visits.until_forgotten(shim) => log::warning(format_args!("ending: containerd has forgotten this shim")),
+        shutdown = until_shutdown(shim) => shutdown?,
+        () = connections.until_idle(shim) => {
+            log::warning(format_args!("shutting down: no container, and nobody has connected for {IDLE_TIMEOUT:?}"));
+        },
     }
     // First, so that nobody finds a shim that is about to end.
     if let Err(e) = absent(std::fs::remove_file(socket)) {
         log::warning(format_args!("remove {}: {e}", socket.display()));
     }
-    tokio::time::sleep(FAREWELL).await;
+    tokio::time::sleep(SHUTDOWN_DELAY).await;
     server.shutdown().await?;
-    shim.events.flush(LAST_WORDS).await;
+    shim.events.flush(FLUSH_TIMEOUT).await;
     // What is still being read: readers that have gone away end their copies.
     stdio::all_done().await;
     Ok(())
@@ -81,61 +87,61 @@ fn listener() -> Result<UnixListener> {
 
 /// Shut down, or told to end while there is nothing to look after. Its containers must not go with a shim that somebody
 /// ends by hand.
-async fn until_over(shim: &Shim) -> Result<()> {
+async fn until_shutdown(shim: &Shim) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     loop {
         tokio::select! {
-            () = shim.over.notified() => {}
+            () = shim.shutdown.notified() => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         if shim.is_empty() {
             return Ok(());
         }
-        log::warning(format_args!("not ending: there are containers"));
+        log::warning(format_args!("not shutting down: there are containers"));
     }
 }
 
 /// How long a shim without containers waits for anybody to speak to it. A containerd that was killed between `start`
 /// and Create never comes back for it.
-const FORGOTTEN: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Connections that are open.
 #[derive(Default)]
-struct Visits {
+struct Connections {
     count: AtomicUsize,
-    over: Notify,
+    closed: Notify,
 }
 
-impl Visits {
+impl Connections {
     /// Waits until nobody has come for long, and there is nothing to come for.
-    async fn until_forgotten(&self, shim: &Shim) {
+    async fn until_idle(&self, shim: &Shim) {
         loop {
-            tokio::time::sleep(FORGOTTEN).await;
+            tokio::time::sleep(IDLE_TIMEOUT).await;
             if self.count.load(Ordering::Relaxed) == 0 && shim.is_empty() {
                 return;
             }
             // No clock ticks while containers run.
-            self.over.notified().await;
+            self.closed.notified().await;
         }
     }
 }
 
 /// One of them.
-struct Visit {
+struct Connection {
     stream: UnixStream,
-    visits: Arc<Visits>,
+    connections: Arc<Connections>,
 }
 
-impl Drop for Visit {
+impl Drop for Connection {
     fn drop(&mut self) {
-        self.visits.count.fetch_sub(1, Ordering::Relaxed);
-        self.visits.over.notify_one();
+        self.connections.count.fetch_sub(1, Ordering::Relaxed);
+        self.connections.closed.notify_one();
     }
 }
 
-impl AsyncRead for Visit {
+impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut TaskContext<'_>,
@@ -145,7 +151,7 @@ impl AsyncRead for Visit {
     }
 }
 
-impl AsyncWrite for Visit {
+impl AsyncWrite for Connection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut TaskContext<'_>,
@@ -164,39 +170,39 @@ impl AsyncWrite for Visit {
 }
 
 /// Connections of our own user's: the socket's mode keeps others out, and this those who got hold of it otherwise.
-struct Ours {
+struct OwnUserListener {
     listener: UnixListener,
-    visits: Arc<Visits>,
+    connections: Arc<Connections>,
     /// Until when nobody is let in.
-    pause: Option<Pin<Box<tokio::time::Sleep>>>,
+    retry: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
-/// How long a shim that can't take a connection, for want of descriptors say, leaves it waiting before it tries again. All
+/// How long a shim that can't take a connection, for lack of file descriptors say, leaves it waiting before it tries again. All
 /// else that the shim does goes on.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-impl futures_core::Stream for Ours {
-    type Item = io::Result<Visit>;
+impl futures_core::Stream for OwnUserListener {
+    type Item = io::Result<Connection>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(context));
-                self.pause = None;
+            if let Some(retry) = &mut self.retry {
+                ready!(retry.as_mut().poll(context));
+                self.retry = None;
             }
             let stream = match ready!(self.listener.poll_accept(context)) {
                 Ok((stream, _)) => stream,
                 Err(e) => {
                     log::warning(format_args!("take a connection: {e}"));
-                    self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+                    self.retry = Some(Box::pin(tokio::time::sleep(ACCEPT_RETRY_DELAY)));
                     continue;
                 }
             };
             match stream.peer_cred() {
                 Ok(peer) if peer.uid() == geteuid().as_raw() || peer.uid() == 0 => {
-                    self.visits.count.fetch_add(1, Ordering::Relaxed);
-                    let visits = self.visits.clone();
-                    return Poll::Ready(Some(Ok(Visit { stream, visits })));
+                    self.connections.count.fetch_add(1, Ordering::Relaxed);
+                    let connections = self.connections.clone();
+                    return Poll::Ready(Some(Ok(Connection { stream, connections })));
                 }
                 _ => log::warning(format_args!("a connection of another user's was refused")),
             }

@@ -1,10 +1,10 @@
-//! `ampoule-shim`: the same program for a person at a shell. A container that outlives the shell, with its output in a
-//! file, its exit code kept and its terminal within reach, and no daemon: its shim is its own.
+//! `ampoule-shim`: the same program for a person at a shell. A container outlives the shell, with its output in a file, its
+//! exit code kept and a terminal to attach to, without a daemon: a monitor, which is a shim for it alone, stays with it.
 
 mod attach;
-mod home;
-mod keep;
+mod container_dir;
 mod logs;
+mod monitor;
 mod run;
 
 use std::io::Write;
@@ -13,7 +13,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use home::Home;
+use container_dir::ContainerDir;
+
+use crate::stdout;
 
 /// The name that the program goes by here.
 pub const NAME: &str = "ampoule-shim";
@@ -21,7 +23,7 @@ pub const NAME: &str = "ampoule-shim";
 /// Run containers that outlive the shell, without a daemon
 #[derive(Parser)]
 #[command(name = NAME, version, disable_help_subcommand = true)]
-struct Line {
+struct CommandLine {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -30,47 +32,49 @@ struct Line {
 enum Verb {
     /// Create a container, start it and return
     Run(run::Run),
-    /// Join a container's output, and its terminal or input; ctrl-p ctrl-q leaves it
+    /// Attach to a container's output, and to its terminal or stdin; ctrl-p ctrl-q detaches
     Attach {
-        /// The container's name
+        /// The container's ID
         id: String,
     },
-    /// Wait for a container's end, and print its exit code
+    /// Wait until a container exits, and print its exit code
     Wait {
-        /// The container's name
+        /// The container's ID
         id: String,
     },
-    /// Print what a container has written
+    /// Print a container's output
     Logs {
-        /// Go on until its end
+        /// Follow the output until the container exits
         #[arg(short, long)]
         follow: bool,
-        /// The container's name
+        /// The container's ID
         id: String,
     },
-    /// List containers, those that have ended too
+    /// List containers, exited ones too
     List,
-    /// Forget a container that has ended
+    /// Remove an exited container; its log stays
     Rm {
-        /// The container's name
+        /// The container's ID
         id: String,
     },
-    /// What `run` leaves in the background
+    /// The process that `run` leaves in the background
     #[command(hide = true)]
-    Keep { id: String },
+    Monitor { id: String },
 }
 
 /// Runs the command line; the exit code of `attach` is the container's.
 pub fn main() -> ExitCode {
-    let line = Line::parse();
+    let line = CommandLine::parse();
     let done = match &line.verb {
         Verb::Run(args) => run::run(args).map(|()| 0),
-        Verb::Attach { id } => Home::open(id).and_then(|home| attach::attach(&home)),
+        Verb::Attach { id } => ContainerDir::open(id).and_then(|dir| attach::attach(&dir)),
         Verb::Wait { id } => wait(id),
-        Verb::Logs { follow, id } => Home::open(id).and_then(|home| logs::print(&home, *follow)).map(|()| 0),
+        Verb::Logs { follow, id } => {
+            ContainerDir::open(id).and_then(|dir| logs::logs(&dir, *follow)).map(|()| 0)
+        }
         Verb::List => list(),
-        Verb::Rm { id } => Home::open(id).and_then(|home| home.forget()).map(|()| 0),
-        Verb::Keep { id } => keep::keep(id).map(|()| 0),
+        Verb::Rm { id } => ContainerDir::open(id).and_then(|dir| dir.remove()).map(|()| 0),
+        Verb::Monitor { id } => monitor::monitor(id).map(|()| 0),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -82,30 +86,23 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn print(text: &str) -> Result<u8> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
-        _ => Ok(0),
-    }
-}
-
 fn wait(id: &str) -> Result<u8> {
-    let code = Home::open(id)?.wait()?;
-    print(&format!("{code}\n"))
+    let code = ContainerDir::open(id)?.wait()?;
+    stdout::print(format!("{code}\n").as_bytes()).map(|_| 0)
 }
 
 fn list() -> Result<u8> {
     let mut text = format!("{:<24} {:<14} BUNDLE\n", "ID", "STATUS");
     let mut code = 0;
-    for home in Home::all()? {
+    for dir in ContainerDir::all()? {
         // Whoever made it was killed at once.
-        let bundle = home.about().map_or_else(|_| "?".into(), |about| about.bundle.display().to_string());
-        let status = home.status().map(|status| status.to_string()).unwrap_or_else(|e| {
+        let bundle = dir.about().map_or_else(|_| "?".into(), |about| about.bundle.display().to_string());
+        let status = dir.status().map(|status| status.to_string()).unwrap_or_else(|e| {
             code = 1;
-            eprintln!("{NAME}: list {}: {e:#}", home.id);
+            eprintln!("{NAME}: list {}: {e:#}", dir.id);
             "unreadable".to_owned()
         });
-        text += &format!("{:<24} {status:<14} {bundle}\n", home.id);
+        text += &format!("{:<24} {status:<14} {bundle}\n", dir.id);
     }
-    print(&text).map(|_| code)
+    stdout::print(text.as_bytes()).map(|_| code)
 }

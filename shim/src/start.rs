@@ -20,12 +20,12 @@ use linux::mountinfo::{self, Mount};
 use linux::scheduling::share_core;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
-use crate::bootstrap::{self, Told};
-use crate::container::Config;
-use crate::engine::Engine;
+use crate::bootstrap::{self, StartParams};
+use crate::bundle::Config;
 use crate::flags::Flags;
-use crate::options;
+use crate::runtime::{Runtime, options};
 use crate::socket::listens;
+use crate::stdout;
 
 /// Where shims listen, below containerd's usual state directory whatever its own is.
 const SOCKETS: &str = "/run/containerd/s";
@@ -41,11 +41,11 @@ pub fn start(flags: &Flags) -> Result<()> {
         bail!("start needs -id and -namespace");
     }
     // What is no UTF-8 is not containerd's.
-    let told = Told::understand(&bootstrap::stdin()?, flags, |name| std::env::var(name).ok())?;
-    let options = options::read(told.options.as_ref())?;
+    let params = StartParams::parse(&bootstrap::stdin()?, flags, |name| std::env::var(name).ok())?;
+    let options = options::read(params.options.as_ref())?;
     let config = Config::read(Path::new("."))?;
     let group = GROUPS.iter().find_map(|name| config.annotations.get(*name)).unwrap_or(&flags.id);
-    let dir = told.socket_dir.clone().unwrap_or_else(|| SOCKETS.into());
+    let dir = params.socket_dir.clone().unwrap_or_else(|| SOCKETS.into());
     let path = socket_path(&dir, &[&flags.address, &flags.namespace, group]);
     let address = format!("unix://{}", path.display());
     DirBuilder::new()
@@ -54,19 +54,19 @@ pub fn start(flags: &Flags) -> Result<()> {
         .create(&dir)
         .with_context(|| format!("make {}", dir.display()))?;
     // Two containers of a pod may be started at once.
-    let turn = File::open(&dir).with_context(|| format!("open {}", dir.display()))?;
-    let turn = Flock::lock(turn, FlockArg::LockExclusive).map_err(|(_, e)| e);
+    let lock = File::open(&dir).with_context(|| format!("open {}", dir.display()))?;
+    let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e);
     // Its own drop panics where unlocking fails; this process's end is as good.
-    let _turn = ManuallyDrop::new(turn.with_context(|| format!("lock {}", dir.display()))?);
+    let _lock = ManuallyDrop::new(lock.with_context(|| format!("lock {}", dir.display()))?);
     if !listens(&path)? {
-        launch(flags, &told, &options, &path)
+        start_server(flags, &params, &options, &path)
             // The first error is the one to report.
             .inspect_err(|_| drop(fs::remove_file(&path)))
             .context("start the shim's server")?;
     }
     // containerd 1.x finds it again by this.
     fs::write("address", &address).context("write the bundle's address file")?;
-    bootstrap::print(&told.answer(&address)?)
+    stdout::write(&params.response(&address)?)
 }
 
 /// FNV-1a, 128 bits: the words make a name of a length that always fits into a socket's path (108 bytes).
@@ -79,7 +79,7 @@ fn socket_path(dir: &Path, words: &[&str]) -> PathBuf {
 }
 
 /// Starts the server, which listens on its stdin: no descriptor but the standard three needs to be passed.
-fn launch(flags: &Flags, told: &Told, options: &oci::Options, path: &Path) -> Result<()> {
+fn start_server(flags: &Flags, params: &StartParams, options: &oci::Options, path: &Path) -> Result<()> {
     absent(fs::remove_file(path)).with_context(|| format!("remove {}", path.display()))?;
     let listener = UnixListener::bind(path).with_context(|| format!("listen at {}", path.display()))?;
     // Nobody else may connect (CVE-2020-15257 was a socket that had no mode). Nobody can be before anybody accepts.
@@ -90,16 +90,16 @@ fn launch(flags: &Flags, told: &Told, options: &oci::Options, path: &Path) -> Re
     if flags.debug {
         server.arg("-debug");
     }
-    server.env("TTRPC_ADDRESS", told.ttrpc_address.as_deref().unwrap_or_default());
+    server.env("TTRPC_ADDRESS", params.ttrpc_address.as_deref().unwrap_or_default());
     server.stdin(OwnedFd::from(listener)).stdout(Stdio::null()).stderr(log()?).process_group(0);
     let mut server = server.spawn()?;
-    let settled = settle(server.id(), options);
-    if settled.is_err() {
+    let ready = set_up(server.id(), options);
+    if ready.is_err() {
         // The first error is the one to report.
         let _ = server.kill();
         let _ = server.wait();
     }
-    settled
+    ready
 }
 
 /// containerd's log reads the bundle's fifo `log`. Opened at both ends, it neither blocks nor breaks when containerd
@@ -111,9 +111,10 @@ fn log() -> Result<Stdio> {
 }
 
 /// What the server can't do to itself before containerd knows it.
-fn settle(pid: u32, options: &oci::Options) -> Result<()> {
+fn set_up(pid: u32, options: &oci::Options) -> Result<()> {
     if !options.shim_cgroup.is_empty() {
-        join(&options.shim_cgroup, pid).with_context(|| format!("ShimCgroup {}", options.shim_cgroup))?;
+        join_cgroup(&options.shim_cgroup, pid)
+            .with_context(|| format!("ShimCgroup {}", options.shim_cgroup))?;
     }
     if std::env::var_os("SCHED_CORE").is_some_and(|value| !value.is_empty()) {
         share_core(pid).context("core scheduling")?;
@@ -126,13 +127,14 @@ fn settle(pid: u32, options: &oci::Options) -> Result<()> {
 }
 
 /// Moves the server into a cgroup, in every hierarchy that has it.
-fn join(cgroup: &str, pid: u32) -> Result<()> {
+fn join_cgroup(cgroup: &str, pid: u32) -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
     let mounts = mountinfo::parse(&mounts)?;
-    let tops = mounts.iter().filter(|mount| matches!(mount.kind, "cgroup" | "cgroup2")).map(Mount::target);
+    let hierarchies =
+        mounts.iter().filter(|mount| matches!(mount.kind, "cgroup" | "cgroup2")).map(Mount::target);
     let mut joined = false;
-    for top in tops {
-        let procs = Path::new(&top).join(cgroup.trim_start_matches('/')).join("cgroup.procs");
+    for hierarchy in hierarchies {
+        let procs = Path::new(&hierarchy).join(cgroup.trim_start_matches('/')).join("cgroup.procs");
         if exists(&procs).with_context(|| format!("stat {}", procs.display()))? {
             let mut file = OpenOptions::new().write(true).open(&procs)?;
             file.write_all(pid.to_string().as_bytes())
@@ -140,13 +142,13 @@ fn join(cgroup: &str, pid: u32) -> Result<()> {
             joined = true;
         }
     }
-    if joined { Ok(()) } else { bail!("there is no such cgroup") }
+    if joined { Ok(()) } else { bail!("no hierarchy has this cgroup") }
 }
 
 /// `-v`
 pub fn version() -> Result<()> {
     let text = format!("containerd-shim-ampoule-v2:\n  Version:  {}\n", env!("CARGO_PKG_VERSION"));
-    bootstrap::print(text.as_bytes())
+    stdout::write(text.as_bytes())
 }
 
 /// `-info`: what CRI wants to know of a runtime, such as whether it has user namespaces.
@@ -157,10 +159,10 @@ pub fn info() -> Result<()> {
     } else {
         Some(Any::parse_from_bytes(&bytes).context("stdin holds no options")?)
     };
-    let engine = Engine::new(&options::read(any.as_ref())?, "")?;
+    let runtime = Runtime::new(&options::read(any.as_ref())?, "")?;
     // A runtime without `features` has none to tell.
     let features =
-        engine.features()?.map(|value| Any { type_url: FEATURES.to_owned(), value, ..Default::default() });
+        runtime.features()?.map(|value| Any { type_url: FEATURES.to_owned(), value, ..Default::default() });
     let version = RuntimeVersion { version: env!("CARGO_PKG_VERSION").to_owned(), ..Default::default() };
     let info = RuntimeInfo {
         name: "containerd-shim-ampoule-v2".to_owned(),
@@ -169,7 +171,7 @@ pub fn info() -> Result<()> {
         features: features.into(),
         ..Default::default()
     };
-    bootstrap::print(&info.write_to_bytes()?)
+    stdout::write(&info.write_to_bytes()?)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! containerd's fifos are handed to the container itself: nothing is copied, so nothing is lost and no memory is
 //! needed. The shim keeps both ends of each open, so that a container can write while nobody reads, as when containerd
-//! is away. When the process has ended, they are closed once a client reads, which then sees the end (stdio/outlet.rs).
+//! is away. When the process has ended, they are closed once a client reads, which then sees the end (stdio/output_fifo.rs).
 //!
 //! Two cases need copying: a terminal, and the output of an exec. What an exec leaves in the background holds its
 //! output open for ever, and a descriptor that was handed out can't be taken back; so an exec writes to a pipe, and its
@@ -11,8 +11,10 @@
 mod console;
 mod copy;
 mod logger;
-mod outlet;
-mod place;
+mod open;
+mod output_fifo;
+mod rotating_file;
+mod uri;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -23,47 +25,53 @@ use nix::unistd::{Gid, Uid, fchown, pipe2};
 use tokio::sync::oneshot;
 
 pub use console::Console;
+use containerd_shim_protos::shim::oci;
+use copy::Destination;
 pub use copy::all_done;
-use copy::{Capped, Sink};
 use logger::Logger;
-use outlet::Outlet;
-use place::Place;
+use output_fifo::OutputFifo;
+use rotating_file::RotatingFile;
+use uri::StdioUri;
 
-use crate::engine::Ends;
 use crate::reaper::Reaper;
 
 /// How long what an exec left in the background is listened to after the exec is deleted, as containerd's own shim has
 /// it. What the exec itself wrote has no limit.
-const AFTERGLOW: Duration = Duration::from_secs(2);
+const EXEC_IO_GRACE: Duration = Duration::from_secs(2);
 
-/// Where a client wants a process's streams, in containerd's words.
+/// Where a client wants a process's streams, as in containerd's `cio.Config`: a path for stdin, paths or URIs for output.
 #[derive(Clone, Debug, Default)]
-pub struct Streams {
+pub struct StdioConfig {
     pub stdin: String,
     pub stdout: String,
     pub stderr: String,
     pub terminal: bool,
 }
 
-/// Whose process it is.
-pub struct Owner<'a> {
-    pub namespace: &'a str,
-    pub id: &'a str,
-    /// Who may open the streams again by their names in /proc. None: nobody asked.
-    pub uid: Option<u32>,
-    pub gid: Option<u32>,
-    /// Whether it is an exec, which others may outlive.
-    pub is_exec: bool,
+/// The three descriptors that a container's process begins with.
+pub struct ChildStdio {
+    pub stdin: OwnedFd,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
 }
 
-/// The shim's side of a process's streams.
+/// Whose process it is.
+pub struct Owner<'a> {
+    namespace: &'a str,
+    id: &'a str,
+    /// Who may open the streams again by their names in /proc. None: nobody asked.
+    uid: Option<u32>,
+    gid: Option<u32>,
+}
+
+/// The shim's side of a process's stdio.
 #[derive(Default)]
-pub struct Io {
+pub struct ProcessIo {
     /// Holds the process's stdin open until CloseIO.
     stdin: Option<OwnedFd>,
     /// Fifos that the process has, held until it ends.
-    outlets: Vec<Outlet>,
-    /// Those that have had no client since: given up when these are dropped.
+    fifos: Vec<OutputFifo>,
+    /// Those that no client has opened since the process has ended: given up when these are dropped.
     unread: Vec<oneshot::Sender<()>>,
     /// Copies, which end when these are dropped.
     copies: Vec<oneshot::Sender<()>>,
@@ -71,82 +79,90 @@ pub struct Io {
     logger: Option<Logger>,
 }
 
-impl Io {
-    /// Opens a process's streams; the descriptors are for the process.
+impl ProcessIo {
+    /// Opens a process's streams; the descriptors are for the process. What an exec leaves behind may outlive it.
     ///
     /// # Errors
     /// A stream that can't be opened; a logger that can't be started or doesn't become ready.
-    pub async fn open(streams: &Streams, owner: &Owner<'_>, reaper: &Reaper) -> Result<(Io, Ends)> {
-        let mut io = Io::default();
-        if streams.terminal {
-            // The runtime makes the terminal, and its end comes through the console socket.
-            return Ok((io, [place::null()?, place::null()?, place::null()?]));
+    pub async fn open(
+        stdio: &StdioConfig,
+        owner: &Owner<'_>,
+        is_exec: bool,
+        reaper: &Reaper,
+    ) -> Result<(ProcessIo, ChildStdio)> {
+        let mut io = ProcessIo::default();
+        if stdio.terminal {
+            // The runtime makes the terminal, and its master comes through the console socket.
+            let [stdin, stdout, stderr] = [open::null()?, open::null()?, open::null()?];
+            return Ok((io, ChildStdio { stdin, stdout, stderr }));
         }
-        let stdin = io.input(&streams.stdin).with_context(|| format!("open stdin {}", streams.stdin))?;
-        let (stdout, stderr) = (Place::parse(&streams.stdout)?, Place::parse(&streams.stderr)?);
-        let [out, err] = match (&stdout, &stderr) {
-            (Place::Program(program), _) => {
-                let (logger, ends) = Logger::start(program, owner, reaper).await?;
+        let stdin = io.input(&stdio.stdin).with_context(|| format!("open stdin {}", stdio.stdin))?;
+        let uris = (StdioUri::parse(&stdio.stdout)?, StdioUri::parse(&stdio.stderr)?);
+        let [stdout, stderr] = match &uris {
+            (StdioUri::Binary(binary), _) => {
+                let (logger, pipes) = Logger::start(binary, owner, reaper).await?;
                 io.logger = Some(logger);
-                ends
+                pipes
             }
-            (Place::Capped(path, most), Place::Capped(other, _)) if path == other => {
-                let file = io.pipe(Sink::Capped(Capped::open(path, *most)?))?;
+            (StdioUri::RotatingFile(path, max_size), StdioUri::RotatingFile(other, _)) if path == other => {
+                let pipe = io.pipe(Destination::Rotating(RotatingFile::open(path, *max_size)?))?;
+                [pipe.try_clone()?, pipe]
+            }
+            (StdioUri::File(path), StdioUri::File(other)) if path == other => {
+                let file = open::append(path)?;
                 [file.try_clone()?, file]
             }
-            (Place::File(path), Place::File(other)) if path == other => {
-                let file = place::append(path)?;
-                [file.try_clone()?, file]
-            }
-            _ => [
-                io.output(&stdout, owner).with_context(|| format!("open stdout {}", streams.stdout))?,
-                io.output(&stderr, owner).with_context(|| format!("open stderr {}", streams.stderr))?,
+            (stdout, stderr) => [
+                io.output(stdout, is_exec).with_context(|| format!("open stdout {}", stdio.stdout))?,
+                io.output(stderr, is_exec).with_context(|| format!("open stderr {}", stdio.stderr))?,
             ],
         };
-        for fd in [&stdin, &out, &err] {
-            owner.give(fd)?;
+        for fd in [&stdin, &stdout, &stderr] {
+            owner.chown(fd)?;
         }
-        Ok((io, [stdin, out, err]))
+        Ok((io, ChildStdio { stdin, stdout, stderr }))
     }
 
     fn input(&mut self, path: &str) -> Result<OwnedFd> {
         if path.is_empty() {
-            return place::null();
+            return open::null();
         }
-        let (reader, writer) = place::fifo(path)?;
+        let (reader, writer) = open::fifo(path)?;
         self.stdin = Some(writer);
         // Blocking, as programs expect; it doesn't block here, for there is a writer.
         drop(reader);
-        place::open(path, OFlag::O_RDONLY)
+        open::path(path, OFlag::O_RDONLY)
     }
 
-    fn output(&mut self, place: &Place, owner: &Owner<'_>) -> Result<OwnedFd> {
-        let path = match place {
-            Place::Nowhere => return place::null(),
-            Place::File(path) => return place::append(path),
-            Place::Capped(path, most) => return self.pipe(Sink::Capped(Capped::open(path, *most)?)),
-            Place::Program(_) => anyhow::bail!("a logger takes stdout and stderr"),
-            Place::Fifo(path) => path,
+    fn output(&mut self, uri: &StdioUri, is_exec: bool) -> Result<OwnedFd> {
+        let path = match uri {
+            StdioUri::Null => return open::null(),
+            StdioUri::File(path) => return open::append(path),
+            StdioUri::RotatingFile(path, max_size) => {
+                return self.pipe(Destination::Rotating(RotatingFile::open(path, *max_size)?));
+            }
+            StdioUri::Binary(_) => anyhow::bail!("a logger takes stdout and stderr"),
+            StdioUri::Fifo(path) => path,
         };
-        let outlet = Outlet::open(path)?;
-        if !owner.is_exec {
-            self.outlets.push(outlet);
+        let fifo = OutputFifo::open(path)?;
+        if !is_exec {
+            self.fifos.push(fifo);
             // As above: there is a reader.
-            return place::open(path, OFlag::O_WRONLY);
+            return open::path(path, OFlag::O_WRONLY);
         }
         let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
-        place::set_nonblocking(&ours)?;
+        open::set_nonblocking(&ours)?;
         let (ended, end) = oneshot::channel();
-        copy::splice(ours, outlet, end)?;
+        copy::splice(ours, fifo, end)?;
         self.copies.push(ended);
         Ok(theirs)
     }
 
     /// A pipe for what can't be handed out.
-    fn pipe(&mut self, sink: Sink) -> Result<OwnedFd> {
+    fn pipe(&mut self, to: Destination) -> Result<OwnedFd> {
         let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
         let (ended, end) = oneshot::channel();
-        copy::bytes(ours, sink, end)?;
+        copy::bytes(ours, to, end)?;
         self.copies.push(ended);
         Ok(theirs)
     }
@@ -155,28 +171,30 @@ impl Io {
     ///
     /// # Errors
     /// A stream that can't be opened.
-    pub fn attach(&mut self, console: Console, streams: &Streams) -> Result<()> {
-        if !streams.stdin.is_empty() {
+    pub fn attach(&mut self, console: Console, stdio: &StdioConfig) -> Result<()> {
+        if !stdio.stdin.is_empty() {
             let (reader, writer) =
-                place::fifo(&streams.stdin).with_context(|| format!("open stdin {}", streams.stdin))?;
+                open::fifo(&stdio.stdin).with_context(|| format!("open stdin {}", stdio.stdin))?;
             self.stdin = Some(writer);
             let (ended, end) = oneshot::channel();
-            copy::bytes(reader, Sink::new(console.end()?)?, end)?;
+            copy::bytes(reader, Destination::new(console.master()?)?, end)?;
             self.copies.push(ended);
         }
-        let writer = match Place::parse(&streams.stdout)? {
-            Place::Fifo(path) => {
-                let outlet =
-                    Outlet::open(&path).with_context(|| format!("open stdout {}", streams.stdout))?;
-                Sink::Fifo(outlet.watched()?)
+        let output = match StdioUri::parse(&stdio.stdout)? {
+            StdioUri::Fifo(path) => {
+                let fifo =
+                    OutputFifo::open(&path).with_context(|| format!("open stdout {}", stdio.stdout))?;
+                Destination::Fifo(fifo.watched()?)
             }
-            Place::File(path) => Sink::new(place::append(&path)?)?,
-            Place::Capped(path, most) => Sink::Capped(Capped::open(&path, most)?),
-            Place::Nowhere => Sink::new(place::null()?)?,
-            Place::Program(_) => anyhow::bail!("a terminal can't be given to a logger"),
+            StdioUri::File(path) => Destination::new(open::append(&path)?)?,
+            StdioUri::RotatingFile(path, max_size) => {
+                Destination::Rotating(RotatingFile::open(&path, max_size)?)
+            }
+            StdioUri::Null => Destination::new(open::null()?)?,
+            StdioUri::Binary(_) => anyhow::bail!("a terminal can't be given to a logger"),
         };
         let (ended, end) = oneshot::channel();
-        copy::bytes(console.end()?, writer, end)?;
+        copy::bytes(console.master()?, output, end)?;
         self.copies.push(ended);
         self.console = Some(console);
         Ok(())
@@ -195,9 +213,9 @@ impl Io {
     /// The process has ended.
     pub fn ended(&mut self) {
         self.stdin = None;
-        for outlet in self.outlets.drain(..) {
+        for fifo in self.fifos.drain(..) {
             let (given_up, mut end) = oneshot::channel();
-            tokio::spawn(async move { outlet.close(&mut end).await });
+            tokio::spawn(async move { fifo.close(&mut end).await });
             self.unread.push(given_up);
         }
     }
@@ -211,17 +229,22 @@ impl Io {
         let copies = std::mem::take(&mut self.copies);
         if !copies.is_empty() {
             tokio::spawn(async move {
-                tokio::time::sleep(AFTERGLOW).await;
+                tokio::time::sleep(EXEC_IO_GRACE).await;
                 drop(copies);
             });
         }
     }
 }
 
-impl Owner<'_> {
+impl<'a> Owner<'a> {
+    pub fn of(namespace: &'a str, id: &'a str, options: &oci::Options) -> Owner<'a> {
+        let given = |id: u32| (id != 0).then_some(id);
+        Owner { namespace, id, uid: given(options.io_uid), gid: given(options.io_gid) }
+    }
+
     /// Lets the options' user open a stream again by its name in /proc.
-    fn give(&self, fd: impl AsFd) -> Result<()> {
-        if self.uid.is_none() && self.gid.is_none() || place::is_null(&fd) {
+    fn chown(&self, fd: impl AsFd) -> Result<()> {
+        if self.uid.is_none() && self.gid.is_none() || open::is_null(&fd) {
             return Ok(());
         }
         fchown(fd, self.uid.map(Uid::from_raw), self.gid.map(Gid::from_raw)).context("chown a stream")

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use interface::id::Id;
+use interface::message::DOES_NOT_EXIST;
 use linux::regex::Regex;
 
 use super::Context;
@@ -49,7 +50,7 @@ fn delete(context: &Context, id: &str, force: bool) -> Result<()> {
         Some(locked) => lifecycle::delete(locked, force, &context.log),
         // runc does so, and scripts rely on it.
         None if force => Ok(()),
-        None => bail!("container does not exist"),
+        None => bail!(DOES_NOT_EXIST),
     };
     delete().with_context(|| format!("delete {id}"))
 }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use interface::id::Id;
+use interface::message::{ALREADY_EXISTS, DOES_NOT_EXIST};
 use linux::absent::{absent, entries, exists};
 use linux::{interrupt, lock};
 use nix::unistd::Pid;
@@ -29,10 +30,7 @@ use super::status::Init;
 /// Longer than any step of another verb should take; then the user hears who is in the way.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// runc's words, which engines look for.
-const MISSING: &str = "container does not exist";
 const RECORD: &str = "state.json";
-const TAKEN: &str = "container with given ID already exists";
 
 /// The directory of all containers.
 pub struct Store {
@@ -85,7 +83,7 @@ impl Store {
                     continue;
                 }
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                    bail!(TAKEN)
+                    bail!(ALREADY_EXISTS)
                 }
                 other => other.with_context(|| format!("make {}", path.display()))?,
             }
@@ -107,7 +105,7 @@ impl Store {
     /// # Errors
     /// `container does not exist`.
     pub fn open(&self, id: &Id) -> Result<Container> {
-        self.find(id)?.context(MISSING)
+        self.find(id)?.context(DOES_NOT_EXIST)
     }
 
     /// Opens a container, if there is one.
@@ -164,7 +162,7 @@ impl Container {
     /// # Errors
     /// `container does not exist` when it was deleted meanwhile; a time-out after 10 s.
     pub fn lock(self) -> Result<Locked> {
-        self.hold()?.context(MISSING)
+        self.hold()?.context(DOES_NOT_EXIST)
     }
 
     fn hold(self) -> Result<Option<Locked>> {
@@ -296,7 +294,7 @@ impl Locked {
         if let Some(locked) = &taken {
             let record = locked.container.path.join(RECORD);
             if exists(&record).with_context(|| format!("stat {}", record.display()))? {
-                bail!(TAKEN);
+                bail!(ALREADY_EXISTS);
             }
         }
         Ok(taken)

@@ -2,56 +2,9 @@
 
 use std::fmt;
 
+use interface::mount_options::ATTRIBUTES;
+pub use interface::mount_options::Propagation;
 use serde::{Serialize, Serializer};
-
-/// How mounts and unmounts travel between copies of a mount (mount_namespaces(7)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the kernel's own names")]
-pub enum Propagation {
-    Private,
-    Shared,
-    Slave,
-    Unbindable,
-}
-
-impl Propagation {
-    /// The flag as mount_setattr's `propagation` wants it.
-    pub fn flag(self) -> u64 {
-        match self {
-            Propagation::Private => libc::MS_PRIVATE,
-            Propagation::Shared => libc::MS_SHARED,
-            Propagation::Slave => libc::MS_SLAVE,
-            Propagation::Unbindable => libc::MS_UNBINDABLE,
-        }
-    }
-
-    /// Reads `private`, `rprivate` and their like; the second value says whether it goes for the tree below.
-    pub fn parse(option: &str) -> Option<(Propagation, bool)> {
-        let (name, recursive) = match option.strip_prefix('r') {
-            Some(name) => (name, true),
-            None => (option, false),
-        };
-        let kind = match name {
-            "private" => Propagation::Private,
-            "shared" => Propagation::Shared,
-            "slave" => Propagation::Slave,
-            "unbindable" => Propagation::Unbindable,
-            _ => return None,
-        };
-        Some((kind, recursive))
-    }
-}
-
-impl fmt::Display for Propagation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Propagation::Private => "private",
-            Propagation::Shared => "shared",
-            Propagation::Slave => "slave",
-            Propagation::Unbindable => "unbindable",
-        })
-    }
-}
 
 /// Bits of MOUNT_ATTR_* to set and to clear.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,31 +50,9 @@ pub struct Attributes {
     pub propagation: Vec<(Propagation, bool)>,
 }
 
-/// Option, the bits, and whether it sets (or clears) them.
-const TABLE: &[(&str, u64, bool)] = &[
-    ("ro", libc::MOUNT_ATTR_RDONLY, true),
-    ("rw", libc::MOUNT_ATTR_RDONLY, false),
-    ("nosuid", libc::MOUNT_ATTR_NOSUID, true),
-    ("suid", libc::MOUNT_ATTR_NOSUID, false),
-    ("nodev", libc::MOUNT_ATTR_NODEV, true),
-    ("dev", libc::MOUNT_ATTR_NODEV, false),
-    ("noexec", libc::MOUNT_ATTR_NOEXEC, true),
-    ("exec", libc::MOUNT_ATTR_NOEXEC, false),
-    ("nosymfollow", libc::MOUNT_ATTR_NOSYMFOLLOW, true),
-    ("symfollow", libc::MOUNT_ATTR_NOSYMFOLLOW, false),
-    ("nodiratime", libc::MOUNT_ATTR_NODIRATIME, true),
-    ("diratime", libc::MOUNT_ATTR_NODIRATIME, false),
-    ("noatime", libc::MOUNT_ATTR_NOATIME, true),
-    ("atime", libc::MOUNT_ATTR_NOATIME, false),
-    ("strictatime", libc::MOUNT_ATTR_STRICTATIME, true),
-    ("nostrictatime", libc::MOUNT_ATTR_STRICTATIME, false),
-    ("relatime", libc::MOUNT_ATTR_RELATIME, true),
-    ("norelatime", libc::MOUNT_ATTR_RELATIME, false),
-];
-
 /// Every option that [`Attributes::take`] takes in.
 pub(super) fn options() -> Vec<String> {
-    let plain = TABLE.iter().map(|(name, ..)| *name).chain(["private", "shared", "slave", "unbindable"]);
+    let plain = ATTRIBUTES.iter().map(|(name, ..)| *name).chain(["private", "shared", "slave", "unbindable"]);
     plain
         .flat_map(|name| [name.to_owned(), format!("r{name}")])
         .filter(|name| Attributes::default().take(name))
@@ -135,7 +66,7 @@ impl Attributes {
             self.propagation.push(found);
             return true;
         }
-        let find = |name: &str| TABLE.iter().find(|(n, _, _)| *n == name);
+        let find = |name: &str| ATTRIBUTES.iter().find(|(n, _, _)| *n == name);
         // "ro" and "rw" are not "o" and "w": the plain name goes first.
         if let Some(&(_, bits, on)) = find(option) {
             self.own.apply(bits, on);
@@ -191,7 +122,7 @@ impl fmt::Display for Attributes {
         let mut words: Vec<String> = Vec::new();
         for (change, prefix) in [(self.own, ""), (self.tree, "r")] {
             let atime = change.set & libc::MOUNT_ATTR__ATIME;
-            for &(name, bits, on) in TABLE {
+            for &(name, bits, on) in ATTRIBUTES {
                 let is_atime = bits & libc::MOUNT_ATTR__ATIME != 0 || bits == libc::MOUNT_ATTR_RELATIME;
                 let said = match (is_atime, on) {
                     (true, true) => change.clear & libc::MOUNT_ATTR__ATIME != 0 && atime == bits,

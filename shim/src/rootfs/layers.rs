@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
-use super::options::Options;
+use super::options::MountOptions;
 
 /// Names the layers from the directory that holds all of them, and tells which that is. None: there is none.
-pub fn shorten(options: &mut Options) -> Option<PathBuf> {
+pub fn shorten(options: &mut MountOptions) -> Option<PathBuf> {
     let layers = options.data.iter_mut().find(|option| option.starts_with("lowerdir="))?;
     let list: Vec<&str> = layers["lowerdir=".len()..].split(':').collect();
     let first = Path::new(list.first()?).parent()?;
@@ -33,24 +33,24 @@ pub fn within<T>(dir: &Path, act: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// Does something in a directory whose owners are mapped. An overlay can't be mapped itself, only what it is made of; and
-/// its layers must be mounted somewhere while it is made (clone_private_mount in fs/namespace.c, Linux 5.14), at `place`.
+/// its layers must be mounted somewhere while it is made (clone_private_mount in fs/namespace.c, Linux 5.14), at `staging`.
 pub fn within_mapped<T>(
     base: &Path,
     namespace: &OwnedFd,
-    place: &Path,
+    staging: &Path,
     act: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    fs::create_dir_all(place).with_context(|| format!("make {}", place.display()))?;
-    let mapped = super::attach_mapped(base, place, namespace);
+    fs::create_dir_all(staging).with_context(|| format!("make {}", staging.display()))?;
+    let mapped = super::attach_mapped(base, staging, namespace);
     let done = mapped
         .with_context(|| format!("map the owners of {}", base.display()))
-        .and_then(|()| within(place, act));
+        .and_then(|()| within(staging, act));
     // The overlay has its own hold on the layers. EINVAL: nothing was mounted.
-    let unmounted = match umount2(place, MntFlags::MNT_DETACH) {
+    let unmounted = match umount2(staging, MntFlags::MNT_DETACH) {
         Err(Errno::EINVAL) => Ok(()),
-        other => other.with_context(|| format!("unmount {}", place.display())),
+        other => other.with_context(|| format!("unmount {}", staging.display())),
     };
-    let removed = fs::remove_dir(place).with_context(|| format!("remove {}", place.display()));
+    let removed = fs::remove_dir(staging).with_context(|| format!("remove {}", staging.display()));
     done.and_then(|value| unmounted.and(removed).map(|()| value))
 }
 
@@ -58,8 +58,8 @@ pub fn within_mapped<T>(
 mod tests {
     use super::*;
 
-    fn options(layers: &str) -> Options {
-        Options { data: vec!["index=off".to_owned(), layers.to_owned()], ..Options::none() }
+    fn options(layers: &str) -> MountOptions {
+        MountOptions { data: vec!["index=off".to_owned(), layers.to_owned()], ..MountOptions::none() }
     }
 
     #[test]

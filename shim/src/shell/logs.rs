@@ -1,7 +1,7 @@
-//! Reading a container's log, which may be put aside while it is read.
+//! Reading a container's log, which may be rotated while it is read.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -10,53 +10,54 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use linux::absent::{absent, metadata};
 
-use super::home::{Home, Status};
+use super::container_dir::{ContainerDir, ContainerStatus};
+use crate::stdout;
 
-/// How soon new output is seen. (A change of a file on any filesystem, and its being put aside, can be seen this way.)
-const PAUSE: Duration = Duration::from_millis(20);
+/// How soon new output is seen. (A change of a file on any filesystem, and its rotation, can be seen this way.)
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// `logs`
-pub fn print(home: &Home, follow: bool) -> Result<()> {
-    let log = home.about()?.log;
-    let mut aside = log.clone().into_os_string();
-    aside.push(".1");
-    if let Some(mut older) = absent(File::open(aside)).context("open the older log")? {
+pub fn logs(dir: &ContainerDir, follow: bool) -> Result<()> {
+    let log = dir.about()?.log;
+    let mut rotated = log.clone().into_os_string();
+    rotated.push(".1");
+    if let Some(mut older) = absent(File::open(rotated)).context("open the older log")? {
         copy(&mut older)?;
     }
-    let mut reader = Reader::open(log)?;
+    let mut reader = LogReader::open(log)?;
     loop {
-        // Before what is read: nothing comes after an end.
-        let over = !follow || home.status()? != Status::Running;
+        // Asked before the log is read: nothing comes after the exit.
+        let is_last = !follow || dir.status()? != ContainerStatus::Running;
         reader.more()?;
-        if over {
+        if is_last {
             return Ok(());
         }
-        sleep(PAUSE);
+        sleep(POLL_INTERVAL);
     }
 }
 
 /// Follows a log, from file to file.
-pub struct Reader {
+pub struct LogReader {
     path: PathBuf,
     file: Option<File>,
 }
 
-impl Reader {
+impl LogReader {
     /// From the beginning of what is there now.
     ///
     /// # Errors
     /// The file can't be opened.
-    pub fn open(path: PathBuf) -> Result<Reader> {
+    pub fn open(path: PathBuf) -> Result<LogReader> {
         let file = absent(File::open(&path)).context("open the log")?;
-        Ok(Reader { file, path })
+        Ok(LogReader { file, path })
     }
 
     /// From the end of what is there now.
     ///
     /// # Errors
-    /// As those of [`Reader::open`].
-    pub fn at_end(path: PathBuf) -> Result<Reader> {
-        let mut reader = Reader::open(path)?;
+    /// As those of [`LogReader::open`].
+    pub fn at_end(path: PathBuf) -> Result<LogReader> {
+        let mut reader = LogReader::open(path)?;
         if let Some(file) = &mut reader.file {
             match std::io::Seek::seek(file, std::io::SeekFrom::End(0)) {
                 // A log that is a pipe has its end where it is read.
@@ -75,8 +76,8 @@ impl Reader {
         if let Some(file) = &mut self.file {
             copy(file)?;
         }
-        if self.file.as_ref().map_or(Ok(true), |file| is_aside(file, &self.path))? {
-            // What was written before it was put aside.
+        if self.file.as_ref().map_or(Ok(true), |file| is_rotated(file, &self.path))? {
+            // What was written before the rotation.
             if let Some(file) = &mut self.file {
                 copy(file)?;
             }
@@ -89,7 +90,7 @@ impl Reader {
 }
 
 /// Whether another file has taken its place. While none has, there may be more to come.
-fn is_aside(file: &File, path: &Path) -> Result<bool> {
+fn is_rotated(file: &File, path: &Path) -> Result<bool> {
     let (old, new) = (file.metadata().context("stat the log")?, metadata(path).context("stat the log")?);
     Ok(new.is_some_and(|new| (old.dev(), old.ino()) != (new.dev(), new.ino())))
 }
@@ -97,15 +98,13 @@ fn is_aside(file: &File, path: &Path) -> Result<bool> {
 /// Copies to stdout up to the end. Whoever reads may have had enough.
 fn copy(from: &mut File) -> Result<()> {
     let mut block = vec![0; 64 << 10];
-    let mut stdout = std::io::stdout();
     loop {
         let len = from.read(&mut block).context("read the log")?;
         if len == 0 {
             return Ok(());
         }
-        match stdout.write_all(&block[..len]).and_then(|()| stdout.flush()) {
-            Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
-            written => written.context("write the log")?,
+        if !stdout::print(&block[..len])? {
+            std::process::exit(0);
         }
     }
 }

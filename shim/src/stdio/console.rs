@@ -1,4 +1,4 @@
-//! The terminal of a process: the runtime makes it and sends its master end through a socket.
+//! The terminal of a process: the runtime makes it and sends the pty master through a socket.
 
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,11 +10,11 @@ use anyhow::{Context, Result};
 use linux::absent::absent;
 use linux::{socket, tty};
 
-/// A master end.
+/// A pty master.
 pub struct Console(OwnedFd);
 
 /// A socket to receive it through, in the bundle and so in nobody else's reach.
-pub struct Socket {
+pub struct ConsoleSocket {
     listener: UnixListener,
     /// The bundle's own path may be longer than a socket's can be (108 bytes); by way of /proc it never is.
     dir: File,
@@ -27,7 +27,7 @@ impl Console {
     ///
     /// # Errors
     /// The bundle can't be written to.
-    pub fn socket(bundle: &Path) -> Result<Socket> {
+    pub fn socket(bundle: &Path) -> Result<ConsoleSocket> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("console-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let path = bundle.join(&name);
@@ -36,11 +36,11 @@ impl Console {
         let listener = UnixListener::bind(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()))
             .with_context(|| format!("make the console socket {}", path.display()))?;
         listener.set_nonblocking(true)?;
-        Ok(Socket { listener, dir, name, path })
+        Ok(ConsoleSocket { listener, dir, name, path })
     }
 
-    /// A descriptor of it for a copy. (Copies share the file's status: all of them are non-blocking.)
-    pub fn end(&self) -> Result<OwnedFd> {
+    /// A descriptor of the master for a copy. (Copies share the file's status: all of them are non-blocking.)
+    pub fn master(&self) -> Result<OwnedFd> {
         Ok(self.0.try_clone()?)
     }
 
@@ -53,7 +53,7 @@ impl Console {
     }
 }
 
-impl Socket {
+impl ConsoleSocket {
     /// The path for the runtime, which is in this same namespace of mounts and of processes.
     pub fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}/{}", std::process::id(), self.dir.as_raw_fd(), self.name).into()
@@ -75,7 +75,7 @@ impl Socket {
     }
 }
 
-impl Drop for Socket {
+impl Drop for ConsoleSocket {
     fn drop(&mut self) {
         // The bundle goes as a whole.
         let _ = fs::remove_file(&self.path);

@@ -1,11 +1,9 @@
-//! Copies from one descriptor to another, each a task of its own. A full sink is waited for, without a limit and with
-//! at most a page in memory.
+//! Copies from one descriptor to another, each a task of its own. A full destination is waited for, without a limit and
+//! with at most a page in memory.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::File;
 use std::io::{Error, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
@@ -17,8 +15,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 
-use super::outlet::Outlet;
-use super::place;
+use super::open;
+use super::output_fifo::OutputFifo;
+use super::rotating_file::RotatingFile;
 
 /// What is moved at a time; a pipe holds no more.
 const PIPE: usize = 64 << 10;
@@ -26,28 +25,28 @@ const PIPE: usize = 64 << 10;
 /// No more than a fifo takes at once when it is writable at all (PIPE_BUF).
 const PAGE: usize = 4096;
 
-/// Copies at work: the program must not end before they do.
+/// Copies that run: the program must not end before they do.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 static DONE: Notify = Notify::const_new();
 
 /// One of them.
-struct AtWork;
+struct Running;
 
-impl AtWork {
-    fn begin() -> AtWork {
+impl Running {
+    fn begin() -> Running {
         COUNT.fetch_add(1, Ordering::Relaxed);
-        AtWork
+        Running
     }
 }
 
-impl Drop for AtWork {
+impl Drop for Running {
     fn drop(&mut self) {
         COUNT.fetch_sub(1, Ordering::Relaxed);
         DONE.notify_waiters();
     }
 }
 
-/// Waits until no copy is at work.
+/// Waits until no copy runs.
 pub async fn all_done() {
     loop {
         let done = DONE.notified();
@@ -60,15 +59,15 @@ pub async fn all_done() {
 
 /// Moves what is in a pipe to a fifo, without seeing it, until the pipe's other end is closed; once `end` is over, only
 /// what is in it already.
-pub fn splice(from: OwnedFd, outlet: Outlet, end: oneshot::Receiver<()>) -> Result<()> {
+pub fn splice(from: OwnedFd, fifo: OutputFifo, end: oneshot::Receiver<()>) -> Result<()> {
     let from = watched(from, Interest::READABLE)?;
-    let outlet = outlet.watched()?;
-    let at_work = AtWork::begin();
+    let fifo = fifo.watched()?;
+    let running = Running::begin();
     tokio::spawn(async move {
-        let _at_work = at_work;
+        let _running = running;
         let mut source = Source { from: &from, end, ending: false };
         while source.has_more().await {
-            let to = &outlet.writer;
+            let to = &fifo.writer;
             let Ok(mut room) = to.writable().await else { break };
             let how = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
             match nix::fcntl::splice(from.get_ref(), None, to.get_ref(), None, PIPE, how) {
@@ -79,26 +78,26 @@ pub fn splice(from: OwnedFd, outlet: Outlet, end: oneshot::Receiver<()>) -> Resu
                 Err(_) => break,
             }
         }
-        source.close(outlet).await;
+        source.close(fifo).await;
     });
     Ok(())
 }
 
-/// Copies to and from what can't be spliced: terminals, and files that are put aside.
-pub fn bytes(from: OwnedFd, mut sink: Sink, end: oneshot::Receiver<()>) -> Result<()> {
-    place::set_nonblocking(&from)?;
+/// Copies to and from what can't be spliced: terminals, and files that are rotated.
+pub fn bytes(from: OwnedFd, mut destination: Destination, end: oneshot::Receiver<()>) -> Result<()> {
+    open::set_nonblocking(&from)?;
     let from = watched(from, Interest::READABLE)?;
-    let at_work = AtWork::begin();
+    let running = Running::begin();
     tokio::spawn(async move {
-        let _at_work = at_work;
+        let _running = running;
         let mut source = Source { from: &from, end, ending: false };
         let mut page = [0; PAGE];
         while source.has_more().await {
-            // EIO: nobody has the terminal's other end any more.
+            // EIO: nobody has the other end of the pty any more.
             match nix::unistd::read(from.get_ref(), &mut page) {
                 Ok(0) => break,
                 Ok(len) => {
-                    if sink.write(&page[..len]).await.is_err() {
+                    if destination.write(&page[..len]).await.is_err() {
                         break;
                     }
                 }
@@ -106,8 +105,8 @@ pub fn bytes(from: OwnedFd, mut sink: Sink, end: oneshot::Receiver<()>) -> Resul
                 Err(_) => break,
             }
         }
-        if let Sink::Fifo(outlet) = sink {
-            source.close(outlet).await;
+        if let Destination::Fifo(fifo) = destination {
+            source.close(fifo).await;
         }
     });
     Ok(())
@@ -140,10 +139,10 @@ impl Source<'_> {
         }
     }
 
-    /// Nothing more will come through: lets the client see the end.
-    async fn close(mut self, outlet: Outlet<AsyncFd<OwnedFd>>) {
+    /// Nothing more will come: lets the client read end-of-file.
+    async fn close(mut self, fifo: OutputFifo<AsyncFd<OwnedFd>>) {
         if !self.ending {
-            outlet.close(&mut self.end).await;
+            fifo.close(&mut self.end).await;
         }
     }
 }
@@ -154,30 +153,30 @@ fn is_ready(fd: &AsyncFd<OwnedFd>) -> bool {
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1))
 }
 
-/// Files can't be waited for (EPERM of epoll), and needn't.
-pub enum Sink {
+/// Where a copy goes. Files can't be waited for (EPERM of epoll), and needn't.
+pub enum Destination {
     File(OwnedFd),
-    Capped(Capped),
-    Fifo(Outlet<AsyncFd<OwnedFd>>),
+    Rotating(RotatingFile),
+    Fifo(OutputFifo<AsyncFd<OwnedFd>>),
     Other(AsyncFd<OwnedFd>),
 }
 
-impl Sink {
-    pub fn new(fd: OwnedFd) -> Result<Sink> {
-        let kind = std::fs::File::from(fd.try_clone()?).metadata()?.file_type();
-        if kind.is_file() || place::is_null(&fd) {
-            return Ok(Sink::File(fd));
+impl Destination {
+    pub fn new(fd: OwnedFd) -> Result<Destination> {
+        let kind = File::from(fd.try_clone()?).metadata()?.file_type();
+        if kind.is_file() || open::is_null(&fd) {
+            return Ok(Destination::File(fd));
         }
-        place::set_nonblocking(&fd)?;
-        Ok(Sink::Other(watched(fd, Interest::WRITABLE)?))
+        open::set_nonblocking(&fd)?;
+        Ok(Destination::Other(watched(fd, Interest::WRITABLE)?))
     }
 
     async fn write(&mut self, mut rest: &[u8]) -> Result<(), Error> {
         while !rest.is_empty() {
             let written = match self {
-                Sink::File(fd) => nix::unistd::write(fd, rest).map_err(Error::from),
-                Sink::Capped(file) => file.write(rest),
-                Sink::Other(fd) | Sink::Fifo(Outlet { writer: fd, .. }) => {
+                Destination::File(fd) => nix::unistd::write(fd, rest).map_err(Error::from),
+                Destination::Rotating(file) => file.write(rest),
+                Destination::Other(fd) | Destination::Fifo(OutputFifo { writer: fd, .. }) => {
                     fd.async_io(Interest::WRITABLE, |fd| Ok(nix::unistd::write(fd, rest)?)).await
                 }
             };
@@ -188,36 +187,5 @@ impl Sink {
             }
         }
         Ok(())
-    }
-}
-
-/// A file that is put aside before it grows too large.
-pub struct Capped {
-    path: PathBuf,
-    file: File,
-    len: u64,
-    most: u64,
-}
-
-impl Capped {
-    /// # Errors
-    /// The file can't be opened.
-    pub fn open(path: &Path, most: u64) -> Result<Capped> {
-        let file = File::from(place::append(path)?);
-        let len = file.metadata()?.len();
-        Ok(Capped { path: path.to_owned(), file, len, most })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
-        if self.len > 0 && self.len + bytes.len() as u64 > self.most {
-            let mut aside = self.path.clone().into_os_string();
-            aside.push(".1");
-            fs::rename(&self.path, aside)?;
-            self.file = File::options().append(true).create(true).open(&self.path)?;
-            self.len = 0;
-        }
-        let len = self.file.write(bytes)?;
-        self.len += len as u64;
-        Ok(len)
     }
 }

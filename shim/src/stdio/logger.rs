@@ -13,11 +13,12 @@ use nix::unistd::{Pid, pipe2};
 use tokio::io::Interest;
 
 use super::Owner;
-use super::place::{self, Program};
+use super::open;
+use super::uri::Binary;
 use crate::reaper::Reaper;
 
 /// How long a logger may go on with what is left for it, as containerd's own shim has it.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(12);
+const EXIT_GRACE: std::time::Duration = std::time::Duration::from_secs(12);
 
 /// A logger at work. It ends by itself when it has read all there is; who still runs some time after the container was
 /// deleted is ended.
@@ -31,21 +32,21 @@ impl Logger {
     /// # Errors
     /// It can't be started, or ends before it is ready.
     pub async fn start(
-        program: &Program,
+        binary: &Binary,
         owner: &Owner<'_>,
         reaper: &Reaper,
     ) -> Result<(Logger, [OwnedFd; 2])> {
         let (out, stdout) = pipe2(OFlag::O_CLOEXEC)?;
         let (err, stderr) = pipe2(OFlag::O_CLOEXEC)?;
         let (ready, says_ready) = pipe2(OFlag::O_CLOEXEC)?;
-        let mut command = Command::new(&program.path);
-        command.args(&program.args);
+        let mut command = Command::new(&binary.path);
+        command.args(&binary.args);
         command.env("CONTAINER_ID", owner.id).env("CONTAINER_NAMESPACE", owner.namespace);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         pass(&mut command, [&out, &err, &says_ready]);
         let child = reaper
             .spawn(&mut command)
-            .with_context(|| format!("start the logger {}", program.path.display()))?;
+            .with_context(|| format!("start the logger {}", binary.path.display()))?;
         drop((out, err, says_ready));
         let pid = Pid::from_raw(child.pid);
         let (stop, mut stopped) = tokio::sync::oneshot::channel();
@@ -54,7 +55,7 @@ impl Logger {
             tokio::select! { _ = &mut end => return, _ = &mut stopped => {} }
             // It has what is still in the pipes to write.
             for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-                if tokio::time::timeout(GRACE, &mut end).await.is_ok() {
+                if tokio::time::timeout(EXIT_GRACE, &mut end).await.is_ok() {
                     return;
                 }
                 // It may have ended just now, and is still ours to be waited for.
@@ -62,8 +63,8 @@ impl Logger {
             }
         });
         let said = wait_ready(ready).await.context("wait for the logger")?;
-        if program.says_ready && !said {
-            bail!("the logger {} ended before it was ready", program.path.display());
+        if binary.says_ready && !said {
+            bail!("the logger {} ended before it was ready", binary.path.display());
         }
         Ok((Logger { _stop: stop }, [stdout, stderr]))
     }
@@ -71,7 +72,7 @@ impl Logger {
 
 /// Whether a byte came before the other end was closed.
 async fn wait_ready(fd: OwnedFd) -> Result<bool> {
-    place::set_nonblocking(&fd)?;
+    open::set_nonblocking(&fd)?;
     let fd = watched(fd, Interest::READABLE)?;
     let read = |fd: &OwnedFd| Ok(nix::unistd::read(fd, &mut [0])?);
     Ok(fd.async_io(Interest::READABLE, read).await? > 0)

@@ -8,12 +8,12 @@ pub mod bootstrap;
 pub mod flags;
 #[path = "../../../shim/src/rootfs/options.rs"]
 mod mount;
-#[path = "../../../shim/src/options.rs"]
+#[path = "../../../shim/src/runtime/options.rs"]
 mod options;
-#[path = "../../../shim/src/stdio/place.rs"]
-mod place;
+#[path = "../../../shim/src/stdio/uri.rs"]
+mod uri;
 
-use bootstrap::Told;
+use bootstrap::StartParams;
 use containerd_shim_protos::api::*;
 use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult};
 use containerd_shim_protos::protobuf::Message;
@@ -35,11 +35,13 @@ pub fn shim_start(bytes: &[u8]) {
     }
     for newest in ["2", "3"] {
         let variable = |name: &str| Some(if name == "MAX_SHIM_VERSION" { newest } else { "/t" }.to_owned());
-        let Ok(told) = Told::understand(stdin, &flags, variable) else { continue };
-        let answer = told.answer("unix:///s").expect("an answer");
-        let text = std::str::from_utf8(&answer).is_ok_and(|text| text.contains("unix:///s"));
-        assert!(text || BootstrapResult::parse_from_bytes(&answer).is_ok_and(|it| it.address == "unix:///s"));
-        let _ = options::read(told.options.as_ref());
+        let Ok(params) = StartParams::parse(stdin, &flags, variable) else { continue };
+        let response = params.response("unix:///s").expect("a response");
+        let text = std::str::from_utf8(&response).is_ok_and(|text| text.contains("unix:///s"));
+        assert!(
+            text || BootstrapResult::parse_from_bytes(&response).is_ok_and(|it| it.address == "unix:///s")
+        );
+        let _ = options::read(params.options.as_ref());
     }
 }
 
@@ -73,13 +75,13 @@ fn whole<M: Message>(bytes: &[u8]) -> Option<M> {
 fn call(method: &str, bytes: &[u8]) {
     match method {
         "Create" => {
-            if let Some(wanted) = whole::<CreateTaskRequest>(bytes) {
-                create(&wanted);
+            if let Some(request) = whole::<CreateTaskRequest>(bytes) {
+                create(&request);
             }
         }
         "Checkpoint" => {
-            let wanted = whole::<CheckpointTaskRequest>(bytes);
-            wanted.and_then(|wanted| whole::<CheckpointOptions>(&wanted.options.value));
+            let request = whole::<CheckpointTaskRequest>(bytes);
+            request.and_then(|request| whole::<CheckpointOptions>(&request.options.value));
         }
         "State" => drop(whole::<StateRequest>(bytes)),
         "Start" => drop(whole::<StartRequest>(bytes)),
@@ -88,7 +90,7 @@ fn call(method: &str, bytes: &[u8]) {
         "Pause" => drop(whole::<PauseRequest>(bytes)),
         "Resume" => drop(whole::<ResumeRequest>(bytes)),
         "Kill" => drop(whole::<KillRequest>(bytes)),
-        "Exec" => drop(whole::<ExecProcessRequest>(bytes).map(|wanted| stream(&wanted.stdout))),
+        "Exec" => drop(whole::<ExecProcessRequest>(bytes).map(|request| stream(&request.stdout))),
         "ResizePty" => drop(whole::<ResizePtyRequest>(bytes)),
         "CloseIO" => drop(whole::<CloseIORequest>(bytes)),
         "Update" => drop(whole::<UpdateTaskRequest>(bytes)),
@@ -99,11 +101,11 @@ fn call(method: &str, bytes: &[u8]) {
     }
 }
 
-fn create(wanted: &CreateTaskRequest) {
-    let _ = options::read(wanted.options.as_ref());
-    [&wanted.stdin, &wanted.stdout, &wanted.stderr].into_iter().for_each(|text| stream(text));
-    for rootfs in &wanted.rootfs {
-        if let Ok(options) = mount::Options::of(&rootfs.options) {
+fn create(request: &CreateTaskRequest) {
+    let _ = options::read(request.options.as_ref());
+    [&request.stdin, &request.stdout, &request.stderr].into_iter().for_each(|text| stream(text));
+    for rootfs in &request.rootfs {
+        if let Ok(options) = mount::MountOptions::parse(&rootfs.options) {
             assert!(options.data().len() <= rootfs.options.iter().map(|word| word.len() + 1).sum());
         }
     }
@@ -111,15 +113,15 @@ fn create(wanted: &CreateTaskRequest) {
 
 /// Only what names its scheme: a path alone is looked up.
 fn stream(text: &str) {
-    use place::Place;
+    use uri::StdioUri;
     if !text.contains("://") {
         return;
     }
-    match place::Place::parse(text) {
-        Ok(Place::Fifo(path)) => assert!(path.starts_with('/')),
-        Ok(Place::File(path) | Place::Capped(path, _)) => assert!(path.is_absolute()),
-        Ok(Place::Program(program)) => assert!(program.path.is_absolute()),
-        Ok(Place::Nowhere) => panic!("{text:?} is somewhere"),
+    match StdioUri::parse(text) {
+        Ok(StdioUri::Fifo(path)) => assert!(path.starts_with('/')),
+        Ok(StdioUri::File(path) | StdioUri::RotatingFile(path, _)) => assert!(path.is_absolute()),
+        Ok(StdioUri::Binary(binary)) => assert!(binary.path.is_absolute()),
+        Ok(StdioUri::Null) => panic!("{text:?} is somewhere"),
         Err(e) => crate::one_line(&format!("{e:#}")),
     }
 }

@@ -186,7 +186,7 @@ fn a_run_that_fails_says_why_and_leaves_nothing() {
     assert!(outcome.code == 1 && outcome.stderr.contains("/no/such/program"), "{outcome}");
     wait_for("nothing to be left", || kept.leftovers().is_empty());
     for (args, word) in [
-        (["wait", "nobody"], "no container nobody"),
+        (["wait", "nobody"], "container nobody does not exist"),
         (["logs", "../x"], "invalid container id"),
         (["run", "x"], "config.json"),
     ] {
@@ -201,7 +201,7 @@ fn what_a_killed_shim_leaves_can_be_removed() {
     kept.run(&[]).ok();
     let shim = pids_mentioning(&kept.id).into_iter().find(|pid| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.starts_with(b"ampoule-shim\0keep")
+        line.starts_with(b"ampoule-shim\0monitor")
     });
     let waiting = Call::start(kept.command(&["wait", &kept.id]), kept.calls.path().join("waiting"));
     std::thread::sleep(std::time::Duration::from_millis(100));

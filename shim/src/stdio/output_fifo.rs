@@ -1,4 +1,4 @@
-//! A fifo that a client reads.
+//! A fifo that a client reads a process's output from.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -10,47 +10,47 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
-use super::place;
+use super::open;
 
 /// How often it is looked whether a client has come: at first, and after a while.
-const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(1)];
+const POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(1)];
 
-/// Both ends of it, so that a process can write while nobody reads.
-pub struct Outlet<Writer = OwnedFd> {
+/// Both ends of a fifo, so that a process can write while nobody reads.
+pub struct OutputFifo<Writer = OwnedFd> {
     reader: OwnedFd,
     pub writer: Writer,
 }
 
-impl Outlet {
+impl OutputFifo {
     /// # Errors
     /// It is no fifo, or can't be opened.
-    pub fn open(path: &str) -> Result<Outlet> {
-        let (reader, writer) = place::fifo(path)?;
-        Ok(Outlet { reader, writer })
+    pub fn open(path: &str) -> Result<OutputFifo> {
+        let (reader, writer) = open::fifo(path)?;
+        Ok(OutputFifo { reader, writer })
     }
 
     /// To be waited for.
     ///
     /// # Errors
     /// Those of epoll_ctl(2).
-    pub fn watched(self) -> Result<Outlet<AsyncFd<OwnedFd>>> {
-        Ok(Outlet { reader: self.reader, writer: watched(self.writer, Interest::WRITABLE)? })
+    pub fn watched(self) -> Result<OutputFifo<AsyncFd<OwnedFd>>> {
+        Ok(OutputFifo { reader: self.reader, writer: watched(self.writer, Interest::WRITABLE)? })
     }
 }
 
-impl<Writer: AsFd> Outlet<Writer> {
-    /// Closes it when a client has it open, which then sees the end; at the latest when `end` is over.
+impl<Writer: AsFd> OutputFifo<Writer> {
+    /// Closes it when a client has it open, which then reads end-of-file; at the latest when `end` is over.
     ///
     /// Not before: what is in a fifo goes with its last descriptor, and containerd opens it in a thread that may come
     /// late, or, after it was killed, much later, to wait in open(2) for a writer (fifo(7)).
     pub async fn close(self, end: &mut oneshot::Receiver<()>) {
-        let Outlet { reader, writer } = self;
+        let OutputFifo { reader, writer } = self;
         // It would be taken for a client's.
         drop(reader);
-        let [mut pause, longest] = PAUSES;
+        let [mut interval, longest] = POLL_INTERVALS;
         while !is_read(&writer) {
             tokio::select! {
-                () = tokio::time::sleep(pause) => pause = (2 * pause).min(longest),
+                () = tokio::time::sleep(interval) => interval = (2 * interval).min(longest),
                 _ = &mut *end => return,
             }
         }
