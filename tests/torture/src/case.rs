@@ -141,7 +141,7 @@ impl Case {
             verdict.found.push((Failure::Hung, outcome.stderr.trim().to_owned()));
         } else if killed_itself {
             // Nothing to be said: the rest is what it left, and whether it can be removed.
-            verdict.found.extend(self.half_made(life));
+            verdict.found.extend(self.half_made(subject));
         } else if self.errno.is_none() && trace.code == 137 {
             // What was killed counts as the program by then, whose exit code this is.
         } else if trace.code == 0 {
@@ -154,23 +154,21 @@ impl Case {
     }
 
     /// Its maker was killed: the container is created, or runs its program, or ends; and not only says so.
-    fn half_made(&self, life: &Life) -> Option<Found> {
+    fn half_made(&self, subject: &Subject) -> Option<Finding> {
         if !self.verb.starts_init() || self.verb == Verb::Start {
             return None;
         }
         let end = Instant::now() + patience();
         loop {
-            let (status, program) = life.status();
+            let (status, program) = subject.status();
             match &*status {
                 "none" | "stopped" => return None,
                 "running" if program == "probe" => return None,
-                "created" if life.call(Verb::Start).code == 0 => return None,
+                "created" if subject.call(Verb::Start).code == 0 => return None,
                 _ if Instant::now() < end => std::thread::sleep(Duration::from_millis(5)),
                 _ => {
-                    return Some((
-                        Fault::Swallowed,
-                        format!("its maker was killed: {status}, as {program:?}"),
-                    ));
+                    let seen = format!("its maker was killed: {status}, as {program:?}");
+                    return Some((Failure::Swallowed, seen));
                 }
             }
         }
