@@ -17,6 +17,7 @@ mod identity;
 mod killed;
 mod labels;
 mod leaks;
+mod lent;
 mod lifecycle;
 mod mount_options;
 mod mounts;
