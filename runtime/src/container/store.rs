@@ -10,7 +10,7 @@
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -116,7 +116,7 @@ impl Store {
     /// It can't be told, or it can't be opened.
     pub fn find(&self, id: &Id) -> Result<Option<Container>> {
         let path = self.root.join(id.as_str());
-        let dir = absent(File::open(&path)).with_context(|| format!("open {}", path.display()))?;
+        let dir = absent(open_dir(&path)).with_context(|| format!("open {}", path.display()))?;
         Ok(dir.map(|dir| Container { id: id.clone(), path, dir }))
     }
 
@@ -158,6 +158,11 @@ pub enum SavedRecord {
     Damaged(serde_json::Error),
 }
 
+/// No link is followed: what a verb removes is removed where the containers are.
+fn open_dir(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)
+}
+
 impl Container {
     /// Waits for the container's lock.
     ///
@@ -184,7 +189,7 @@ impl Container {
 
     /// Whether somebody is changing the container now.
     pub fn is_locked(&self) -> Result<bool> {
-        let file = File::open(&self.path).with_context(|| format!("open {}", self.path.display()))?;
+        let file = open_dir(&self.path).with_context(|| format!("open {}", self.path.display()))?;
         let free = lock::try_lock(&file, false).with_context(|| format!("flock {}", self.path.display()))?;
         Ok(!free)
     }
