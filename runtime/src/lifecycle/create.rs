@@ -11,7 +11,7 @@ use linux::absent::{absent, is_dir, metadata};
 use nix::sys::signal::SigSet;
 
 use super::HandOut;
-use super::delete::destroy;
+use super::delete::{Cause, destroy};
 use crate::bundle::Bundle;
 use crate::container::record::{OCI_VERSION, Record};
 use crate::container::store::{Locked, Store};
@@ -102,7 +102,7 @@ pub(super) fn made(locked: Locked, record: Record, launched: Result<Launched>, l
         Ok(launched) => Ok(Made { locked, record, launched }),
         Err(reason) => {
             // The first error is the one to report; what can't be removed now, `delete --force` will try again.
-            if let Err(left) = destroy(locked, log) {
+            if let Err(left) = destroy(locked, log, Cause::Failed) {
                 log.line(Level::Warning, &format!("clean up after the failure: {left:#}"));
             }
             Err(reason)

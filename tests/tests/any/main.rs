@@ -4,6 +4,7 @@ mod bad_input;
 mod bad_surroundings;
 mod boundary;
 mod command_line;
+mod damaged_init;
 mod descriptors;
 mod devices;
 mod ended;
