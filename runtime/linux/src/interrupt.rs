@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
 
@@ -103,6 +104,31 @@ pub fn readable(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Writes a report to whom nobody may listen, all of it. Each time it waits until there is room, and then writes no more than
+/// a pipe that is ready takes without waiting.
+///
+/// # Errors
+/// As those of [`poll`], and of write(2). Whoever was to end once already waits for a second and no longer: EAGAIN.
+pub fn write(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+    // What is open for reading only would never be ready, and says so at once.
+    if OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE == OFlag::O_RDONLY {
+        return Err(Errno::EBADF);
+    }
+    while !bytes.is_empty() {
+        let patience = taken().map(|_| Duration::from_secs(1));
+        if poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], patience)? == 0 {
+            return Err(Errno::EAGAIN);
+        }
+        match nix::unistd::write(fd, &bytes[..bytes.len().min(libc::PIPE_BUF)]) {
+            Ok(n) => bytes = &bytes[n..],
+            // Not blocking, and another has filled it.
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
 /// Sleeps.
 ///
 /// # Errors
@@ -116,4 +142,33 @@ fn open_mask() -> Result<SigSet, Errno> {
     let mut mask = SigSet::thread_get_mask()?;
     ENDING.iter().for_each(|signal| mask.remove(*signal));
     Ok(mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_report_longer_than_a_pipe_is_written_as_it_is_read() {
+        let (read, pipe) = nix::unistd::pipe().unwrap();
+        let text: Vec<u8> = (0..300_000u32).map(|n| n as u8).collect();
+        let reader = std::thread::spawn(|| {
+            let mut all = Vec::new();
+            File::from(read).read_to_end(&mut all).map(|_| all)
+        });
+        write(pipe.as_fd(), &text).unwrap();
+        drop(pipe);
+        assert!(reader.join().unwrap().unwrap() == text);
+    }
+
+    #[test]
+    fn nobody_waits_to_write_where_nothing_is_ever_taken() {
+        let (read, pipe) = nix::unistd::pipe().unwrap();
+        assert_eq!(write(read.as_fd(), b"x"), Err(Errno::EBADF));
+        drop(read);
+        assert_eq!(write(pipe.as_fd(), b"x"), Err(Errno::EPIPE));
+    }
 }

@@ -67,9 +67,9 @@ pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>, gate: Gate) -> Resul
         bail!("{}: root.path: {} is not a directory", bundle.config(), record.rootfs.display());
     }
     for warning in &plan.warnings {
-        log.line(Level::Warning, warning);
+        log.line(Level::Warning, warning)?;
     }
-    log.trace(&plan);
+    log.trace(&plan)?;
 
     let locked = put_on_record(store, wanted.id, &plan, &record)?;
     let launch = || {
@@ -101,9 +101,9 @@ pub(super) fn made(locked: Locked, record: Record, launched: Result<Launched>, l
     match launched {
         Ok(launched) => Ok(Made { locked, record, launched }),
         Err(reason) => {
-            // The first error is the one to report; what can't be removed now, `delete --force` will try again.
             if let Err(left) = destroy(locked, log, Cause::Failed) {
-                log.line(Level::Warning, &format!("clean up after the failure: {left:#}"));
+                // The first error is the one to report; what can't be removed now, `delete --force` will try again.
+                let _ = log.line(Level::Warning, &format!("clean up after the failure: {left:#}"));
             }
             Err(reason)
         }

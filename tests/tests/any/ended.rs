@@ -8,10 +8,14 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
+use nix::sys::stat::Mode;
 use serde_json::json;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const ENDING: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
@@ -164,6 +168,46 @@ fn waits_for_the_lock(call: &Call, container: &Container) -> bool {
     let directory = container.state_root().join(&container.id);
     let open = fs::read_dir(format!("/proc/{}/fd", call.pid())).into_iter().flatten().flatten();
     open.filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == directory)).count() == 2
+}
+
+/// A pipe that is full, and that nobody reads. It lives as long as the handle.
+fn full_pipe(container: &Container) -> (File, PathBuf) {
+    let path = container.bundle.beside("full");
+    nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let mut pipe =
+        OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+    while pipe.write(&[b'.'; 4096]).is_ok() {}
+    (pipe, path)
+}
+
+fn to_a_full_pipe(mut command: Command, path: &Path) -> Call {
+    command.stderr(OpenOptions::new().write(true).open(path).unwrap()).stdout(Stdio::null());
+    let call = Call::seen(command);
+    std::thread::sleep(Duration::from_millis(200));
+    call
+}
+
+#[test]
+fn a_verb_ends_whose_report_nobody_reads() {
+    ampoule_only!("runc 1.1 leaves signals as they are");
+    for signal in ENDING {
+        let container = Container::of(Bundle::sleeping());
+        let (_pipe, path) = full_pipe(&container);
+        let making = container.making("create", &[]);
+        let create = container.command(&[&["--debug"], &making[..]].concat());
+        assert_eq!(ends_soon(to_a_full_pipe(create, &path), signal).code, 1);
+        let log = ["--debug", "--log", path.to_str().unwrap()];
+        let call = container.spawn(container.command(&[&log, &making[..]].concat()), "create");
+        std::thread::sleep(Duration::from_millis(200));
+        ends_soon(call, signal).fails().saying(&format!("ended by {signal}"));
+        assert_eq!(container.leftovers(), [""; 0], "{signal}");
+        // The last word, of an error that came without a signal.
+        let create = container.command(&["create", "--bundle", "/nowhere", &container.id]);
+        assert_eq!(ends_soon(to_a_full_pipe(create, &path), signal).code, 1);
+        container.launch();
+        let exec = container.command(&["--debug", "exec", &container.id, "/bin/probe", "cwd"]);
+        assert_eq!(ends_soon(to_a_full_pipe(exec, &path), signal).code, 255);
+    }
 }
 
 /// A socket at which as many wait as may, and nobody is let in.
