@@ -3,6 +3,8 @@
 //! Once [`arm`] was called they are blocked, and let in only while one of the waits here waits (ppoll(2)): none comes between
 //! a look and a wait, and none is lost to who reads them from a descriptor later. Where it was not called, they do what
 //! they always do, which is right for a verb that leaves nothing.
+//!
+//! SIGXFSZ ends no verb at all, see [`outlive_file_limit`].
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -25,7 +27,23 @@ extern "C" fn take(signal: libc::c_int) {
     DUE.store(true, Ordering::Relaxed);
 }
 
-/// Blocks the three from now on, and returns the mask as it was. One that is ignored, as by nohup(1), stays so.
+/// Whether SIGXFSZ is blocked by us, and was not by the caller.
+static OUTLIVES: AtomicBool = AtomicBool::new(false);
+
+/// A write beyond RLIMIT_FSIZE fails with EFBIG from now on, and doesn't end the process besides (setrlimit(2)): whoever
+/// writes says so, and removes what is half made. Blocked and not ignored, for a mask is given back to the payload in any
+/// case.
+///
+/// # Errors
+/// Those of sigprocmask(2).
+pub fn outlive_file_limit() -> Result<(), Errno> {
+    let mut before = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&Signal::SIGXFSZ.into()), Some(&mut before))?;
+    OUTLIVES.store(!before.contains(Signal::SIGXFSZ), Ordering::Relaxed);
+    Ok(())
+}
+
+/// Blocks the three from now on, and returns the mask as the caller had it. One that is ignored, as by nohup(1), stays so.
 ///
 /// # Errors
 /// Those of sigaction(2) and sigprocmask(2).
@@ -42,6 +60,9 @@ pub fn arm() -> Result<SigSet, Errno> {
         }
     }
     ARMED.store(true, Ordering::Relaxed);
+    if OUTLIVES.load(Ordering::Relaxed) {
+        before.remove(Signal::SIGXFSZ);
+    }
     Ok(before)
 }
 

@@ -196,6 +196,7 @@ fn follow(args: Vec<OsString>) -> Result<ExitCode> {
     if args.iter().any(|word| ENTERING.iter().any(|verb| word == verb)) {
         linux::exe::protect().context("protect the runtime's own program from the container")?;
     }
+    interrupt::outlive_file_limit().context("block SIGXFSZ")?;
     let global = match Global::try_parse_from(args) {
         Ok(global) => global,
         // clap knows nothing of the verbs.

@@ -11,6 +11,7 @@ mod ended;
 mod exec;
 mod features;
 mod features_seccomp;
+mod file_limit;
 mod hooks;
 mod hostname_and_sysctl;
 mod id_mapped;
