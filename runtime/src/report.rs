@@ -1,12 +1,14 @@
 //! What the user reads: one line of error on stderr, and runc's log lines in `--log`.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use interface::line::{one_line, rfc3339};
+use linux::interrupt;
+use nix::errno::Errno;
 
 /// How grave a line is; the names are those of `--log-level`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,9 +71,12 @@ impl Log {
 
     /// Writes a line to the log file, or to stderr where there is none. A log that can't be written is no reason
     /// to fail the container.
-    pub fn line(&self, level: Level, text: &str) {
+    ///
+    /// # Errors
+    /// One of the signals that end a wait came while nobody read.
+    pub fn line(&self, level: Level, text: &str) -> Result<()> {
         if !self.shows(level) {
-            return;
+            return Ok(());
         }
         let time = rfc3339(SystemTime::now());
         let line = match self.json {
@@ -81,24 +86,37 @@ impl Log {
             }
             false => format!("time={time:?} level={} msg={text:?}\n", level.name()),
         };
-        let _ = match &self.file {
-            Some(file) => (&*file).write_all(line.as_bytes()),
-            None => std::io::stderr().write_all(line.as_bytes()),
-        };
+        let stderr = std::io::stderr();
+        let to = self.file.as_ref().map_or(stderr.as_fd(), AsFd::as_fd);
+        match interrupt::write(to, line.as_bytes()) {
+            Err(e @ Errno::EINTR) => Err(e).context("wait for a reader of the log"),
+            _ => Ok(()),
+        }
     }
 
     /// `--debug` shows what will be done, step by step: those inside can't speak for themselves.
-    pub fn trace(&self, plan: &dyn std::fmt::Display) {
-        if self.shows(Level::Debug) {
-            plan.to_string().lines().for_each(|line| self.line(Level::Debug, line));
+    ///
+    /// # Errors
+    /// As those of [`Log::line`].
+    pub fn trace(&self, plan: &dyn std::fmt::Display) -> Result<()> {
+        if !self.shows(Level::Debug) {
+            return Ok(());
         }
+        plan.to_string().lines().try_for_each(|line| self.line(Level::Debug, line))
     }
 
     /// The one report of a failure: plain on stderr, and in the log file if there is one.
     pub fn failure(&self, text: &str) {
         if self.file.is_some() {
-            self.line(Level::Error, text);
+            // It is on its way to its end with this, and stderr may have a reader.
+            let _ = self.line(Level::Error, text);
         }
-        let _ = writeln!(std::io::stderr(), "ampoule: {}", one_line(text));
+        tell(&format!("ampoule: {}\n", one_line(text)));
     }
+}
+
+/// Tells whoever reads stderr.
+pub fn tell(text: &str) {
+    // Nobody is left to tell.
+    let _ = interrupt::write(std::io::stderr().as_fd(), text.as_bytes());
 }

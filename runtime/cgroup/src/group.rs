@@ -47,6 +47,23 @@ impl Cgroup {
         Ok(processes_below(dir)?.into_iter().collect())
     }
 
+    /// Waits until no process is there. Some: who has stayed, as text.
+    ///
+    /// # Errors
+    /// As those of [`Cgroup::processes`].
+    pub fn who_stays(&self, patience: Duration) -> Result<Option<String>> {
+        let mut pause = Pause::of(patience);
+        while let Some(dir) = self.leading_dir()? {
+            if processes_below(dir)?.is_empty() {
+                break;
+            }
+            if !pause.take() {
+                return Ok(Some(who_is_left(dir)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Kills every process, without one slipping through by forking.
     ///
     /// # Errors
@@ -95,7 +112,7 @@ impl Cgroup {
     }
 
     fn kill_until_empty(&self, dir: &Path) -> Result<()> {
-        let mut pause = Pause::new();
+        let mut pause = Pause::of(PATIENCE);
         while signal_all(dir, libc::SIGKILL, None)? > 0 {
             if !pause.take() {
                 bail!("{}", who_is_left(dir));
@@ -110,16 +127,12 @@ impl Cgroup {
     /// # Errors
     /// When a directory is still busy after ten seconds, naming who is in it.
     pub fn remove(&self) -> Result<()> {
-        // After the last process is gone, which is the usual case, this is all. Whatever kept one is met again below.
-        let busy: Vec<&PathBuf> = self.dirs.iter().filter(|dir| rmdir(dir).is_err()).collect();
+        let busy = self.rmdir()?;
         if busy.is_empty() {
             return Ok(());
         }
-        for dir in &busy {
-            check_is_cgroup(dir)?;
-        }
         self.lift_cpu_limits();
-        let mut pause = Pause::new();
+        let mut pause = Pause::of(PATIENCE);
         loop {
             let mut left = Vec::new();
             for dir in &busy {
@@ -138,6 +151,37 @@ impl Cgroup {
                 bail!("rmdir {}: {}: {}", first.display(), Errno::EBUSY, who_is_left(first));
             }
         }
+    }
+
+    /// The same where whoever is in there now is not the container's: nobody is killed, and of a directory that is in use
+    /// nothing is removed. What is on its way out gets the time for that. Some: who has stayed, for a warning.
+    ///
+    /// # Errors
+    /// When a directory that is free can't be removed.
+    pub fn remove_unless_used(&self, patience: Duration) -> Result<Option<String>> {
+        let busy = self.rmdir()?;
+        let mut pause = Pause::of(patience);
+        loop {
+            let mut left = None;
+            for dir in &busy {
+                let is_used = !processes_below(dir)?.is_empty();
+                if is_used || !remove_below(dir, pause.end)? {
+                    left = left.or(Some(*dir));
+                }
+            }
+            let Some(first) = left else { return Ok(None) };
+            if !pause.take() {
+                return Ok(Some(who_is_left(first)));
+            }
+        }
+    }
+
+    /// After the last process is gone, which is the usual case, this is all. Whatever has kept one is met again by whoever
+    /// goes on with those that it returns.
+    fn rmdir(&self) -> Result<Vec<&PathBuf>> {
+        let busy: Vec<&PathBuf> = self.dirs.iter().filter(|dir| rmdir(dir).is_err()).collect();
+        busy.iter().try_for_each(|dir| check_is_cgroup(dir))?;
+        Ok(busy)
     }
 
     /// Bytes of memory in use.
@@ -201,8 +245,8 @@ struct Pause {
 }
 
 impl Pause {
-    fn new() -> Self {
-        Pause { next: Duration::from_micros(200), end: Instant::now() + PATIENCE }
+    fn of(patience: Duration) -> Self {
+        Pause { next: Duration::from_micros(200), end: Instant::now() + patience }
     }
 
     /// Whether there was time left to wait.

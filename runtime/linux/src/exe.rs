@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::sendfile::sendfile;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, statvfs};
 
@@ -49,7 +50,11 @@ fn sealed_copy(file: &OwnedFd) -> Result<OwnedFd, Errno> {
         Err(Errno::EINVAL) => memfd_create(c"ampoule", flags)?,
         other => other?,
     };
+    // Beyond RLIMIT_FSIZE it fails, and the program ends with a word: without one it would end by SIGXFSZ. Whoever is started
+    // again finds the mask as it was.
+    let mask = SigSet::from(Signal::SIGXFSZ).thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
     while sendfile(&copy, file, None, 1 << 30)? > 0 {}
+    mask.thread_set_mask()?;
     let size = SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK;
     fcntl(&copy, FcntlArg::F_ADD_SEALS(size | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL))?;
     Ok(copy)

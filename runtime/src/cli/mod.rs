@@ -23,7 +23,7 @@ mod state;
 mod update;
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -33,10 +33,12 @@ use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Su
 use interface::id::Id;
 use interface::line::one_line;
 use interface::root::default_root;
+use linux::interrupt;
+use nix::errno::Errno;
 
 use crate::container::store::{Container, Store};
 use crate::plan::Driver;
-use crate::report::{Level, Log};
+use crate::report::{Level, Log, tell};
 
 /// Run OCI containers
 #[derive(Parser)]
@@ -172,18 +174,24 @@ const ENTERING: [&str; 3] = ["run", "create", "exec"];
 
 /// Runs the command line; the exit code is the payload's for `run`, else 0 or 1.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.collect();
+    follow(args.collect()).unwrap_or_else(|e| {
+        tell(&format!("ampoule: {}\n", one_line(&format!("{e:#}"))));
+        ExitCode::FAILURE
+    })
+}
+
+/// Does what the words say. Errors are those for which there is no log yet.
+fn follow(args: Vec<OsString>) -> Result<ExitCode> {
     // Before the words are understood, for that would be done twice. One too many does no harm.
-    if args.iter().any(|word| ENTERING.iter().any(|verb| word == verb))
-        && let Err(e) = linux::exe::protect().context("protect the runtime's own program from the container")
-    {
-        return fail(&e);
+    if args.iter().any(|word| ENTERING.iter().any(|verb| word == verb)) {
+        linux::exe::protect().context("protect the runtime's own program from the container")?;
     }
+    interrupt::outlive_file_limit().context("block SIGXFSZ")?;
     let global = match Global::try_parse_from(args) {
         Ok(global) => global,
         // clap knows nothing of the verbs.
         Err(e) if e.kind() == ErrorKind::DisplayHelp => return help(),
-        Err(e) => return usage(e),
+        Err(e) => return usage(&e),
     };
     let rootless = match &*global.rootless {
         "auto" => None,
@@ -195,29 +203,16 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let Some(Words::Given(words)) = &global.verb else {
         return if global.version { version() } else { help() };
     };
-    let log = match Log::open(global.log.as_deref(), global.log_format == "json", level) {
-        Ok(log) => log,
-        Err(e) => return fail(&e),
-    };
-    let root = match global.root.map_or_else(|| default_root(rootless), Ok) {
-        Ok(root) => root,
-        Err(e) => return fail(&e),
-    };
-    let store = Store::new(root);
+    let log = Log::open(global.log.as_deref(), global.log_format == "json", level)?;
+    let store = Store::new(global.root.map_or_else(|| default_root(rootless), Ok)?);
     let context = Context { log, store, rootless, driver, criu: global.criu };
-    match dispatch(&context, words) {
-        Ok(code) => code,
-        Err(e) => {
-            let by = linux::interrupt::taken().map_or(String::new(), |signal| format!("ended by {signal}: "));
-            context.log.failure(&format!("{by}{e:#}"));
-            // 1 could be the program's own.
-            if words.first().is_some_and(|verb| verb == "exec") {
-                ExitCode::from(255)
-            } else {
-                ExitCode::FAILURE
-            }
-        }
-    }
+    dispatch(&context, words).or_else(|e| {
+        let by = interrupt::taken().map_or(String::new(), |signal| format!("ended by {signal}: "));
+        context.log.failure(&format!("{by}{e:#}"));
+        // 1 could be the program's own.
+        let is_exec = words.first().is_some_and(|verb| verb == "exec");
+        Ok(if is_exec { ExitCode::from(255) } else { ExitCode::FAILURE })
+    })
 }
 
 /// Parses one verb's arguments and runs it.
@@ -225,14 +220,14 @@ fn dispatch(context: &Context, words: &[OsString]) -> Result<ExitCode> {
     let name = words.first().and_then(|w| w.to_str()).unwrap_or_default();
     if name == "help" {
         return match words.get(1).and_then(|w| w.to_str()) {
-            Some(name) => find(name)?.command().print_help().map(|()| ExitCode::SUCCESS).map_err(Into::into),
-            None => Ok(help()),
+            Some(name) => print(&find(name)?.command().render_help().to_string()),
+            None => help(),
         };
     }
     let verb = find(name)?;
     match verb.command().try_get_matches_from(words) {
         Ok(matches) => (verb.run)(context, &matches),
-        Err(e) => Ok(usage(e)),
+        Err(e) => usage(&e),
     }
 }
 
@@ -241,44 +236,36 @@ fn find(name: &str) -> Result<&'static Verb> {
     known.with_context(|| format!("no such command as {name:?}; see ampoule --help"))
 }
 
-/// Prints a verb's answer. A reader that went away wants no more of it.
+/// Prints an answer. A reader that went away wants no more of it.
 fn print(text: &str) -> Result<ExitCode> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
+    match interrupt::write(std::io::stdout().as_fd(), text.as_bytes()) {
+        Err(e) if e != Errno::EPIPE => Err(e).context("write to stdout"),
         _ => Ok(ExitCode::SUCCESS),
     }
 }
 
-fn usage(e: clap::Error) -> ExitCode {
-    // Nobody is left to tell.
-    let _ = e.print();
+fn usage(e: &clap::Error) -> Result<ExitCode> {
+    let text = e.render().to_string();
+    if !e.use_stderr() {
+        return print(&text);
+    }
+    tell(&text);
     // podman leaves out a flag's value to learn whether there is such a flag, and looks for runc's words.
     if e.get(ContextKind::InvalidValue) == Some(&ContextValue::String(String::new())) {
-        eprintln!("flag needs an argument");
+        tell("flag needs an argument\n");
     }
     // runc's code for a bad command line, where clap's own is 2.
-    if e.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    Ok(ExitCode::FAILURE)
 }
 
-fn fail(e: &anyhow::Error) -> ExitCode {
-    eprintln!("ampoule: {}", one_line(&format!("{e:#}")));
-    ExitCode::FAILURE
+fn version() -> Result<ExitCode> {
+    let (version, spec) = (env!("CARGO_PKG_VERSION"), crate::container::record::OCI_VERSION);
+    print(&format!("ampoule version {version}\nspec: {spec}\n"))
 }
 
-fn version() -> ExitCode {
-    println!(
-        "ampoule version {}\nspec: {}",
-        env!("CARGO_PKG_VERSION"),
-        crate::container::record::OCI_VERSION
-    );
-    ExitCode::SUCCESS
-}
-
-fn help() -> ExitCode {
+fn help() -> Result<ExitCode> {
     let verbs = VERBS.iter().map(|verb| Command::new(verb.name).about(verb.about));
-    // As in usage().
-    let _ = Global::command().subcommands(verbs).print_help();
-    ExitCode::SUCCESS
+    print(&Global::command().subcommands(verbs).render_help().to_string())
 }
 
 /// The whole command line, for manual pages and completion. The program itself never builds all of it.

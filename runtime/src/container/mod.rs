@@ -3,6 +3,7 @@
 pub mod criu;
 pub mod gate;
 pub mod record;
+pub mod saved;
 pub mod status;
 pub mod store;
 pub mod systemd;

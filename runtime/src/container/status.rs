@@ -76,7 +76,7 @@ pub fn allowed(verb: Verb, status: Status) -> bool {
         // A created one has nothing to save but our own program.
         Verb::Checkpoint => matches!(status, Running | Paused),
         Verb::Update | Verb::Events | Verb::Kill => matches!(status, Created | Running | Paused | Held),
-        // What an init has left behind can be reached in no other way (runc does the same).
+        // What an init has left behind, without a pid namespace, can be reached in no other way (runc does the same).
         Verb::KillAll => status != Creating,
         // A created container never ran its program, so nothing is lost (runc does the same).
         Verb::Delete => matches!(status, Stopped | Created | Held),

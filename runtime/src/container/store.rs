@@ -10,7 +10,7 @@
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,6 @@ use interface::id::Id;
 use interface::message::{ALREADY_EXISTS, DOES_NOT_EXIST};
 use linux::absent::{absent, entries, exists};
 use linux::{interrupt, lock};
-use nix::unistd::Pid;
 
 use super::gate;
 use super::record::Record;
@@ -30,7 +29,8 @@ use super::status::Init;
 /// Longer than any step of another verb should take; then the user hears who is in the way.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-const RECORD: &str = "state.json";
+pub(super) const RECORD: &str = "state.json";
+pub(super) const INIT: &str = "init";
 
 /// The directory of all containers.
 pub struct Store {
@@ -114,7 +114,7 @@ impl Store {
     /// It can't be told, or it can't be opened.
     pub fn find(&self, id: &Id) -> Result<Option<Container>> {
         let path = self.root.join(id.as_str());
-        let dir = absent(File::open(&path)).with_context(|| format!("open {}", path.display()))?;
+        let dir = absent(open_dir(&path)).with_context(|| format!("open {}", path.display()))?;
         Ok(dir.map(|dir| Container { id: id.clone(), path, dir }))
     }
 
@@ -146,17 +146,23 @@ impl Store {
     }
 }
 
-/// A record as it is found on file.
-pub enum SavedRecord {
-    /// All of it.
-    Whole(Box<Record>),
-    /// None, or its beginning: it is written before anything else is done, so its maker was killed before that.
-    CutShort,
-    /// A text that nobody has begun to write as a record.
-    Damaged(serde_json::Error),
+/// No link is followed: what a verb removes is removed where the containers are.
+fn open_dir(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)
 }
 
 impl Container {
+    /// Every other container of the same store.
+    ///
+    /// # Errors
+    /// The store, or one of them, can't be opened.
+    pub fn others(&self) -> Result<Vec<Container>> {
+        let store = Store::new(self.path.parent().context("has no directory above")?.to_owned());
+        let ids = store.ids()?;
+        let others = ids.iter().filter(|id| **id != self.id).map(|id| store.find(id));
+        others.filter_map(Result::transpose).collect()
+    }
+
     /// Waits for the container's lock.
     ///
     /// # Errors
@@ -182,7 +188,7 @@ impl Container {
 
     /// Whether somebody is changing the container now.
     pub fn is_locked(&self) -> Result<bool> {
-        let file = File::open(&self.path).with_context(|| format!("open {}", self.path.display()))?;
+        let file = open_dir(&self.path).with_context(|| format!("open {}", self.path.display()))?;
         let free = lock::try_lock(&file, false).with_context(|| format!("flock {}", self.path.display()))?;
         Ok(!free)
     }
@@ -208,69 +214,6 @@ impl Container {
     /// The directory, for the gate.
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
-    }
-
-    /// The immutable record.
-    ///
-    /// # Errors
-    /// The file is missing or cut short: its maker was killed before it had done anything else.
-    pub fn record(&self) -> Result<Record> {
-        self.read_record()?
-            .with_context(|| format!("{} is missing or cut short", self.record_path().display()))
-    }
-
-    /// The same, or None where its maker was killed while writing it: the file is missing, or its text ends too early.
-    ///
-    /// # Errors
-    /// The file can't be read or is damaged, which says nothing of what there is.
-    pub fn read_record(&self) -> Result<Option<Record>> {
-        match self.saved_record()? {
-            SavedRecord::Whole(record) => Ok(Some(*record)),
-            SavedRecord::CutShort => Ok(None),
-            SavedRecord::Damaged(reason) => {
-                Err(reason).with_context(|| format!("read {}: it is damaged", self.record_path().display()))
-            }
-        }
-    }
-
-    /// What is on file of the record.
-    ///
-    /// # Errors
-    /// The file can't be read.
-    pub fn saved_record(&self) -> Result<SavedRecord> {
-        let path = self.record_path();
-        let bytes = absent(fs::read(&path)).with_context(|| format!("read {}", path.display()))?;
-        Ok(match serde_json::from_slice(&bytes.unwrap_or_default()) {
-            Ok(record) => SavedRecord::Whole(record),
-            Err(reason) if reason.is_eof() => SavedRecord::CutShort,
-            Err(reason) => SavedRecord::Damaged(reason),
-        })
-    }
-
-    fn record_path(&self) -> PathBuf {
-        self.path.join(RECORD)
-    }
-
-    /// The bytes of the document that the container was created from.
-    ///
-    /// # Errors
-    /// The file is missing: its maker was killed, or has not finished.
-    pub fn config(&self) -> Result<Vec<u8>> {
-        let path = self.path.join("config.json");
-        fs::read(&path)
-            .with_context(|| format!("read {} (is the container still being created?)", path.display()))
-    }
-
-    /// The init, if it was ever started. A file cut short counts as none: the child of a killed maker ends itself.
-    pub fn init(&self) -> Result<Option<Init>> {
-        let path = self.path.join("init");
-        let text = absent(fs::read_to_string(&path)).with_context(|| format!("read {}", path.display()))?;
-        let Some(text) = text else { return Ok(None) };
-        let parse = || {
-            let (pid, birth) = text.strip_suffix('\n')?.split_once(' ')?;
-            Some(Init { pid: Pid::from_raw(pid.parse().ok()?), birth: birth.parse().ok()? })
-        };
-        Ok(parse())
     }
 
     /// Whether creation has not finished yet.
@@ -313,7 +256,7 @@ impl Locked {
 
     /// Saves the init's pid and birth.
     pub fn save_init(&self, init: Init) -> Result<()> {
-        self.write("init", format!("{} {}\n", init.pid, init.birth).as_bytes())
+        self.write(INIT, format!("{} {}\n", init.pid, init.birth).as_bytes())
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -347,7 +290,7 @@ impl Locked {
     /// Forgets the container.
     pub fn remove(self) -> Result<()> {
         let path = &self.container.path;
-        for name in ["init", gate::UNREADY, gate::READY, "config.json", RECORD] {
+        for name in [INIT, gate::UNREADY, gate::READY, "config.json", RECORD] {
             absent(fs::remove_file(path.join(name)))
                 .with_context(|| format!("remove {}/{name}", path.display()))?;
         }

@@ -1,12 +1,14 @@
 //! Inside: ids and capabilities, in the one order that works (capabilities(7)).
 
-use std::os::fd::AsFd;
+use std::io::IsTerminal;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use linux::{credentials as sys, kernfs};
 use nix::errno::Errno;
-use nix::sys::stat::fstat;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{Uid, fchown};
 
 use crate::plan::Credentials;
@@ -41,8 +43,9 @@ pub(super) fn change_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
     sys::set_ids(uid, gid).context("setresuid")
 }
 
-/// /dev/stdout can be opened only by who owns what it leads to, so the payload's user gets its pipes and terminals.
-/// Devices stay as they are: /dev/null is everybody's.
+/// /dev/stdout can be opened only by who owns what it leads to, so the payload's user gets its pipes, sockets and terminals,
+/// and files that it may write to as it is. A file that was only lent for reading stays its owner's, and so does a device:
+/// /dev/null is everybody's.
 fn give_stdio(uid: Uid) -> Result<()> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     for fd in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
@@ -50,7 +53,14 @@ fn give_stdio(uid: Uid) -> Result<()> {
             Err(Errno::EBADF) => continue, // the caller has closed it
             stat => stat.context("fstat of stdin, stdout or stderr")?,
         };
-        if stat.st_rdev == libc::makedev(1, 3) || stat.st_uid == uid.as_raw() {
+        let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+        let is_given = match kind {
+            SFlag::S_IFIFO | SFlag::S_IFSOCK => true,
+            SFlag::S_IFCHR => fd.is_terminal(),
+            SFlag::S_IFREG => is_writable(fd),
+            _ => false,
+        };
+        if !is_given || stat.st_uid == uid.as_raw() {
             continue;
         }
         match fchown(fd, Some(uid), None) {
@@ -60,4 +70,11 @@ fn give_stdio(uid: Uid) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether it was opened for writing.
+fn is_writable(fd: BorrowedFd<'_>) -> bool {
+    // A filter that is in force by now may refuse to tell: then the file stays whose it is.
+    let flags = fcntl(fd, FcntlArg::F_GETFL).map_or(OFlag::O_RDONLY, OFlag::from_bits_truncate);
+    flags.intersects(OFlag::O_WRONLY | OFlag::O_RDWR)
 }

@@ -147,6 +147,8 @@ fn take_signals(
             Ok(Signal::SIGWINCH) if master.is_some() => master.into_iter().for_each(follow_size),
             // Ours, not the container's: a reader of our output went away.
             Ok(Signal::SIGPIPE) => {}
+            // So it is when a file of ours grew as far as it may; from elsewhere it is the container's.
+            Ok(Signal::SIGXFSZ) if signal.ssi_pid == std::process::id() => {}
             // It may have ended meanwhile; SIGCHLD is then on its way.
             _ => drop(pidfd::signal(pidfd, signal.ssi_signo as i32)),
         }

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::create::facts;
-use super::delete::destroy;
+use super::delete::{Cause, destroy};
 use crate::container::record::Record;
 use crate::container::status::{Verb, allowed, observe_locked};
 use crate::container::store::Locked;
@@ -43,7 +43,7 @@ pub fn checkpoint(locked: Locked, log: &Log, wanted: CheckpointWanted) -> Result
     let outer = outer(&locked, &record).context("the container's config.json")?;
     let stays = pre_dump || images.wishes.leave_running;
     launch::dump(Dump { images: &images, record: &record, outer: &outer, pid, pre_dump, status })?;
-    if stays { Ok(()) } else { destroy(locked, log) }
+    if stays { Ok(()) } else { destroy(locked, log, Cause::Asked { force: true }) }
 }
 
 /// Its directories: not made for what can't be saved anyway.

@@ -11,7 +11,7 @@ use linux::absent::{absent, is_dir, metadata};
 use nix::sys::signal::SigSet;
 
 use super::HandOut;
-use super::delete::destroy;
+use super::delete::{Cause, destroy};
 use crate::bundle::Bundle;
 use crate::container::record::{OCI_VERSION, Record};
 use crate::container::store::{Locked, Store};
@@ -66,9 +66,9 @@ pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>) -> Result<Made> {
         bail!("{}: root.path: {} is not a directory", bundle.config(), record.rootfs.display());
     }
     for warning in &plan.warnings {
-        log.line(Level::Warning, warning);
+        log.line(Level::Warning, warning)?;
     }
-    log.trace(&plan);
+    log.trace(&plan)?;
 
     let locked = put_on_record(store, wanted.id, &plan, &record)?;
     let launch = || {
@@ -98,9 +98,9 @@ pub(super) fn made(locked: Locked, record: Record, launched: Result<Launched>, l
     match launched {
         Ok(launched) => Ok(Made { locked, record, launched }),
         Err(reason) => {
-            // The first error is the one to report; what can't be removed now, `delete --force` will try again.
-            if let Err(left) = destroy(locked, log) {
-                log.line(Level::Warning, &format!("clean up after the failure: {left:#}"));
+            if let Err(left) = destroy(locked, log, Cause::Failed) {
+                // The first error is the one to report; what can't be removed now, `delete --force` will try again.
+                let _ = log.line(Level::Warning, &format!("clean up after the failure: {left:#}"));
             }
             Err(reason)
         }

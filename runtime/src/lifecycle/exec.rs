@@ -73,9 +73,9 @@ pub fn exec(
         enter,
     })?;
     for warning in &plan.warnings {
-        log.line(Level::Warning, warning);
+        log.line(Level::Warning, warning)?;
     }
-    log.trace(&plan);
+    log.trace(&plan)?;
     let launched = launch::exec(&plan, &record, init, wanted.signals)?;
     match launched.passed().and_then(|()| wanted.hand_out.tell(&launched)) {
         Ok(()) => Ok(launched),

@@ -30,8 +30,8 @@ pub fn restore(store: &Store, log: &Log, wanted: Wanted<'_>, mut images: Images)
     let launch = || {
         let stage = locked.container.real_path()?;
         let plan = plan::restore(whole, &images.program, &stage);
-        plan.plan.warnings.iter().for_each(|warning| log.line(Level::Warning, warning));
-        log.trace(&plan);
+        plan.plan.warnings.iter().try_for_each(|warning| log.line(Level::Warning, warning))?;
+        log.trace(&plan)?;
         let (console, signals) = (&wanted.options.console, wanted.signals);
         let restore =
             Restore { images: &images, plan: &plan, outer: &outer, stage: &stage, console, signals };

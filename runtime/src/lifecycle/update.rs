@@ -39,7 +39,7 @@ pub fn update(locked: &Locked, log: &Log, changes: &Changes<'_>) -> Result<()> {
     let (id, total) = (container.id.as_str(), group.memory_and_swap_limit()?);
     let mut update = plan::update(&facts, id, &spec, &record.cgroups, changes, total)?;
     for warning in &update.warnings {
-        log.line(Level::Warning, warning);
+        log.line(Level::Warning, warning)?;
     }
     if let Some(scope) = &record.scope {
         plan::systemd::tell(scope, &mut update);

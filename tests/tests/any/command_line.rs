@@ -1,6 +1,6 @@
 //! What the verbs that only tell print: list, ps, spec, the log.
 
-use ampoule_tests::{Bundle, Container, Runtime, ampoule_only, field, is_root, require};
+use ampoule_tests::{Bundle, Container, Outcome, Runtime, ampoule_only, field, is_root, require};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -166,4 +166,21 @@ fn delete_takes_an_expression_for_many() {
     container.call(&["delete", "-r", "nobody"]).ok();
     container.call(&["delete", "--force", "--regex", "."]).ok();
     assert_eq!(names(), "");
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_an_error() {
+    ampoule_only!("runc 1.1 says nothing of it");
+    for args in
+        [&["--version"][..], &["--help"], &["help"], &["help", "create"], &["create", "--help"], &["list"]]
+    {
+        let mut command = std::process::Command::new(Runtime::get().program());
+        command.args(args).stdout(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+        Outcome::of(&mut command).fails().saying("no space left on device");
+    }
+    for args in [&["--no-such-flag"][..], &["no-such-verb"], &["list", "--no-such-flag"]] {
+        let mut command = std::process::Command::new(Runtime::get().program());
+        command.args(args).stderr(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+        assert_eq!(Outcome::of(&mut command).code, 1, "{args:?}");
+    }
 }

@@ -4,10 +4,18 @@ use ampoule_tests::{
     Bundle, Call, Container, Layout, ampoule_only, descendants_of, ignore_signal, is_root, pids_mentioning,
     require, wait_for,
 };
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
+use nix::sys::stat::Mode;
 use serde_json::json;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const ENDING: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
@@ -160,4 +168,82 @@ fn waits_for_the_lock(call: &Call, container: &Container) -> bool {
     let directory = container.state_root().join(&container.id);
     let open = fs::read_dir(format!("/proc/{}/fd", call.pid())).into_iter().flatten().flatten();
     open.filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == directory)).count() == 2
+}
+
+/// A pipe that is full, and that nobody reads. It lives as long as the handle.
+fn full_pipe(container: &Container) -> (File, PathBuf) {
+    let path = container.bundle.beside("full");
+    nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let mut pipe =
+        OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+    while pipe.write(&[b'.'; 4096]).is_ok() {}
+    (pipe, path)
+}
+
+fn to_a_full_pipe(mut command: Command, path: &Path) -> Call {
+    command.stderr(OpenOptions::new().write(true).open(path).unwrap()).stdout(Stdio::null());
+    let call = Call::start_with_streams(command);
+    std::thread::sleep(Duration::from_millis(200));
+    call
+}
+
+#[test]
+fn a_verb_ends_whose_report_nobody_reads() {
+    ampoule_only!("runc 1.1 leaves signals as they are");
+    for signal in ENDING {
+        let container = Container::of(Bundle::sleeping());
+        let (_pipe, path) = full_pipe(&container);
+        let making = container.args_for("create", &[]);
+        let create = container.command(&[&["--debug"], &making[..]].concat());
+        assert_eq!(ends_soon(to_a_full_pipe(create, &path), signal).code, 1);
+        let log = ["--debug", "--log", path.to_str().unwrap()];
+        let call = container.spawn(container.command(&[&log, &making[..]].concat()), "create");
+        std::thread::sleep(Duration::from_millis(200));
+        ends_soon(call, signal).fails().saying(&format!("ended by {signal}"));
+        assert_eq!(container.leftovers(), [""; 0], "{signal}");
+        // The last word, of an error that came without a signal.
+        let create = container.command(&["create", "--bundle", "/nowhere", &container.id]);
+        assert_eq!(ends_soon(to_a_full_pipe(create, &path), signal).code, 1);
+        container.launch();
+        let exec = container.command(&["--debug", "exec", &container.id, "/bin/probe", "cwd"]);
+        assert_eq!(ends_soon(to_a_full_pipe(exec, &path), signal).code, 255);
+    }
+}
+
+/// A socket at which as many wait as may, and nobody is let in.
+fn busy_socket(path: &Path) -> Vec<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let make = || socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+    let (listener, address) = (make(), UnixAddr::new(path).unwrap());
+    bind(listener.as_raw_fd(), &address).unwrap();
+    listen(&listener, Backlog::new(1).unwrap()).unwrap();
+    let mut all = vec![listener];
+    loop {
+        let one = make();
+        match connect(one.as_raw_fd(), &address) {
+            Ok(()) => all.push(one),
+            Err(e) => {
+                assert_eq!(e, Errno::EAGAIN);
+                return all;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_verb_ends_that_waits_at_a_socket_where_nobody_is_let_in() {
+    ampoule_only!("runc 1.1 gives up at once");
+    for (flag, is_terminal) in [("--console-socket", true), ("--pidfd-socket", false)] {
+        for signal in ENDING {
+            let container =
+                Container::of(Bundle::sleeping().with(|c| c["process"]["terminal"] = json!(is_terminal)));
+            let path = container.bundle.beside("busy");
+            let _all = busy_socket(&path);
+            let making = container.args_for("create", &[flag, path.to_str().unwrap()]);
+            let call = container.spawn(container.command(&making), "create");
+            std::thread::sleep(Duration::from_millis(200));
+            ends_soon(call, signal).fails().saying(&format!("ended by {signal}"));
+            assert_eq!(container.leftovers(), [""; 0], "{flag}, {signal}");
+        }
+    }
 }

@@ -181,3 +181,19 @@ fn a_process_that_joins_namespaces_cannot_be_traced_by_who_is_in_them() {
     let answers = beside(attack, &first, &joined).run().ok().answers();
     assert_eq!(answers, [json!({ "error": "EACCES" }), json!({ "error": "EACCES" })]);
 }
+
+#[test]
+fn a_link_in_the_state_directory_leads_to_nothing_that_is_deleted() {
+    let container = Container::of(Bundle::sleeping());
+    container.bundle.write();
+    let link = container.state_root().join("link");
+    std::os::unix::fs::symlink(container.bundle.path(), &link).unwrap();
+    for verb in [&["delete", "link"][..], &["delete", "--force", "link"], &["state", "link"]] {
+        let outcome = container.call(verb);
+        assert!(container.bundle.beside("config.json").exists(), "{outcome}");
+        if Runtime::get().is_ampoule() {
+            outcome.fails().saying("not a directory");
+        }
+    }
+    let _ = fs::remove_file(link);
+}

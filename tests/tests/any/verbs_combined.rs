@@ -245,7 +245,7 @@ fn a_half_made_container_is_stopped() {
             STOPPED,
             STOPPED,
             STOPPED,
-            Succeeds,
+            STOPPED,
             Succeeds,
             Succeeds,
         ],

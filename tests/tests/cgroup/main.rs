@@ -5,6 +5,7 @@ mod cgroup_enforced;
 mod cgroup_names;
 mod cgroup_removed;
 mod cgroup_shared;
+mod cgroup_strangers;
 mod cgroup_v1;
 mod cgroup_v2;
 mod events;

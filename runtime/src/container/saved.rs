@@ -1,0 +1,156 @@
+//! What is on file of a container, which whoever made it may not have written to its end, and others may have damaged.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow};
+use linux::absent::absent;
+use nix::unistd::Pid;
+
+use super::record::Record;
+use super::status::Init;
+use super::store::{Container, INIT, RECORD};
+
+/// A record as it is found on file.
+pub enum SavedRecord {
+    /// All of it.
+    Whole(Box<Record>),
+    /// None, or its beginning: it is written before anything else is done, so its maker was killed before that.
+    CutShort,
+    /// A text that nobody has begun to write as a record.
+    Damaged(serde_json::Error),
+}
+
+/// An init as it is found on file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SavedInit {
+    /// All of it.
+    Whole(Init),
+    /// None, or its beginning: it is written right after the clone, so its maker was killed before that was over. Its child
+    /// ends itself then.
+    CutShort,
+    /// A text that nobody has begun to write as one.
+    Damaged,
+}
+
+impl SavedInit {
+    fn of(text: &str) -> SavedInit {
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let Some(line) = text.strip_suffix('\n') else {
+            let (pid, birth) = text.split_once(' ').unwrap_or((text, ""));
+            return if is_number(pid) && is_number(birth) { SavedInit::CutShort } else { SavedInit::Damaged };
+        };
+        let parse = || {
+            let (pid, birth) =
+                line.split_once(' ').filter(|(pid, birth)| is_number(pid) && is_number(birth))?;
+            let pid = Some(Pid::from_raw(pid.parse().ok()?)).filter(|pid| pid.as_raw() > 0)?;
+            Some(Init { pid, birth: birth.parse().ok()? })
+        };
+        parse().map_or(SavedInit::Damaged, SavedInit::Whole)
+    }
+}
+
+impl Container {
+    /// The immutable record.
+    ///
+    /// # Errors
+    /// The file is missing or cut short: its maker was killed before it had done anything else.
+    pub fn record(&self) -> Result<Record> {
+        self.read_record()?
+            .with_context(|| format!("{} is missing or cut short", self.file(RECORD).display()))
+    }
+
+    /// The same, or None where its maker was killed while writing it: the file is missing, or its text ends too early.
+    ///
+    /// # Errors
+    /// The file can't be read or is damaged, which says nothing of what there is.
+    pub fn read_record(&self) -> Result<Option<Record>> {
+        match self.saved_record()? {
+            SavedRecord::Whole(record) => Ok(Some(*record)),
+            SavedRecord::CutShort => Ok(None),
+            SavedRecord::Damaged(reason) => {
+                Err(reason).with_context(|| format!("read {}: it is damaged", self.file(RECORD).display()))
+            }
+        }
+    }
+
+    /// What is on file of the record.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn saved_record(&self) -> Result<SavedRecord> {
+        let path = self.file(RECORD);
+        let bytes = absent(fs::read(&path)).with_context(|| format!("read {}", path.display()))?;
+        Ok(match serde_json::from_slice(&bytes.unwrap_or_default()) {
+            Ok(record) => SavedRecord::Whole(record),
+            Err(reason) if reason.is_eof() => SavedRecord::CutShort,
+            Err(reason) => SavedRecord::Damaged(reason),
+        })
+    }
+
+    /// The init, or None where its maker was killed before it was written.
+    ///
+    /// # Errors
+    /// The file can't be read or is damaged, which says nothing of what runs.
+    pub fn init(&self) -> Result<Option<Init>> {
+        match self.saved_init()? {
+            SavedInit::Whole(init) => Ok(Some(init)),
+            SavedInit::CutShort => Ok(None),
+            SavedInit::Damaged => Err(anyhow!("read {}: it is damaged", self.file(INIT).display())),
+        }
+    }
+
+    /// What is on file of the init.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn saved_init(&self) -> Result<SavedInit> {
+        let path = self.file(INIT);
+        let bytes = absent(fs::read(&path)).with_context(|| format!("read {}", path.display()))?;
+        Ok(SavedInit::of(&String::from_utf8_lossy(&bytes.unwrap_or_default())))
+    }
+
+    /// The bytes of the document that the container was created from.
+    ///
+    /// # Errors
+    /// The file is missing: its maker was killed, or has not finished.
+    pub fn config(&self) -> Result<Vec<u8>> {
+        let path = self.file("config.json");
+        fs::read(&path)
+            .with_context(|| format!("read {} (is the container still being created?)", path.display()))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_init_is_whole_or_begun_and_anything_else_is_damage() {
+        let whole = SavedInit::Whole(Init { pid: Pid::from_raw(12), birth: 345 });
+        assert_eq!(SavedInit::of("12 345\n"), whole);
+        for begun in ["", "1", "12", "12 ", "12 345"] {
+            assert_eq!(SavedInit::of(begun), SavedInit::CutShort, "{begun:?}");
+        }
+        for damaged in [
+            "\n",
+            "12\n",
+            "12 \n",
+            " 345\n",
+            "0 1\n",
+            "-1 1\n",
+            "+1 1\n",
+            "x",
+            "12 x",
+            "12 345\n\n",
+            "12 345\n6",
+            "99999999999 1\n",
+        ] {
+            assert_eq!(SavedInit::of(damaged), SavedInit::Damaged, "{damaged:?}");
+        }
+    }
+}
