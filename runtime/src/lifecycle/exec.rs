@@ -1,10 +1,12 @@
 //! One more process in a container that is there.
 
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use linux::absent::is_dir;
 use nix::sys::signal::SigSet;
+use nix::unistd::Pid;
 
 use super::HandOut;
 use crate::container::record::Record;
@@ -41,20 +43,7 @@ pub fn exec(
     spec: &Spec<'_>,
     process: &Process<'_>,
 ) -> Result<Launched> {
-    let (pid, init) = match observe(container)? {
-        Observed { status, init: Some(init) }
-            if allowed(Verb::Exec, status) || (wanted.ignore_paused && is_paused(status)) =>
-        {
-            init
-        }
-        Observed { status, .. } if is_paused(status) => {
-            bail!("cannot exec in a paused container (use --ignore-paused to override)")
-        }
-        Observed { status: Status::Creating, .. } => {
-            bail!("cannot exec in a container that is still being created")
-        }
-        Observed { status, .. } => bail!("cannot exec in a {status} container"),
-    };
+    let (pid, init) = init(container, wanted.ignore_paused)?;
     let record = container.record()?;
     let (into, enter) = cgroups(&record, wanted.cgroups)?;
     let mut options = wanted.options;
@@ -84,6 +73,24 @@ pub fn exec(
             launched.end();
             Err(reason)
         }
+    }
+}
+
+/// The init of a container that takes a further process.
+fn init(container: &Container, ignore_paused: bool) -> Result<(Pid, OwnedFd)> {
+    match observe(container)? {
+        Observed { status, init: Some(init) }
+            if allowed(Verb::Exec, status) || (ignore_paused && is_paused(status)) =>
+        {
+            Ok(init)
+        }
+        Observed { status, .. } if is_paused(status) => {
+            bail!("cannot exec in a paused container (use --ignore-paused to override)")
+        }
+        Observed { status: Status::Creating, .. } => {
+            bail!("cannot exec in a container that is still being created")
+        }
+        Observed { status, .. } => bail!("cannot exec in a {status} container"),
     }
 }
 

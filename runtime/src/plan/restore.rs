@@ -132,23 +132,9 @@ pub fn restore(whole: Plan, criu: &Path, stage: &Path) -> Restore {
         slot: second,
         property: "root.path".to_owned(),
     });
-    let handed_on = pre_clone.iter().filter_map(|step| match step {
-        HostStep::OpenNamespace { kind: NamespaceKind::Network | NamespaceKind::Pid, slot, .. } => {
-            Some(*slot)
-        }
-        _ => None,
-    });
-    let namespaces = handed_on.collect();
-
-    let steps = whole.post_clone.into_iter().filter(is_needed);
-    let (last, mut post_clone): (Vec<_>, Vec<_>) =
-        steps.partition(|step| matches!(step, HostStep::MoveNetDevice { .. } | HostStep::RunHooks { .. }));
-    post_clone.push(HostStep::Expect { point: InitSync::Ready });
-    let mut late = Vec::new();
-    if whole.spawn.new.contains(&NamespaceKind::Network) {
-        late.push(HostStep::LoopbackUp); //                CRIU leaves devices to us
-    }
-    late.extend(last);
+    let namespaces = handed_on(&pre_clone);
+    let makes_network = whole.spawn.new.contains(&NamespaceKind::Network);
+    let (post_clone, late) = post_clone(whole.post_clone, makes_network);
 
     let at = || stage.to_owned();
     let mut step = |step: RootfsStep| init.push(step.into());
@@ -174,6 +160,28 @@ pub fn restore(whole: Plan, criu: &Path, stage: &Path) -> Restore {
     };
     let (slots, warnings, recorded) = (whole.slots + 2, whole.warnings, Recorded::default());
     Restore { plan: Plan { pre_clone, spawn, post_clone, init, recorded, slots, warnings }, socket, late }
+}
+
+/// The namespaces that CRIU inherits; it joins the others by itself.
+fn handed_on(steps: &[HostStep]) -> Vec<FdSlot> {
+    let slot = |step: &HostStep| match step {
+        HostStep::OpenNamespace { kind: NamespaceKind::Network | NamespaceKind::Pid, slot, .. } => {
+            Some(*slot)
+        }
+        _ => None,
+    };
+    steps.iter().filter_map(slot).collect()
+}
+
+/// What is done up to CRIU, and once it has made the namespaces.
+fn post_clone(steps: Vec<HostStep>, makes_network: bool) -> (Vec<HostStep>, Vec<HostStep>) {
+    let (last, mut first): (Vec<_>, Vec<_>) = steps
+        .into_iter()
+        .filter(is_needed)
+        .partition(|step| matches!(step, HostStep::MoveNetDevice { .. } | HostStep::RunHooks { .. }));
+    first.push(HostStep::Expect { point: InitSync::Ready });
+    let loopback = makes_network.then_some(HostStep::LoopbackUp); // CRIU leaves devices to us
+    (first, loopback.into_iter().chain(last).collect())
 }
 
 /// Of the host's steps, those that are not about what CRIU does itself: ids, limits of the process; nor about a gate.
