@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 
 /// One of what a directory holds.
-pub struct Entry<'a> {
+pub struct DirEntry<'a> {
     /// Its name.
     pub name: &'a CStr,
     /// Its inode's number.
@@ -22,7 +22,7 @@ pub struct Entry<'a> {
 /// Those of lseek(2) and getdents64(2).
 pub fn find<T>(
     dir: BorrowedFd<'_>,
-    mut look: impl FnMut(Entry<'_>) -> Option<T>,
+    mut look: impl FnMut(DirEntry<'_>) -> Option<T>,
 ) -> Result<Option<T>, Errno> {
     // Of `struct linux_dirent64`: the inode at 0, the entry's length at 16, the kind at 18, the name from 19 on.
     const NAME: usize = 19;
@@ -46,7 +46,7 @@ pub fn find<T>(
                 continue;
             }
             let (inode, is_dir) = (u64::from_ne_bytes(*inode), entry[18] == libc::DT_DIR);
-            if let Some(found) = look(Entry { name, inode, is_dir }) {
+            if let Some(found) = look(DirEntry { name, inode, is_dir }) {
                 return Ok(Some(found));
             }
         }

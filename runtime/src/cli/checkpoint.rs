@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use super::Context;
 use crate::container::criu::{CgroupMode, Wishes, program};
 use crate::launch::Images;
-use crate::lifecycle::{self, CheckpointWanted};
+use crate::lifecycle::{self, CheckpointArgs};
 
 /// What CRIU is told at either end.
 #[derive(clap::Args)]
@@ -120,7 +120,7 @@ fn checkpoint(context: &Context, args: &Checkpoint) -> Result<()> {
     }
     let status = status(args.status_fd)?;
     let (rootless, pre_dump) = (context.rootless, args.pre_dump);
-    lifecycle::checkpoint(locked, &context.log, CheckpointWanted { images, rootless, pre_dump, status })
+    lifecycle::checkpoint(locked, &context.log, CheckpointArgs { images, rootless, pre_dump, status })
 }
 
 fn page_server(text: &str) -> Result<(String, u16)> {

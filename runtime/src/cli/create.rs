@@ -10,7 +10,7 @@ use linux::absent::absent;
 use linux::interrupt;
 
 use super::Context;
-use crate::lifecycle::{self, HandOut};
+use crate::lifecycle::{self, PidOutput};
 use crate::plan::{Console, Driver, Gate, Options};
 
 /// What create and run have in common.
@@ -86,14 +86,17 @@ pub(super) fn run(context: &Context, args: Create) -> Result<ExitCode> {
 fn create(context: &Context, args: &Create) -> Result<ExitCode> {
     let id = Id::new(&args.id)?;
     let signals = interrupt::arm().context("catch the signals that end a wait")?;
-    let wanted = lifecycle::Wanted {
+    let create_args = lifecycle::CreateArgs {
         id: &id,
         bundle: &args.bundle,
         options: args.options(Console::None, context.driver, Gate::Published)?,
         rootless: context.rootless,
-        hand_out: HandOut { pid_file: args.pid_file.as_deref(), pidfd_socket: args.pidfd_socket.as_deref() },
+        pid_output: PidOutput {
+            pid_file: args.pid_file.as_deref(),
+            pidfd_socket: args.pidfd_socket.as_deref(),
+        },
         signals,
     };
-    lifecycle::create(&context.store, &context.log, wanted)?;
+    lifecycle::create(&context.store, &context.log, create_args)?;
     Ok(ExitCode::SUCCESS)
 }

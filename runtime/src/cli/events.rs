@@ -1,4 +1,4 @@
-//! `ampoule events`: what a container uses, and when the kernel killed a process of it for want of memory.
+//! `ampoule events`: what a container uses, and its OOM kills.
 
 use std::io::{ErrorKind, Stdout, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use serde::Serialize;
 
-use super::{Context, amount};
+use super::{Context, units};
 use crate::container::status::{Verb, allowed, observe};
 
 #[derive(clap::Args)]
@@ -44,7 +44,7 @@ pub(super) fn run(context: &Context, args: Events) -> Result<ExitCode> {
 
 fn events(context: &Context, args: &Events) -> Result<()> {
     let interval = &args.interval;
-    let Some(interval) = amount::duration(interval) else {
+    let Some(interval) = units::duration(interval) else {
         bail!("--interval: {interval:?}, expected a time such as 5s, 500ms or 1m30s, greater than 0");
     };
     let container = context.open(&args.id)?;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::Context;
 use crate::launch::foreground::{self, Signals};
-use crate::lifecycle::{self, ExecWanted, HandOut};
+use crate::lifecycle::{self, ExecArgs, PidOutput};
 use crate::plan::{Console, Options};
 use crate::spec::{self, Process, Spec, Str};
 
@@ -96,10 +96,13 @@ fn exec(context: &Context, args: &Exec) -> Result<ExitCode> {
     };
     let options =
         Options { console, preserve_fds: super::create::preserved(args.preserve_fds)?, ..Options::default() };
-    let wanted = ExecWanted {
+    let exec_args = ExecArgs {
         options,
         rootless: context.rootless,
-        hand_out: HandOut { pid_file: args.pid_file.as_deref(), pidfd_socket: args.pidfd_socket.as_deref() },
+        pid_output: PidOutput {
+            pid_file: args.pid_file.as_deref(),
+            pidfd_socket: args.pidfd_socket.as_deref(),
+        },
         ignore_paused: args.ignore_paused,
         cgroups: &args.cgroup,
         signals: signals.original,
@@ -107,7 +110,7 @@ fn exec(context: &Context, args: &Exec) -> Result<ExitCode> {
     let config = container.config()?;
     let spec = spec::parse(&config).map_err(|e| anyhow!("the container's config.json: {e}"))?;
     let process = args.describe(&spec, file.as_deref())?;
-    let launched = lifecycle::exec(&container, &context.log, wanted, &spec, &process)?;
+    let launched = lifecycle::exec(&container, &context.log, exec_args, &spec, &process)?;
     if args.detach {
         return Ok(ExitCode::SUCCESS);
     }

@@ -2,7 +2,6 @@
 //!
 //! The global flags are read first, then only the invoked verb's: building all of them costs more than most verbs do.
 
-mod amount;
 mod check;
 mod checkpoint;
 mod create;
@@ -20,6 +19,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod units;
 mod update;
 
 use std::ffi::OsString;
@@ -184,7 +184,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 fn follow(args: Vec<OsString>) -> Result<ExitCode> {
     // Before the words are understood, for that would be done twice. One too many does no harm.
     if args.iter().any(|word| ENTERING.iter().any(|verb| word == verb)) {
-        linux::exe::protect().context("protect the runtime's own program from the container")?;
+        linux::sealed_exe::protect().context("protect the runtime's own program from the container")?;
     }
     interrupt::outlive_file_limit().context("block SIGXFSZ")?;
     let global = match Global::try_parse_from(args) {

@@ -10,7 +10,7 @@ use super::Context;
 use super::checkpoint::Criu;
 use super::run::stay;
 use crate::launch::foreground::{self, Signals};
-use crate::lifecycle::{self, HandOut, Made, Wanted};
+use crate::lifecycle::{self, CreateArgs, NewContainer, PidOutput};
 use crate::plan::{Console, Options};
 
 #[derive(clap::Args)]
@@ -67,15 +67,16 @@ fn restore(context: &Context, id: &Id, args: &Restore) -> Result<ExitCode> {
     if !args.detach && !args.no_subreaper {
         nix::sys::prctl::set_child_subreaper(true).context("PR_SET_CHILD_SUBREAPER")?;
     }
-    let wanted = Wanted {
+    let create_args = CreateArgs {
         id,
         bundle: &args.bundle,
         options: Options { console, driver: context.driver, ..Options::default() },
         rootless: context.rootless,
-        hand_out: HandOut { pid_file: args.pid_file.as_deref(), pidfd_socket: None },
+        pid_output: PidOutput { pid_file: args.pid_file.as_deref(), pidfd_socket: None },
         signals: signals.original,
     };
-    let Made { locked, launched, .. } = lifecycle::restore(&context.store, &context.log, wanted, images)?;
+    let NewContainer { locked, launched, .. } =
+        lifecycle::restore(&context.store, &context.log, create_args, images)?;
     if args.detach {
         return Ok(ExitCode::SUCCESS);
     }

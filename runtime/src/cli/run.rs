@@ -9,7 +9,7 @@ use super::Context;
 use super::create::Create;
 use crate::launch::Launched;
 use crate::launch::foreground::{self, Signals};
-use crate::lifecycle::{self, HandOut, Made};
+use crate::lifecycle::{self, NewContainer, PidOutput};
 use crate::plan::{Console, Gate};
 
 #[derive(clap::Args)]
@@ -43,18 +43,19 @@ fn execute(context: &Context, id: &Id, args: &Run) -> Result<ExitCode> {
     }
     let console =
         if args.detach || !foreground::has_terminal() { Console::None } else { Console::Foreground };
-    let wanted = lifecycle::Wanted {
+    let create_args = lifecycle::CreateArgs {
         id,
         bundle: &args.create.bundle,
         options: args.create.options(console, context.driver, Gate::Passed)?,
         rootless: context.rootless,
-        hand_out: HandOut {
+        pid_output: PidOutput {
             pid_file: args.create.pid_file.as_deref(),
             pidfd_socket: args.create.pidfd_socket.as_deref(),
         },
         signals: signals.original,
     };
-    let Made { locked, record, launched } = lifecycle::create(&context.store, &context.log, wanted)?;
+    let NewContainer { locked, record, launched } =
+        lifecycle::create(&context.store, &context.log, create_args)?;
     if let Err(reason) = lifecycle::started(&locked, &record, &launched) {
         lifecycle::delete(locked, true, &context.log)?;
         return Err(reason);

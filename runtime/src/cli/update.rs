@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use super::{Context, amount};
+use super::{Context, units};
 use crate::lifecycle;
 use crate::plan::Changes;
 use crate::spec::{self, Resources, Str};
@@ -51,19 +51,19 @@ pub(super) struct Update {
     #[arg(long, value_name = "LIST")]
     cpuset_mems: Option<String>,
     /// Accepted and ignored: kernels since Linux 5.16 have no such limit
-    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = amount::bytes)]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = units::bytes)]
     kernel_memory: Option<i64>,
     /// Kernel memory limit for TCP buffers (cgroup v1)
-    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = amount::bytes)]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = units::bytes)]
     kernel_memory_tcp: Option<i64>,
     /// Memory limit; -1 for none
-    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = amount::bytes)]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = units::bytes)]
     memory: Option<i64>,
     /// Memory reservation, or soft limit
-    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = amount::bytes)]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = units::bytes)]
     memory_reservation: Option<i64>,
     /// Total memory limit, memory and swap; -1 for none
-    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = amount::bytes)]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = units::bytes)]
     memory_swap: Option<i64>,
     /// Limit of processes and threads; -1 for none
     #[arg(long, value_name = "N", allow_hyphen_values = true)]

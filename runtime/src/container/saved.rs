@@ -37,14 +37,18 @@ impl SavedInit {
     fn of(text: &str) -> SavedInit {
         let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         let Some(line) = text.strip_suffix('\n') else {
-            let (pid, birth) = text.split_once(' ').unwrap_or((text, ""));
-            return if is_number(pid) && is_number(birth) { SavedInit::CutShort } else { SavedInit::Damaged };
+            let (pid, start_time) = text.split_once(' ').unwrap_or((text, ""));
+            return if is_number(pid) && is_number(start_time) {
+                SavedInit::CutShort
+            } else {
+                SavedInit::Damaged
+            };
         };
         let parse = || {
-            let (pid, birth) =
-                line.split_once(' ').filter(|(pid, birth)| is_number(pid) && is_number(birth))?;
+            let (pid, start_time) =
+                line.split_once(' ').filter(|(pid, start_time)| is_number(pid) && is_number(start_time))?;
             let pid = Some(Pid::from_raw(pid.parse().ok()?)).filter(|pid| pid.as_raw() > 0)?;
-            Some(Init { pid, birth: birth.parse().ok()? })
+            Some(Init { pid, start_time: start_time.parse().ok()? })
         };
         parse().map_or(SavedInit::Damaged, SavedInit::Whole)
     }
@@ -131,7 +135,7 @@ mod tests {
 
     #[test]
     fn an_init_is_whole_or_begun_and_anything_else_is_damage() {
-        let whole = SavedInit::Whole(Init { pid: Pid::from_raw(12), birth: 345 });
+        let whole = SavedInit::Whole(Init { pid: Pid::from_raw(12), start_time: 345 });
         assert_eq!(SavedInit::of("12 345\n"), whole);
         for begun in ["", "1", "12", "12 ", "12 345"] {
             assert_eq!(SavedInit::of(begun), SavedInit::CutShort, "{begun:?}");

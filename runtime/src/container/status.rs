@@ -83,20 +83,20 @@ pub fn allowed(verb: Verb, status: Status) -> bool {
     }
 }
 
-/// The init process: its number, and the boot-relative time of its birth in clock ticks, which no later owner of
+/// The init process: its number, and the boot-relative time of its start in clock ticks, which no later owner of
 /// the number shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "described above")]
 pub struct Init {
     pub pid: Pid,
-    pub birth: u64,
+    pub start_time: u64,
 }
 
 impl Init {
-    /// Reads the birth time of a live process.
+    /// Reads the start time of a live process.
     pub fn of(pid: Pid) -> Result<Init> {
         let stat = stat(pid)?.with_context(|| format!("process {pid} has ended"))?;
-        Ok(Init { pid, birth: stat.1 })
+        Ok(Init { pid, start_time: stat.1 })
     }
 
     /// A handle on the process if it still runs: not ended, not a zombie, not a stranger of the same number.
@@ -112,14 +112,16 @@ impl Init {
         };
         // The descriptor came first, so what is read now is about the process that it refers to, or about nobody.
         match stat(self.pid)? {
-            Some((state, birth)) => Ok((birth == self.birth && !matches!(state, b'Z' | b'X')).then_some(fd)),
+            Some((state, start_time)) => {
+                Ok((start_time == self.start_time && !matches!(state, b'Z' | b'X')).then_some(fd))
+            }
             None if pidfd::has_ended(&fd).context("poll a pidfd")? => Ok(None),
             None => bail!("process {} is not in /proc: is that mounted?", self.pid),
         }
     }
 }
 
-/// State letter and birth time: fields 3 and 22 of proc_pid_stat(5). None: there is no such process.
+/// State letter and start time: fields 3 and 22 of proc_pid_stat(5). None: there is no such process.
 fn stat(pid: Pid) -> Result<Option<(u8, u64)>> {
     let path = format!("/proc/{pid}/stat");
     let text = match kernfs::read(Path::new(&path)) {
@@ -198,16 +200,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_birth_of_this_process_reads_back() {
+    fn the_start_time_of_this_process_reads_back() {
         let init = Init::of(nix::unistd::getpid()).unwrap();
-        assert!(init.birth > 0);
+        assert!(init.start_time > 0);
         assert!(init.alive().unwrap().is_some());
-        assert!(Init { birth: init.birth + 1, ..init }.alive().unwrap().is_none());
+        assert!(Init { start_time: init.start_time + 1, ..init }.alive().unwrap().is_none());
     }
 
     #[test]
     fn a_thread_that_has_got_the_number_is_not_the_init() {
-        let number = || Init { pid: nix::unistd::gettid(), birth: 1 }.alive().unwrap().is_none();
+        let number = || Init { pid: nix::unistd::gettid(), start_time: 1 }.alive().unwrap().is_none();
         assert!(std::thread::spawn(number).join().unwrap());
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! ID/            flock(2)ed while a verb changes the container
 //!   state.json   the record; written before anything else is done
-//!   init         the init's pid and birth; written right after the clone
+//!   init         the init's pid and start time; written right after the clone
 //!   config.json  what it was created from
 //!   gate.new     the start gate while the container is being made …
 //!   gate         … and once it is created; removed by start
@@ -254,9 +254,9 @@ impl Locked {
         self.write("config.json", bytes)
     }
 
-    /// Saves the init's pid and birth.
+    /// Saves the init's pid and start time.
     pub fn save_init(&self, init: Init) -> Result<()> {
-        self.write(INIT, format!("{} {}\n", init.pid, init.birth).as_bytes())
+        self.write(INIT, format!("{} {}\n", init.pid, init.start_time).as_bytes())
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use super::channel::{FromInit, HostEnd, Reached};
 use super::procfs::Procfs;
-use super::{cgroup, foreground, hooks, id_maps, init, mounts, namespaces, net_devices, passing, resctrl};
+use super::{cgroup, foreground, hooks, id_maps, init, mounts, namespaces, net_devices, resctrl, send_fd};
 use crate::container::gate;
 use crate::container::record::Record;
 use crate::container::status::Init;
@@ -168,14 +168,14 @@ impl<'a> Host<'a> {
             },
             HostStep::Expect { point } => self.expect(*point, there(peer)?),
             HostStep::SendConsole { socket } => {
-                passing::pass(self.master.as_ref().context("no pty master came")?, socket, "/dev/ptmx")?;
+                send_fd::send_fd(self.master.as_ref().context("no pty master came")?, socket, "/dev/ptmx")?;
                 self.master = None;
                 Ok(())
             }
             HostStep::SendSeccompListener { socket, metadata, init } => {
                 let listener = self.listener.take().context("no listener came")?;
                 let state = self.record.container_process_state(metadata, there(peer)?.pid.as_raw(), *init);
-                passing::pass(listener, socket, &state)
+                send_fd::send_fd(listener, socket, &state)
             }
             HostStep::OpenGate => gate::go(there(peer)?.channel),
             HostStep::SaveConfig => self.new_container()?.locked.save_config(self.new_container()?.config),

@@ -20,13 +20,13 @@ mod net_devices;
 mod nodes;
 mod old_root;
 mod output;
-pub mod passing;
 mod procfs;
 mod program;
 mod resctrl;
 mod restore;
 mod restrictions;
 mod root;
+pub mod send_fd;
 mod spawn;
 mod terminal;
 

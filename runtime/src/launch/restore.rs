@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 use super::host::{Host, Peer};
 use super::images::{DESCRIPTORS, Images, NULL, name, resolved, root};
-use super::{Launched, clone, foreground, passing};
+use super::{Launched, clone, foreground, send_fd};
 use crate::container::criu::{self, Notice, Request, Session, network_lock};
 use crate::container::record::Record;
 use crate::container::status::Init;
@@ -122,7 +122,9 @@ fn terminal(console: &Console, host: &mut Host<'_>, master: OwnedFd) -> Result<(
             foreground::follow_size(&master);
             host.master = Some(master);
         }
-        Console::Socket(socket) => passing::pass(master, socket, "/dev/ptmx").context("--console-socket")?,
+        Console::Socket(socket) => {
+            send_fd::send_fd(master, socket, "/dev/ptmx").context("--console-socket")?
+        }
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use crate::spec;
 
 /// What the caller asked for.
 #[allow(missing_docs, reason = "runc's own flags")]
-pub struct CheckpointWanted {
+pub struct CheckpointArgs {
     pub images: Images,
     /// The user's word; None: as his rights are.
     pub rootless: Option<bool>,
@@ -30,8 +30,8 @@ pub struct CheckpointWanted {
 ///
 /// # Errors
 /// A wrong status; what CRIU can't save. The container runs on, then.
-pub fn checkpoint(locked: Locked, log: &Log, wanted: CheckpointWanted) -> Result<()> {
-    let CheckpointWanted { mut images, rootless, pre_dump, status } = wanted;
+pub fn checkpoint(locked: Locked, log: &Log, args: CheckpointArgs) -> Result<()> {
+    let CheckpointArgs { mut images, rootless, pre_dump, status } = args;
     needs_root(rootless)?;
     let seen = observe_locked(&locked)?;
     let Some((pid, _)) = seen.init.filter(|_| allowed(Verb::Checkpoint, seen.status)) else {

@@ -10,7 +10,7 @@ use interface::line::rfc3339;
 use linux::absent::{absent, is_dir, metadata};
 use nix::sys::signal::SigSet;
 
-use super::HandOut;
+use super::PidOutput;
 use super::delete::{Cause, destroy};
 use crate::bundle::Bundle;
 use crate::container::record::{OCI_VERSION, Record};
@@ -23,19 +23,19 @@ use crate::spec::Spec;
 
 /// What the caller asked for.
 #[allow(missing_docs, reason = "runc's own flags")]
-pub struct Wanted<'a> {
+pub struct CreateArgs<'a> {
     pub id: &'a Id,
     pub bundle: &'a Path,
     pub options: Options,
     /// The user's word; None: as his rights are.
     pub rootless: Option<bool>,
-    pub hand_out: HandOut<'a>,
+    pub pid_output: PidOutput<'a>,
     /// The signal mask that the payload gets, or CRIU.
     pub signals: SigSet,
 }
 
 /// A new container, still locked.
-pub struct Made {
+pub struct NewContainer {
     /// Its directory.
     pub locked: Locked,
     /// Its record.
@@ -48,16 +48,16 @@ pub struct Made {
 ///
 /// # Errors
 /// One line; nothing is left behind, whatever step it was.
-pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>) -> Result<Made> {
-    let bundle = Bundle::open(wanted.bundle)?;
+pub fn create(store: &Store, log: &Log, args: CreateArgs<'_>) -> Result<NewContainer> {
+    let bundle = Bundle::open(args.bundle)?;
     let spec = bundle.spec()?;
-    let facts = facts(wanted.options.driver, wanted.rootless)?;
+    let facts = facts(args.options.driver, args.rootless)?;
     let request = Request {
-        id: wanted.id.as_str(),
+        id: args.id.as_str(),
         bundle: &bundle.dir,
         spec: &spec,
         facts: &facts,
-        options: &wanted.options,
+        options: &args.options,
     };
     let plan = plan::create(&request).with_context(|| bundle.config())?;
     let record = record(&request, &plan).with_context(|| bundle.config())?;
@@ -70,10 +70,10 @@ pub fn create(store: &Store, log: &Log, wanted: Wanted<'_>) -> Result<Made> {
     }
     log.trace(&plan)?;
 
-    let locked = put_on_record(store, wanted.id, &plan, &record)?;
+    let locked = put_on_record(store, args.id, &plan, &record)?;
     let launch = || {
-        let launched = launch::create(&plan, &locked, &record, bundle.bytes(), wanted.signals)?;
-        wanted.hand_out.tell(&launched).map(|()| launched)
+        let launched = launch::create(&plan, &locked, &record, bundle.bytes(), args.signals)?;
+        args.pid_output.write(&launched).map(|()| launched)
     };
     let launched = launch();
     made(locked, record, launched, log)
@@ -94,9 +94,14 @@ pub(super) fn put_on_record(store: &Store, id: &Id, plan: &Plan, record: &Record
 }
 
 /// A launch that failed leaves nothing behind.
-pub(super) fn made(locked: Locked, record: Record, launched: Result<Launched>, log: &Log) -> Result<Made> {
+pub(super) fn made(
+    locked: Locked,
+    record: Record,
+    launched: Result<Launched>,
+    log: &Log,
+) -> Result<NewContainer> {
     match launched {
-        Ok(launched) => Ok(Made { locked, record, launched }),
+        Ok(launched) => Ok(NewContainer { locked, record, launched }),
         Err(reason) => {
             if let Err(left) = destroy(locked, log, Cause::Failed) {
                 // The first error is the one to report; what can't be removed now, `delete --force` will try again.

@@ -8,7 +8,7 @@ use linux::absent::is_dir;
 use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
 
-use super::HandOut;
+use super::PidOutput;
 use crate::container::record::Record;
 use crate::container::status::{Observed, Status, Verb, allowed, observe};
 use crate::container::store::Container;
@@ -20,11 +20,11 @@ use crate::spec::{Process, Spec};
 
 /// What the caller asked for.
 #[allow(missing_docs, reason = "runc's own flags")]
-pub struct ExecWanted<'a> {
+pub struct ExecArgs<'a> {
     pub options: Options,
     /// The user's word; None: as his rights are.
     pub rootless: Option<bool>,
-    pub hand_out: HandOut<'a>,
+    pub pid_output: PidOutput<'a>,
     pub ignore_paused: bool,
     /// `[CONTROLLER:]PATH`, below the container's own cgroups.
     pub cgroups: &'a [String],
@@ -39,17 +39,17 @@ pub struct ExecWanted<'a> {
 pub fn exec(
     container: &Container,
     log: &Log,
-    wanted: ExecWanted<'_>,
+    args: ExecArgs<'_>,
     spec: &Spec<'_>,
     process: &Process<'_>,
 ) -> Result<Launched> {
-    let (pid, init) = init(container, wanted.ignore_paused)?;
+    let (pid, init) = init(container, args.ignore_paused)?;
     let record = container.record()?;
-    let (into, enter) = cgroups(&record, wanted.cgroups)?;
-    let mut options = wanted.options;
+    let (into, enter) = cgroups(&record, args.cgroups)?;
+    let mut options = args.options;
     options.no_new_keyring = !record.keyring;
     options.gate = Gate::Passed;
-    let facts = facts::probe::ourselves(wanted.rootless)?;
+    let facts = facts::probe::ourselves(args.rootless)?;
     let plan = plan::exec(&ExecRequest {
         id: container.id.as_str(),
         spec,
@@ -65,8 +65,8 @@ pub fn exec(
         log.line(Level::Warning, warning)?;
     }
     log.trace(&plan)?;
-    let launched = launch::exec(&plan, &record, init, wanted.signals)?;
-    match launched.passed().and_then(|()| wanted.hand_out.tell(&launched)) {
+    let launched = launch::exec(&plan, &record, init, args.signals)?;
+    match launched.passed().and_then(|()| args.pid_output.write(&launched)) {
         Ok(()) => Ok(launched),
         Err(reason) => {
             // Nobody would ever hear of a process whose start has failed.

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use linux::absent::absent;
 
 use super::checkpoint::{config_file, needs_root};
-use super::create::{Made, Wanted, facts, made, put_on_record, record};
+use super::create::{CreateArgs, NewContainer, facts, made, put_on_record, record};
 use crate::bundle::Bundle;
 use crate::container::store::Store;
 use crate::launch::{self, Images, Launched, Restore};
@@ -15,24 +15,24 @@ use crate::report::{Level, Log};
 ///
 /// # Errors
 /// One line; nothing is left behind, whatever step it was.
-pub fn restore(store: &Store, log: &Log, wanted: Wanted<'_>, mut images: Images) -> Result<Made> {
-    needs_root(wanted.rootless)?;
-    let bundle = Bundle::open(wanted.bundle)?;
+pub fn restore(store: &Store, log: &Log, args: CreateArgs<'_>, mut images: Images) -> Result<NewContainer> {
+    needs_root(args.rootless)?;
+    let bundle = Bundle::open(args.bundle)?;
     let spec = bundle.spec()?;
-    let facts = facts(wanted.options.driver, Some(false))?;
-    let id = wanted.id.as_str();
-    let request = Request { id, bundle: &bundle.dir, spec: &spec, facts: &facts, options: &wanted.options };
+    let facts = facts(args.options.driver, Some(false))?;
+    let id = args.id.as_str();
+    let request = Request { id, bundle: &bundle.dir, spec: &spec, facts: &facts, options: &args.options };
     let whole = plan::create(&request).with_context(|| bundle.config())?;
     let outer = plan::outer(&whole).with_context(|| bundle.config())?;
     let record = record(&request, &whole).with_context(|| bundle.config())?;
     images.wishes.config_file = config_file(&record);
-    let locked = put_on_record(store, wanted.id, &whole, &record)?;
+    let locked = put_on_record(store, args.id, &whole, &record)?;
     let launch = || {
         let stage = locked.container.real_path()?;
         let plan = plan::restore(whole, &images.program, &stage);
         plan.plan.warnings.iter().try_for_each(|warning| log.line(Level::Warning, warning))?;
         log.trace(&plan)?;
-        let (console, signals) = (&wanted.options.console, wanted.signals);
+        let (console, signals) = (&args.options.console, args.signals);
         let restore =
             Restore { images: &images, plan: &plan, outer: &outer, stage: &stage, console, signals };
         let launched = launch::restore(&restore, &locked, &record)?;
@@ -40,7 +40,7 @@ pub fn restore(store: &Store, log: &Log, wanted: Wanted<'_>, mut images: Images)
             true => locked.save_config(&with_time_namespace(bundle.bytes())?)?,
             false => locked.save_config(bundle.bytes())?,
         }
-        wanted.hand_out.tell(&launched).map(|()| launched)
+        args.pid_output.write(&launched).map(|()| launched)
     };
     let launched = launch();
     made(locked, record, launched, log)

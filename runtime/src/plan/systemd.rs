@@ -63,17 +63,17 @@ pub(super) fn cgroups(facts: &Facts, spec: &Spec<'_>, id: &str) -> Result<Cgroup
              the flag the cgroupfs driver does it"
         );
     };
-    let place = Place::parse(&spec.linux.cgroups_path, id, facts.manager.user)?;
-    let dir = place.dir(tree, &facts.manager.root);
+    let name = ScopeName::parse(&spec.linux.cgroups_path, id, facts.manager.user)?;
+    let dir = name.dir(tree, &facts.manager.root);
     let mut plan = cgroup::of_dirs(facts, vec![dir.clone()], &spec.linux.resources)?;
     // systemd makes the directory.
     let limits: Vec<HostStep> =
         plan.pre_clone.drain(..).filter(|s| !matches!(s, HostStep::MakeCgroup { .. })).collect();
-    let mut properties = base(id, &place.slice);
+    let mut properties = base(id, &name.slice);
     properties.extend(annotations::properties(&spec.annotations)?);
     // After the annotations: what config.json says in its own words is what the kernel will be told.
     properties.extend(resources::properties(&limits));
-    let scope = Scope { unit: place.unit, slice: place.slice, user: facts.manager.user };
+    let scope = Scope { unit: name.unit, slice: name.slice, user: facts.manager.user };
     let mut post_clone = vec![HostStep::StartScope { scope: scope.clone(), dir, properties }];
     post_clone.extend(limits);
     post_clone.append(&mut plan.post_clone);
@@ -104,13 +104,13 @@ fn base(id: &str, slice: &str) -> Vec<Property> {
 
 /// Where `linux.cgroupsPath` puts the container: runc's `slice:prefix:name`.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct ScopeName {
     slice: String,
     unit: String,
 }
 
-impl Place {
-    fn parse(path: &str, id: &str, user: bool) -> Result<Place> {
+impl ScopeName {
+    fn parse(path: &str, id: &str, user: bool) -> Result<ScopeName> {
         let bad = |why: String| anyhow::anyhow!("linux.cgroupsPath: {path:?}: {why}");
         let (slice, prefix, name) = match path.split(':').collect::<Vec<_>>()[..] {
             [""] => ("", "ampoule", id),
@@ -140,7 +140,7 @@ impl Place {
         if unit.len() > MAX_NAME {
             return Err(bad(format!("a unit's name has at most {MAX_NAME} bytes, not {}", unit.len())));
         }
-        Ok(Place { slice: slice.to_owned(), unit })
+        Ok(ScopeName { slice: slice.to_owned(), unit })
     }
 
     fn dir(&self, tree: &Hierarchy, root: &str) -> PathBuf {
@@ -177,9 +177,9 @@ mod tests {
     use super::*;
 
     fn at(path: &str) -> Result<(String, String), String> {
-        let place = Place::parse(path, "web", false).map_err(|e| e.to_string())?;
+        let name = ScopeName::parse(path, "web", false).map_err(|e| e.to_string())?;
         let tree = &::cgroup::layout::Layout::pure_v2().hierarchies[0];
-        Ok((place.slice.clone(), place.dir(tree, "/").display().to_string()))
+        Ok((name.slice.clone(), name.dir(tree, "/").display().to_string()))
     }
 
     #[test]
@@ -202,8 +202,8 @@ mod tests {
 
     #[test]
     fn a_users_own_default_is_the_slice_of_users() {
-        let place = Place::parse("", "web", true).unwrap();
-        assert_eq!(place, Place { slice: "user.slice".into(), unit: "ampoule-web.scope".into() });
+        let name = ScopeName::parse("", "web", true).unwrap();
+        assert_eq!(name, ScopeName { slice: "user.slice".into(), unit: "ampoule-web.scope".into() });
     }
 
     #[test]

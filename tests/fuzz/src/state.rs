@@ -26,7 +26,8 @@ pub fn state(bytes: &[u8]) {
     }
     match container.init() {
         Ok(Some(init)) => {
-            fs::write(dir.join("init"), format!("{} {}\n", init.pid, init.birth)).expect("write it again");
+            fs::write(dir.join("init"), format!("{} {}\n", init.pid, init.start_time))
+                .expect("write it again");
             assert_eq!(container.init().expect("read it again"), Some(init));
         }
         Ok(None) => {}

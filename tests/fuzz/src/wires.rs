@@ -2,10 +2,10 @@
 
 #![allow(dead_code, missing_docs, reason = "files of the runtime, of which only some is called here")]
 
-#[path = "../../../runtime/src/cli/amount.rs"]
-mod amount;
 #[path = "../../../runtime/src/container/criu/request.rs"]
 mod request;
+#[path = "../../../runtime/src/cli/units.rs"]
+mod units;
 #[path = "../../../runtime/src/container/criu/wire.rs"]
 mod wire;
 
@@ -108,12 +108,12 @@ fn put(dir: &Path, name: &str, content: &str) {
 /// Amounts, lengths of time and names, as people write them.
 pub fn words(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    match amount::bytes(text) {
+    match units::bytes(text) {
         Ok(-1) => assert_eq!(text, "-1"),
         Ok(amount) => assert_eq!(Some(i128::from(amount)), naively(text), "{text:?}"),
         Err(e) => crate::one_line(&e),
     }
-    if let Some(time) = amount::duration(text) {
+    if let Some(time) = units::duration(text) {
         assert!((1..=i64::MAX as u128).contains(&time.as_nanos()), "{text:?}");
     }
     match Id::new(text) {

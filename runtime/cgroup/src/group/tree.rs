@@ -23,20 +23,20 @@ const PATIENCE: u32 = 1000;
 /// Those of `visit`; a directory that can't be read.
 pub(super) fn each(top: &Path, visit: &mut dyn FnMut(BorrowedFd<'_>) -> Result<()>) -> Result<()> {
     let mut walk = || {
-        let Some(mut place) = Place::at(top)? else { return Ok(()) };
-        visit(place.dir.as_fd())?;
-        place.visit_children(visit)?;
+        let Some(mut cursor) = Cursor::at(top)? else { return Ok(()) };
+        visit(cursor.dir.as_fd())?;
+        cursor.visit_children(visit)?;
         let (mut behind, mut lost) = (None, 0);
         loop {
-            match place.parent_behind(behind)? {
+            match cursor.parent_behind(behind)? {
                 Next::Child(name) => {
-                    if place.down(&name)? {
-                        place.visit_children(visit)?;
+                    if cursor.down(&name)? {
+                        cursor.visit_children(visit)?;
                         behind = None;
                     }
                 }
-                Next::None if place.depth == 0 => return Ok(()),
-                Next::None => behind = Some(place.up()?),
+                Next::None if cursor.depth == 0 => return Ok(()),
+                Next::None => behind = Some(cursor.up()?),
                 Next::Lost => {
                     (behind, lost) = (None, lost + 1);
                     if lost > PATIENCE {
@@ -55,19 +55,19 @@ pub(super) fn each(top: &Path, visit: &mut dyn FnMut(BorrowedFd<'_>) -> Result<(
 /// The kernel refuses.
 pub(super) fn remove_inside(top: &Path, end: Instant) -> Result<bool> {
     let walk = || {
-        let Some(mut place) = Place::at(top)? else { return Ok(true) };
+        let Some(mut cursor) = Cursor::at(top)? else { return Ok(true) };
         // The group that we come from, in which there are no others.
         let mut left = None;
         while Instant::now() < end {
-            match place.first_child()? {
-                Some((name, inode)) => match unlinkat(&place.dir, &*name, UnlinkatFlags::RemoveDir) {
+            match cursor.first_child()? {
+                Some((name, inode)) => match unlinkat(&cursor.dir, &*name, UnlinkatFlags::RemoveDir) {
                     Ok(()) | Err(Errno::ENOENT) => {}
                     Err(Errno::EBUSY) if left == Some(inode) => return Ok(false),
-                    Err(Errno::EBUSY) => drop(place.down(&name)?),
+                    Err(Errno::EBUSY) => drop(cursor.down(&name)?),
                     Err(e) => return Err(e).with_context(|| format!("rmdir {}", name.to_string_lossy())),
                 },
-                None if place.depth == 0 => return Ok(true),
-                None => left = Some(place.up()?),
+                None if cursor.depth == 0 => return Ok(true),
+                None => left = Some(cursor.up()?),
             }
         }
         Ok(false)
@@ -76,7 +76,7 @@ pub(super) fn remove_inside(top: &Path, end: Instant) -> Result<bool> {
 }
 
 /// Where a walk is.
-struct Place {
+struct Cursor {
     dir: OwnedFd,
     /// How far below its beginning.
     depth: usize,
@@ -100,10 +100,10 @@ fn has_children(stat: &FileStat) -> bool {
     stat.st_nlink > 2
 }
 
-impl Place {
-    fn at(top: &Path) -> Result<Option<Place>> {
+impl Cursor {
+    fn at(top: &Path) -> Result<Option<Cursor>> {
         let dir = open(AT_FDCWD, top).context("open")?;
-        Ok(dir.map(|dir| Place { dir, depth: 0 }))
+        Ok(dir.map(|dir| Cursor { dir, depth: 0 }))
     }
 
     /// False: it is gone.
@@ -122,7 +122,8 @@ impl Place {
     }
 
     fn first_child(&self) -> Result<Option<(CString, u64)>> {
-        let first = |entry: directory::Entry<'_>| entry.is_dir.then(|| (entry.name.to_owned(), entry.inode));
+        let first =
+            |entry: directory::DirEntry<'_>| entry.is_dir.then(|| (entry.name.to_owned(), entry.inode));
         directory::find(self.dir.as_fd(), first).context("read")
     }
 

@@ -103,12 +103,12 @@ fn writable(tree: &Hierarchy) -> Finding {
 
 fn born_inside(v2: Option<&Hierarchy>) -> Finding {
     match (probe::can_clone_into_cgroup(), v2) {
-        (true, Some(_)) => Finding::ok("birth in the group", "CLONE_INTO_CGROUP: no move after the clone"),
+        (true, Some(_)) => Finding::ok("clone into the cgroup", "CLONE_INTO_CGROUP: no move after the clone"),
         (true, None) => {
-            Finding::limited("birth in the group", "only v2 has it: the process is moved later", UNIFY)
+            Finding::limited("clone into the cgroup", "only v2 has it: the process is moved later", UNIFY)
         }
         (false, _) => Finding::missing(
-            "birth in the group",
+            "clone into the cgroup",
             "the process is moved after the clone",
             "use Linux 5.7 or newer",
         ),

@@ -164,7 +164,7 @@ impl Request {
         text(&mut out, 44, &self.freezer);
         out.flag(46, wishes.tcp_skip_in_flight);
         out.flag(48, wishes.lazy_pages);
-        out.flag(50, true); // orphan_pts_master: the terminal's far end is ours, not the container's
+        out.flag(50, true); // orphan_pts_master: the pty master is ours, not the container's
         text(&mut out, 51, &wishes.config_file);
         text(&mut out, 53, &wishes.lsm_profile);
         text(&mut out, 63, &wishes.lsm_mount_context);

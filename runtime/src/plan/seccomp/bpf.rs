@@ -23,7 +23,7 @@ const REACH: usize = 255 - 2;
 
 /// Where an instruction stands, counted from the program's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place(usize);
+pub(super) struct Label(usize);
 
 /// One instruction, `struct sock_filter`.
 #[derive(Clone, Copy)]
@@ -68,7 +68,7 @@ fn holds(test: u16, is: u32, value: u32) -> bool {
 pub(super) struct Code {
     backwards: Vec<Instruction>,
     /// The nearest `return` of each value.
-    returns: Vec<(u32, Place)>,
+    returns: Vec<(u32, Label)>,
 }
 
 impl Code {
@@ -76,18 +76,18 @@ impl Code {
         Code { backwards: Vec::with_capacity(1024), returns: Vec::with_capacity(8) }
     }
 
-    fn push(&mut self, op: u16, yes: u8, no: u8, value: u32) -> Place {
+    fn push(&mut self, op: u16, yes: u8, no: u8, value: u32) -> Label {
         self.backwards.push(Instruction { op, yes, no, value });
-        Place(self.backwards.len() - 1)
+        Label(self.backwards.len() - 1)
     }
 
     /// How many instructions the next one would jump over to get there.
-    fn distance(&self, to: Place) -> usize {
+    fn distance(&self, to: Label) -> usize {
         self.backwards.len() - to.0 - 1
     }
 
     /// Ends with this verdict (SECCOMP_RET_*).
-    pub(super) fn give(&mut self, verdict: u32) -> Place {
+    pub(super) fn give(&mut self, verdict: u32) -> Label {
         if let Some((_, place)) = self.returns.iter().find(|(v, _)| *v == verdict) {
             return *place;
         }
@@ -97,18 +97,18 @@ impl Code {
     }
 
     /// Loads a word of `seccomp_data`, and goes on there.
-    pub(super) fn load(&mut self, word: u32, then: Place) -> Place {
+    pub(super) fn load(&mut self, word: u32, then: Label) -> Label {
         self.next_is(then);
         self.push(op::LOAD, 0, 0, word)
     }
 
     /// Keeps these bits of the accumulator, and goes on there.
-    pub(super) fn and(&mut self, mask: u32, then: Place) -> Place {
+    pub(super) fn and(&mut self, mask: u32, then: Label) -> Label {
         self.next_is(then);
         self.push(op::AND, 0, 0, mask)
     }
 
-    fn next_is(&mut self, then: Place) {
+    fn next_is(&mut self, then: Label) {
         if self.distance(then) > 0 {
             let over = self.distance(then) as u32;
             self.push(op::JUMP, 0, 0, over);
@@ -116,7 +116,7 @@ impl Code {
     }
 
     /// Goes to `yes` when the test holds, to `no` otherwise.
-    pub(super) fn test(&mut self, test: u16, value: u32, yes: Place, no: Place) -> Place {
+    pub(super) fn test(&mut self, test: u16, value: u32, yes: Label, no: Label) -> Label {
         if yes == no {
             return yes;
         }
@@ -127,7 +127,7 @@ impl Code {
     }
 
     /// The place itself, or a stepping stone: another such `return`, which costs no time, or a jump, which costs one.
-    fn in_reach(&mut self, place: Place) -> Place {
+    fn in_reach(&mut self, place: Label) -> Label {
         let over = self.distance(place);
         if over <= REACH {
             return place;
@@ -143,7 +143,7 @@ impl Code {
 
     /// The farthest place on the way from `place` that can be jumped to at once: loads of what is loaded and tests of
     /// what is known are left out.
-    pub(super) fn shortcut(&self, place: Place, known: Known<'_>) -> Place {
+    pub(super) fn shortcut(&self, place: Label, known: Known<'_>) -> Label {
         let (mut at, mut best) = (place.0, place);
         // What the accumulator would hold, had nothing been left out.
         let mut held = known.loaded;
@@ -165,7 +165,7 @@ impl Code {
                 _ => return best,
             };
             if held == known.loaded || matches!(self.backwards[at].op, op::LOAD | op::RETURN) {
-                best = Place(at);
+                best = Label(at);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The arguments of a system call, looked at in words of 32 bits.
 
-use super::bpf::{Code, Known, Place, op};
+use super::bpf::{Code, Known, Label, op};
 use super::rule::{Condition, Operator, Rule};
 
 /// Where the low word of an argument stands in `struct seccomp_data`, on a little-endian machine; the high one follows.
@@ -15,12 +15,12 @@ struct Test {
     value: u64,
     mask: u64,
     wide: bool,
-    yes: Place,
-    no: Place,
+    yes: Label,
+    no: Label,
 }
 
 /// Writes a rule; `otherwise` is where it leads when its conditions don't all hold.
-pub(super) fn write(code: &mut Code, rule: &Rule, wide: bool, otherwise: Place) -> Place {
+pub(super) fn write(code: &mut Code, rule: &Rule, wide: bool, otherwise: Label) -> Label {
     let mut next = code.give(rule.verdict);
     for (n, condition) in rule.conditions.iter().enumerate().rev() {
         let known = equalities(&rule.conditions[..n], wide);
@@ -53,7 +53,7 @@ fn equalities(before: &[Condition], wide: bool) -> Vec<(u32, u32)> {
 }
 
 impl Test {
-    fn write(&self, code: &mut Code, mut known: Vec<(u32, u32)>) -> Place {
+    fn write(&self, code: &mut Code, mut known: Vec<(u32, u32)>) -> Label {
         if self.operator == Operator::MaskedEqual {
             return self.masked(code);
         }
@@ -88,7 +88,7 @@ impl Test {
     }
 
     /// Words of which the mask keeps nothing always match.
-    fn masked(&self, code: &mut Code) -> Place {
+    fn masked(&self, code: &mut Code) -> Label {
         let mut place = self.yes;
         for (word, shift) in [(self.word, 0), (self.word + 4, 32)] {
             let (value, mask) = ((self.value >> shift) as u32, (self.mask >> shift) as u32);

@@ -1,6 +1,6 @@
 //! The search for a system call: by architecture, then by halves of its line of numbers.
 
-use super::bpf::{Code, Place, op};
+use super::bpf::{Code, Label, op};
 use super::conditions;
 use super::profile::verdict;
 use super::ranges::{Fate, Line};
@@ -15,7 +15,7 @@ struct Writer<'a> {
     rules: &'a Rules,
     default: u32,
     /// Where the combinations stand that have been written.
-    written: Vec<Option<Place>>,
+    written: Vec<Option<Label>>,
 }
 
 /// Writes the whole program. The error is how long it is, when that is too long.
@@ -35,7 +35,7 @@ pub(super) fn write(lines: &[Line], rules: &Rules, default: u32) -> Result<Vec<u
 
 impl Writer<'_> {
     /// The number is in the accumulator and lies within these spans.
-    fn search(&mut self, spans: &[(u32, Fate)]) -> Place {
+    fn search(&mut self, spans: &[(u32, Fate)]) -> Label {
         match spans {
             [] => self.code.give(self.default),
             [(_, fate)] => self.fate(*fate),
@@ -53,7 +53,7 @@ impl Writer<'_> {
         }
     }
 
-    fn fate(&mut self, fate: Fate) -> Place {
+    fn fate(&mut self, fate: Fate) -> Label {
         let number = match fate {
             Fate::Verdict(verdict) => return self.code.give(verdict),
             Fate::Conditions(number) => number,

@@ -14,21 +14,21 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::linkat;
 
-use crate::launch::{Launched, passing};
+use crate::launch::{Launched, send_fd};
 
 /// Where it is to be told.
 #[derive(Clone, Copy, Default)]
 #[allow(missing_docs, reason = "runc's own flags")]
-pub struct HandOut<'a> {
+pub struct PidOutput<'a> {
     pub pid_file: Option<&'a Path>,
     pub pidfd_socket: Option<&'a Path>,
 }
 
-impl HandOut<'_> {
+impl PidOutput<'_> {
     /// What engines wait for, the pid file last: whoever sees it may rely on all the rest.
-    pub(super) fn tell(&self, launched: &Launched) -> Result<()> {
+    pub(super) fn write(&self, launched: &Launched) -> Result<()> {
         if let Some(socket) = self.pidfd_socket {
-            passing::pass(&launched.pidfd, socket, "pidfd").context("--pidfd-socket")?;
+            send_fd::send_fd(&launched.pidfd, socket, "pidfd").context("--pidfd-socket")?;
         }
         if let Some(path) = self.pid_file {
             write_whole(path, &launched.pid.to_string())

@@ -1,4 +1,4 @@
-//! Descriptors handed to whoever called the runtime: a terminal's far end, an init's pidfd.
+//! Descriptors handed to whoever called the runtime: a pty master, an init's pidfd.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// Nobody listens there, or nobody accepts; the path is longer than a unix address (107 bytes).
-pub fn pass(fd: impl AsFd, path: &Path, name: &str) -> Result<()> {
+pub fn send_fd(fd: impl AsFd, path: &Path, name: &str) -> Result<()> {
     // A connect(2) that blocks can't be ended by a signal that is let in by ppoll(2) alone.
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).context("socket")?;
