@@ -66,7 +66,7 @@ fn files_to_write_to_and_pipes_are_the_users_who_may_open_them_again() {
         nix::unistd::mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
         let pipe = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
         call.stdin(pipe).stdout(File::create(&file).unwrap()).stderr(Stdio::null());
-        Call::run(call).ok();
+        Call::start_with_streams(call).finish().ok();
         assert_eq!((owner(&file), owner(&fifo)), (1234, 1234), "{verb}");
     });
 }
