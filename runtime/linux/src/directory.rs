@@ -16,7 +16,8 @@ pub struct DirEntry<'a> {
     pub is_dir: bool,
 }
 
-/// Shows everything but `.` and `..`, from the beginning, until `look` has found something.
+/// Shows everything but `.` and `..`, from the beginning, until `look` has found something. There is nothing in a directory
+/// that was removed.
 ///
 /// # Errors
 /// Those of lseek(2) and getdents64(2).
@@ -33,7 +34,11 @@ pub fn find<T>(
         let n = unsafe {
             libc::syscall(libc::SYS_getdents64, dir.as_raw_fd(), buffer.as_mut_ptr(), buffer.len())
         };
-        let mut rest = &buffer[..Errno::result(n)? as usize];
+        let mut rest = match Errno::result(n) {
+            // It was removed since it was opened, and so is empty (fs/readdir.c, IS_DEADDIR).
+            Err(Errno::ENOENT) => return Ok(None),
+            other => &buffer[..other? as usize],
+        };
         if rest.is_empty() {
             return Ok(None);
         }
@@ -58,6 +63,15 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn there_is_nothing_in_a_directory_that_was_removed() {
+        let path = std::env::temp_dir().join(format!("ampoule-removed-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        let dir = std::fs::File::open(&path).unwrap();
+        std::fs::remove_dir(&path).unwrap();
+        assert_eq!(find(dir.as_fd(), |entry| Some(entry.is_dir)), Ok(None));
+    }
 
     #[test]
     fn every_entry_is_shown_once_with_its_kind() {

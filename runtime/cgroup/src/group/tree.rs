@@ -36,13 +36,18 @@ pub(super) fn each(top: &Path, visit: &mut dyn FnMut(BorrowedFd<'_>) -> Result<(
                     }
                 }
                 Next::None if cursor.depth == 0 => return Ok(()),
-                Next::None => behind = Some(cursor.up()?),
-                Next::Lost => {
-                    (behind, lost) = (None, lost + 1);
-                    if lost > PATIENCE {
-                        bail!("its groups come and go all the time");
+                Next::None => {
+                    behind = cursor.up()?;
+                    if behind.is_none() {
+                        // What lay above went, too, with whoever removes the whole tree.
+                        let Some(again) = Cursor::at(top)? else { return Ok(()) };
+                        (cursor, lost) = (again, lost + 1);
                     }
                 }
+                Next::Lost => (behind, lost) = (None, lost + 1),
+            }
+            if lost > PATIENCE {
+                bail!("its groups come and go all the time");
             }
         }
     };
@@ -67,7 +72,13 @@ pub(super) fn remove_inside(top: &Path, end: Instant) -> Result<bool> {
                     Err(e) => return Err(e).with_context(|| format!("rmdir {}", name.to_string_lossy())),
                 },
                 None if cursor.depth == 0 => return Ok(true),
-                None => left = Some(cursor.up()?),
+                None => {
+                    left = cursor.up()?;
+                    if left.is_none() {
+                        let Some(again) = Cursor::at(top)? else { return Ok(true) };
+                        cursor = again;
+                    }
+                }
             }
         }
         Ok(false)
@@ -113,12 +124,14 @@ impl Cursor {
         Ok(true)
     }
 
-    /// The inode's number of where it was.
-    fn up(&mut self) -> Result<u64> {
+    /// The inode's number of where it was. None: the one above is gone.
+    fn up(&mut self) -> Result<Option<u64>> {
         let inode = fstat(&self.dir).context("stat")?.st_ino;
-        self.dir = open(self.dir.as_fd(), "..").context("open the one above")?.context("it is gone")?;
-        self.depth -= 1;
-        Ok(inode)
+        let Some(above) = open(self.dir.as_fd(), "..").context("open the one above")? else {
+            return Ok(None);
+        };
+        (self.dir, self.depth) = (above, self.depth - 1);
+        Ok(Some(inode))
     }
 
     fn first_child(&self) -> Result<Option<(CString, u64)>> {
