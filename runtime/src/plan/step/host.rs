@@ -16,29 +16,16 @@ use crate::spec::NamespaceKind;
 /// On the host.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "each step's text says what it is")]
+#[allow(missing_docs, reason = "fields are named for what they are")]
 pub enum HostStep {
-    MakeCgroup {
-        dir: PathBuf,
-    },
+    /// Makes a directory of a hierarchy, and those above it.
+    MakeCgroup { dir: PathBuf },
     /// `dir` is the parent whose children get the controllers.
-    EnableControllers {
-        dir: PathBuf,
-        controllers: Vec<String>,
-        required: Vec<String>,
-    },
+    EnableControllers { dir: PathBuf, controllers: Vec<String>, required: Vec<String> },
     /// v1's cpuset starts empty and refuses processes until it is filled (cgroup-v1/cpusets.rst).
-    InheritCpuset {
-        dir: PathBuf,
-    },
+    InheritCpuset { dir: PathBuf },
     /// `property` is the JSON path that asked for it. Several values are several writes, in order.
-    WriteCgroup {
-        dir: PathBuf,
-        file: String,
-        values: Vec<String>,
-        property: String,
-        missing: IfMissing,
-    },
+    WriteCgroup { dir: PathBuf, file: String, values: Vec<String>, property: String, missing: IfMissing },
     /// The BPF program of a v2 cgroup's device rules, one `u64` an instruction.
     AttachDeviceFilter {
         dir: PathBuf,
@@ -47,49 +34,24 @@ pub enum HostStep {
         rules: usize,
     },
     /// A process that is cloned into a frozen group never says a word. `file` tells whether it is.
-    RefuseFrozen {
-        dir: PathBuf,
-        file: &'static str,
-    },
+    RefuseFrozen { dir: PathBuf, file: &'static str },
     /// systemd makes `dir` and moves the new process into it.
-    StartScope {
-        scope: Scope,
-        dir: PathBuf,
-        properties: Vec<Property>,
-    },
-    SetScopeProperties {
-        scope: Scope,
-        properties: Vec<Property>,
-    },
-    ChownCgroup {
-        dir: PathBuf,
-        uid: u32,
-        gid: u32,
-    },
+    StartScope { scope: Scope, dir: PathBuf, properties: Vec<Property> },
+    /// Has systemd know of other limits.
+    SetScopeProperties { scope: Scope, properties: Vec<Property> },
+    /// config-linux.md#cgroup-ownership.
+    ChownCgroup { dir: PathBuf, uid: u32, gid: u32 },
     /// For the new process to join: it can't reach the path once it is in namespaces of its own.
-    OpenCgroup {
-        dir: PathBuf,
-        slot: FdSlot,
-    },
+    OpenCgroup { dir: PathBuf, slot: FdSlot },
     /// Those who are in a user or pid namespace already may read and trace whoever joins it, and until its exec that is
     /// the runtime's program, with what it has of the host (CVE-2016-9962).
     ClearDumpable,
     /// The root directory itself, where there is no mount namespace to attach a copy in.
-    OpenRoot {
-        path: PathBuf,
-        slot: FdSlot,
-    },
-    OpenNamespace {
-        kind: NamespaceKind,
-        path: PathBuf,
-        slot: FdSlot,
-    },
+    OpenRoot { path: PathBuf, slot: FdSlot },
+    /// A namespace of others' that is joined, while its path still means what the caller meant.
+    OpenNamespace { kind: NamespaceKind, path: PathBuf, slot: FdSlot },
     /// For its map only: nobody lives in it.
-    CreateUserNamespace {
-        uids: Vec<IdRange>,
-        gids: Vec<IdRange>,
-        slot: FdSlot,
-    },
+    CreateUserNamespace { uids: Vec<IdRange>, gids: Vec<IdRange>, slot: FdSlot },
     /// A detached copy of a mount (or of a tree of them), to be attached inside.
     CloneMount {
         source: PathBuf,
@@ -107,55 +69,32 @@ pub enum HostStep {
     SavePid,
     /// Children that are cloned from here on, hooks among them, belong to the host's pid namespace again.
     RestorePidNamespaceForChildren,
-    SetOomScoreAdj {
-        value: i32,
-    },
+    /// Of the new process (proc_pid_oom_score_adj(5)).
+    SetOomScoreAdj { value: i32 },
     /// `shared`: a class of service, which other containers may be in.
-    MakeRdtGroup {
-        dir: PathBuf,
-        schemata: Vec<String>,
-        shared: bool,
-    },
-    JoinRdtGroup {
-        dir: PathBuf,
-    },
+    MakeRdtGroup { dir: PathBuf, schemata: Vec<String>, shared: bool },
+    /// Moves the new process into it.
+    JoinRdtGroup { dir: PathBuf },
     /// `namespace`: one that is joined; otherwise the new process's.
-    MoveNetDevice {
-        device: String,
-        name: Option<String>,
-        namespace: Option<FdSlot>,
-    },
+    MoveNetDevice { device: String, name: Option<String>, namespace: Option<FdSlot> },
     /// In the network namespace of the process.
     LoopbackUp,
     /// Of the runtime itself, which its children inherit.
-    SetAffinity {
-        cpus: CpuSet,
-    },
-    MapIds {
-        uids: Vec<IdRange>,
-        gids: Vec<IdRange>,
-        by: IdMapper,
-    },
+    SetAffinity { cpus: CpuSet },
+    /// Writes the maps of the new user namespace.
+    MapIds { uids: Vec<IdRange>, gids: Vec<IdRange>, by: IdMapper },
+    /// Of the new process: raising one takes rights over the host.
     SetRlimit(Rlimit),
-    RunHooks {
-        kind: HookKind,
-        hooks: Vec<Hook>,
-    },
-    Send {
-        point: HostSync,
-    },
-    Expect {
-        point: InitSync,
-    },
-    SendConsole {
-        socket: PathBuf,
-    },
+    /// The host's hooks: prestart and createRuntime.
+    RunHooks { kind: HookKind, hooks: Vec<Hook> },
+    /// Tells the new process that a point is reached.
+    Send { point: HostSync },
+    /// Waits for the new process to reach a point.
+    Expect { point: InitSync },
+    /// `--console-socket`.
+    SendConsole { socket: PathBuf },
     /// config-linux.md#containerprocessstate. `init`: the container's, when the listener is another process's.
-    SendSeccompListener {
-        socket: PathBuf,
-        metadata: String,
-        init: Option<i32>,
-    },
+    SendSeccompListener { socket: PathBuf, metadata: String, init: Option<i32> },
     /// Before readiness: nothing is left to do by then, so the gate need not be shut.
     OpenGate,
     /// For exec, which must not see what becomes of the bundle.

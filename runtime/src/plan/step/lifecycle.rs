@@ -11,18 +11,14 @@ use super::types::{Hook, HookKind};
 /// Of the new process.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "each step's text says what it is")]
+#[allow(missing_docs, reason = "fields are named for what they are")]
 pub enum LifecycleStep {
-    Send {
-        point: InitSync,
-    },
-    Wait {
-        point: HostSync,
-    },
-    RunHooks {
-        kind: HookKind,
-        hooks: Vec<Hook>,
-    },
+    /// Tells the host that a point is reached.
+    Send { point: InitSync },
+    /// Waits for the host to reach a point.
+    Wait { point: HostSync },
+    /// The container's hooks: createContainer and startContainer.
+    RunHooks { kind: HookKind, hooks: Vec<Hook> },
     /// The start gate (container/gate.rs): of a file in the state directory, or the runtime's word.
     WaitForStart,
 }

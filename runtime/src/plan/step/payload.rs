@@ -13,70 +13,54 @@ use crate::plan::seccomp::Filter;
 /// Of the new process.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "each step's text says what it is")]
+#[allow(missing_docs, reason = "fields are named for what they are")]
 pub enum PayloadStep {
+    /// getrlimit(2); where the host needn't do it.
     SetRlimit(Rlimit),
     /// From exec on.
-    SetApparmorProfile {
-        profile: String,
-    },
+    SetApparmorProfile { profile: String },
     /// From exec on.
-    SetSelinuxLabel {
-        label: String,
-    },
-    SetAffinity {
-        cpus: CpuSet,
-    },
-    SetPersonality {
-        domain: String,
-        value: u64,
-    },
+    SetSelinuxLabel { label: String },
+    /// sched_setaffinity(2), of an exec.
+    SetAffinity { cpus: CpuSet },
+    /// personality(2).
+    SetPersonality { domain: String, value: u64 },
+    /// set_mempolicy(2).
     SetMemoryPolicy(MemoryPolicy),
     /// `value`: class and priority as ioprio_set(2) wants them.
-    SetIoPriority {
-        class: String,
-        priority: u16,
-        value: u16,
-    },
+    SetIoPriority { class: String, priority: u16, value: u16 },
+    /// sched_setattr(2).
     SetScheduler(Scheduler),
-    SetUmask {
-        mask: u32,
-    },
+    /// Until here it is 0: what is made has exactly the mode that is asked for.
+    SetUmask { mask: u32 },
     /// The last handle on anything but the container's own: from here on the kernel resolves paths that the container
     /// has made, and a magic link of its (/proc/self/fd/N) leads wherever something is open (CVE-2024-21626).
     CloseProcfs,
-    Chdir {
-        path: ContainerPath,
-    },
+    /// To process.cwd, which must be inside the root.
+    Chdir { path: ContainerPath },
+    /// prctl(2).
     SetNoNewPrivs,
+    /// Ids, groups and capabilities, in one go.
     SetCredentials(Credentials),
+    /// seccomp(2).
     InstallSeccomp(Filter),
     /// As runc does where the document has no HOME.
-    HomeFromPasswd {
-        uid: u32,
-    },
+    HomeFromPasswd { uid: u32 },
     /// sd_listen_fds(3).
     SetListenPid,
-    SetCloseOnExec {
-        from: u32,
-    },
-    /// `path`: the value of PATH.
+    /// What the payload may have stays open below.
+    SetCloseOnExec { from: u32 },
+    /// Looks for the program as the user who will run it. `path`: the value of PATH.
     FindProgram {
         name: String,
         #[serde(skip)]
         path: String,
     },
-    Exec {
-        args: Vec<String>,
-        env: Vec<String>,
-    },
+    /// Becomes the payload.
+    Exec { args: Vec<String>, env: Vec<String> },
     /// The program that brings a container's processes back. It inherits its end of the conversation, and the handles on
     /// namespaces.
-    ExecCriu {
-        program: PathBuf,
-        socket: FdSlot,
-        namespaces: Vec<FdSlot>,
-    },
+    ExecCriu { program: PathBuf, socket: FdSlot, namespaces: Vec<FdSlot> },
 }
 
 impl Display for PayloadStep {

@@ -13,92 +13,49 @@ use crate::plan::path::ContainerPath;
 /// Of the new process.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "each step's text says what it is")]
+#[allow(missing_docs, reason = "fields are named for what they are")]
 pub enum RootfsStep {
     /// What happens to mounts inside stays inside.
     MakeRootSlave,
     /// As the host's step of that name, where only the new process may do it.
-    CloneMount {
-        source: PathBuf,
-        recursive: bool,
-        attributes: Attributes,
-        slot: FdSlot,
-        property: String,
-    },
+    CloneMount { source: PathBuf, recursive: bool, attributes: Attributes, slot: FdSlot, property: String },
     /// The root of the mount namespace that was joined.
     OpenRoot,
     /// The root as CRIU wants it: a mount on a directory of the host's (`man criu`, `--root`).
-    AttachForCriu {
-        slot: FdSlot,
-        at: PathBuf,
-    },
+    AttachForCriu { slot: FdSlot, at: PathBuf },
     /// CRIU binds the host's devices anew, and how they are mounted there is how the container has them.
-    ReadonlyForCriu {
-        path: PathBuf,
-    },
+    ReadonlyForCriu { path: PathBuf },
     /// With all that is mounted on it.
-    Unmount {
-        at: PathBuf,
-    },
+    Unmount { at: PathBuf },
     /// Without a mount namespace of its own there is no copy to attach.
-    UseRoot {
-        slot: FdSlot,
-    },
-    AttachRoot {
-        slot: FdSlot,
-        source: PathBuf,
-    },
+    UseRoot { slot: FdSlot },
+    /// Attaches the copy of the root directory's mount, and takes hold of it.
+    AttachRoot { slot: FdSlot, source: PathBuf },
+    /// A filesystem of its own.
     Mount(Mount),
-    BindMount {
-        slot: FdSlot,
-        source: PathBuf,
-        target: ContainerPath,
-        property: String,
-    },
-    Remount {
-        target: ContainerPath,
-        attributes: Attributes,
-        property: String,
-    },
-    Mknod {
-        path: ContainerPath,
-        node: Node,
-        property: String,
-    },
+    /// Attaches a copy of a mount of the host's.
+    BindMount { slot: FdSlot, source: PathBuf, target: ContainerPath, property: String },
+    /// Changes the attributes of what is mounted there.
+    Remount { target: ContainerPath, attributes: Attributes, property: String },
+    /// A device or fifo of the container's own.
+    Mknod { path: ContainerPath, node: Node, property: String },
     /// `readonly`: the container's root could change the host's node.
-    BindDevice {
-        path: ContainerPath,
-        node: Node,
-        readonly: bool,
-        property: String,
-    },
-    Symlink {
-        path: ContainerPath,
-        to: String,
-    },
-    Mkdir {
-        path: ContainerPath,
-        property: String,
-    },
-    ReadonlyPath {
-        path: ContainerPath,
-    },
+    BindDevice { path: ContainerPath, node: Node, readonly: bool, property: String },
+    /// Those that programs expect in /dev.
+    Symlink { path: ContainerPath, to: String },
+    /// Where the program is to begin.
+    Mkdir { path: ContainerPath, property: String },
+    /// linux.readonlyPaths.
+    ReadonlyPath { path: ContainerPath },
     /// `label`: how the tmpfs that hides a directory is labelled.
-    MaskPath {
-        path: ContainerPath,
-        label: Option<Parameter>,
-    },
+    MaskPath { path: ContainerPath, label: Option<Parameter> },
     /// `bind`: /dev/console is it, too.
-    OpenConsole {
-        size: Option<(u16, u16)>,
-        bind: bool,
-    },
-    EnterRoot {
-        how: RootEntry,
-    },
-    SetRootPropagation {
-        attributes: Attributes,
-    },
+    OpenConsole { size: Option<(u16, u16)>, bind: bool },
+    /// From here on the host's tree is out of reach.
+    EnterRoot { how: RootEntry },
+    /// linux.rootfsPropagation.
+    SetRootPropagation { attributes: Attributes },
+    /// root.readonly.
     RemountRootReadonly,
     /// Those on the root and on all that the host has opened for it. What comes next may be a limit on open files, below
     /// the numbers of all that was open for the root's making.

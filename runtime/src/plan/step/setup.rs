@@ -12,47 +12,34 @@ use crate::spec::NamespaceKind;
 /// Of the new process.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "each step's text says what it is")]
+#[allow(missing_docs, reason = "fields are named for what they are")]
 pub enum SetupStep {
-    JoinCgroup {
-        dir: PathBuf,
-        slot: FdSlot,
-    },
+    /// On v1, into whose groups no process can be cloned.
+    JoinCgroup { dir: PathBuf, slot: FdSlot },
+    /// Of the user namespace.
     BecomeRoot,
-    JoinNamespace {
-        kind: NamespaceKind,
-        slot: FdSlot,
-    },
+    /// One that the host has opened.
+    JoinNamespace { kind: NamespaceKind, slot: FdSlot },
     /// All those of a process, by its pidfd (setns(2), Linux 5.8).
-    JoinNamespacesOf {
-        kinds: Vec<NamespaceKind>,
-        init: i32,
-        slot: FdSlot,
-    },
+    JoinNamespacesOf { kinds: Vec<NamespaceKind>, init: i32, slot: FdSlot },
+    /// Once it is where its root is to be.
     UnshareCgroup,
     /// A time namespace, with each clock's offset: seconds, and nanoseconds to add to them.
-    UnshareTime {
-        offsets: Vec<(String, i64, u32)>,
-    },
+    UnshareTime { offsets: Vec<(String, i64, u32)> },
+    /// No controlling terminal of the caller's.
     Setsid,
-    JoinSessionKeyring {
-        name: String,
-    },
+    /// A new one, so that it has no keys of the caller's.
+    JoinSessionKeyring { name: String },
     /// Of the keys that this process makes, up to exec.
-    SetKeyLabel {
-        label: String,
-    },
-    SetHostname {
-        name: String,
-    },
-    SetDomainname {
-        name: String,
-    },
+    SetKeyLabel { label: String },
+    /// In its uts namespace.
+    SetHostname { name: String },
+    /// In its uts namespace.
+    SetDomainname { name: String },
+    /// In its network namespace, as every runtime does.
     LoopbackUp,
-    WriteSysctl {
-        key: String,
-        value: String,
-    },
+    /// A kernel parameter of one of its namespaces.
+    WriteSysctl { key: String, value: String },
 }
 
 impl Display for SetupStep {
