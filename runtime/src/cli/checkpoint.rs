@@ -35,7 +35,7 @@ pub(super) struct Criu {
     /// How cgroup properties are restored: soft, full, strict or ignore [default: soft]
     #[arg(long, value_name = "MODE", default_value = "", hide_default_value = true)]
     manage_cgroups_mode: String,
-    /// Namespace to leave empty: network, which is left empty anyway
+    /// Namespace to leave empty: only network, which is left empty anyway (accepted for runc's callers)
     #[arg(long, value_name = "KIND")]
     empty_ns: Vec<String>,
     /// Auto-deduplicate memory images

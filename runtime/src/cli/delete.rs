@@ -15,7 +15,7 @@ pub(super) struct Delete {
     /// Kill the container first if it runs; no error if it does not exist
     #[arg(short, long)]
     force: bool,
-    /// Take ID as an extended regular expression, and delete every container whose name it matches
+    /// Take ID as an extended regular expression, and delete every container whose ID it matches
     #[arg(short, long)]
     regex: bool,
     /// Container ID

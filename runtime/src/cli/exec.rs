@@ -64,7 +64,7 @@ pub(super) struct Exec {
     /// Pass N additional file descriptors (3, 4, ...) to the process
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
-    /// Cgroup to run in, below the container's own; on v1 of these controllers
+    /// Cgroup to run in, below the container's own; with CTRL only on v1, in that controller's hierarchy
     #[arg(long, value_name = "[CTRL:]PATH")]
     cgroup: Vec<String>,
     /// Allow a paused container: the process waits for resume

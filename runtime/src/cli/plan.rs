@@ -24,10 +24,10 @@ pub(super) struct Plan {
     /// Plan for a host with these cgroups instead of this one's
     #[arg(long, value_name = "LAYOUT", value_parser = ["v1", "v2", "hybrid"])]
     host: Option<String>,
-    /// As in create
+    /// Do not use pivot_root(2), for a host that runs from an initramfs
     #[arg(long)]
     no_pivot: bool,
-    /// As in create
+    /// Do not create a session keyring for the container
     #[arg(long)]
     no_new_keyring: bool,
     /// Container ID, which names its cgroup

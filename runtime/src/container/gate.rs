@@ -1,8 +1,8 @@
-//! The start gate, both ends: it stands between `created` and `running`.
+//! The start gate, both ends: it stands between `created` and `running`, as runc's exec fifo does.
 //!
 //! ```text
-//!   init (inside)                                start (host)
-//!   ─────────────                                ────────────
+//!   init (in the container)                      start (on the host)
+//!   ───────────────────────                      ───────────────────
 //!   accept, parked here for days     ◀── connect
 //!                                    ◀── GO
 //!   ABOUT ──▶                                    (the hooks of startContainer have run)
@@ -12,7 +12,7 @@
 //!
 //! End of file without ABOUT means that the init was killed before its exec. Whoever only connects and goes away
 //! learns that somebody is parked; that is how `created` is told from `running`. `run` needs no name for its gate:
-//! it speaks the same words over the channel that it has to its child anyway.
+//! it says the same over the channel that it has to the new process anyway.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 

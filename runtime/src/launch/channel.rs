@@ -22,8 +22,8 @@
 //! ```
 //!
 //! A SOCK_SEQPACKET pair: messages keep their bounds, and end-of-file tells either side that the other is gone. The
-//! container's filter may be in force in the new process: there it is read(2) and write(2), which every profile allows
-//! and none leaves to a listener, but for a descriptor that is sent along.
+//! container's filter may be in force in the new process: there it is read(2) and write(2), which every profile allows, but
+//! for a descriptor that is sent along; write(2) can't be left to a listener.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

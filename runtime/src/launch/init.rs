@@ -1,4 +1,5 @@
-//! The new process: plays the plan's `init`, each stage in a file of its own. Ends in exec, never returns.
+//! The new process: carries out the plan's `init`, each stage in a file of its own, and the steps of its lifecycle here. Ends in
+//! exec, never returns.
 //!
 //! It never logs. The first step that fails is told to the runtime, which knows the step's text, and the process ends.
 

@@ -199,7 +199,7 @@ impl Root {
                 pivot_root(".", ".").context("pivot_root (a root in an initramfs needs --no-pivot)")?;
                 umount2(".", MntFlags::MNT_DETACH).context("umount2 of the old root")?;
             }
-            RootEntry::MoveMount | RootEntry::Chroot => chroot(".").context("chroot")?,
+            RootEntry::Chroot => chroot(".").context("chroot")?,
         }
         chdir("/").context("chdir /")?;
         self.verify()

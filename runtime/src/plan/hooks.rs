@@ -1,4 +1,4 @@
-//! The document's hooks, and where in a container's life they stand (config.md#lifecycle).
+//! The document's hooks, and where in a container's life they stand (runtime.md#lifecycle).
 
 use std::path::PathBuf;
 
@@ -48,7 +48,8 @@ fn host(spec: &Spec<'_>) -> Result<Vec<(HookKind, Vec<Hook>)>> {
     Ok(all)
 }
 
-/// Inside: wait for the host's hooks, then run the container's own, still on the host's tree. Returns the host's side.
+/// Has the new process wait for the host's hooks, then run the container's own, still on the host's tree. Returns the host's
+/// side.
 pub(super) fn before_pivot(draft: &mut Draft<'_>) -> Result<Vec<HostStep>> {
     let (host, own) = (host(draft.spec)?, of(draft.spec, HookKind::CreateContainer)?);
     if host.is_empty() && own.is_empty() {
@@ -66,7 +67,7 @@ pub(super) fn before_pivot(draft: &mut Draft<'_>) -> Result<Vec<HostStep>> {
     Ok(steps)
 }
 
-/// Inside, once it is started.
+/// What the new process runs once it is started.
 pub(super) fn behind_the_gate(draft: &mut Draft<'_>) -> Result<()> {
     let hooks = of(draft.spec, HookKind::StartContainer)?;
     if !hooks.is_empty() {

@@ -1,4 +1,4 @@
-//! Who the process is: limits, ids, capabilities, working directory (config.md#process).
+//! Who the process is: limits, umask, ids, capabilities (config.md#process).
 
 use std::fmt;
 
@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::draft::Draft;
 use super::namespaces::Namespaces;
-use super::path::ContainerPath;
 use super::step::{HostStep, HostSync, InitSync, LifecycleStep, PayloadStep, Rlimit};
 use crate::spec::{Capabilities, NamespaceKind, Process, Str};
 
@@ -154,7 +153,7 @@ impl fmt::Display for Credentials {
 
 /// Reads the five sets. A capability that nobody here knows or holds is a warning, as config.md#linux-process says.
 fn capabilities(draft: &mut Draft<'_>, given: &Capabilities<'_>) -> CapabilitySets {
-    // In a user namespace of its own the child is born with all of them.
+    // A process that is cloned into a new user namespace has all of them.
     let held = if draft.namespaces.has_user() { u64::MAX } else { draft.facts.capabilities };
     let mut read = |name: &str, list: &[Str<'_>]| {
         let mut mask = 0;
@@ -187,7 +186,7 @@ pub(super) fn oom_score(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<
         Some(value) if !(-1000..=1000).contains(&value) => {
             bail!("process.oomScoreAdj: {value}, expected -1000 to 1000")
         }
-        // Engines write 0 for want of a wish, and a user's own session often stands above it (runc lets it pass, too).
+        // Engines that don't care write 0, and a user's own session often stands above it (runc lets it pass, too).
         Some(value) if draft.facts.rootless && value < draft.facts.oom_score_adj => draft.warn(format!(
             "process.oomScoreAdj: {value} is below our own {}, which takes root's rights: left at that",
             draft.facts.oom_score_adj
@@ -238,20 +237,18 @@ fn rlimits(process: &Process<'_>) -> Result<Vec<Rlimit>> {
     Ok(limits)
 }
 
-/// Ids, capabilities and what they can no longer do afterwards.
+/// The payload's umask; 0022 is what runc gives where the document is silent.
+pub(super) fn umask(process: &Process<'_>) -> Result<PayloadStep> {
+    match process.user.umask.unwrap_or(0o022) {
+        mask if mask > 0o777 => bail!("process.user.umask: {mask:#o}, expected at most 0777"),
+        mask => Ok(PayloadStep::SetUmask { mask }),
+    }
+}
+
+/// Ids, groups and capabilities.
 pub(super) fn credentials(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     let user = &process.user;
     let (uid, gid) = (id("process.user.uid", user.uid)?, id("process.user.gid", user.gid)?);
-    if let Some(mask) = user.umask.filter(|m| *m > 0o777) {
-        bail!("process.user.umask: {mask:#o}, expected at most 0777");
-    }
-    // 0022 is what runc gives where the document is silent.
-    draft.step(PayloadStep::SetUmask { mask: user.umask.unwrap_or(0o022) });
-    draft.step(PayloadStep::CloseProcfs);
-    draft.step(PayloadStep::Chdir { path: ContainerPath::new(&process.cwd) });
-    if process.no_new_privileges {
-        draft.step(PayloadStep::SetNoNewPrivs);
-    }
     if draft.namespaces.makes(NamespaceKind::User) {
         for (name, id, ranges) in [("uid", uid, &draft.namespaces.uids), ("gid", gid, &draft.namespaces.gids)]
         {

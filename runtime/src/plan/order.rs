@@ -5,6 +5,7 @@
 use anyhow::Result;
 
 use super::draft::Draft;
+use super::path::ContainerPath;
 use super::step::{FdSlot, HostStep, HostSync, InitSync, LifecycleStep, PayloadStep, RootfsStep, SetupStep};
 use super::{
     Console, Driver, ExecRequest, Gate, cgroup, hooks, identity, intel_rdt, labels, mounts, namespaces,
@@ -26,25 +27,25 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     let scoped = cgroups.scope.is_some(); //               systemd moves who is cloned already
     d.recorded = recorded::recorded(d, &cgroups)?;
     d.pre_clone.extend(cgroups.pre_clone);
-    d.pre_clone.extend(cgroup::refuse_frozen(d)); //       who is cloned into one could not be ended, either
+    d.pre_clone.extend(cgroup::refuse_frozen(d)); //       a process that is cloned into a frozen cgroup never runs
     cgroups.warnings.into_iter().for_each(|warning| d.warn(warning));
     let rdt = intel_rdt::intel_rdt(d)?;
     let owner = cgroup::chown(d); //                       so that a user namespace's root may divide its own group
     if scoped { &mut cgroups.post_clone } else { &mut d.pre_clone }.extend(owner);
     if namespaces::has_neighbors(d) {
-        d.pre_clone.push(HostStep::ClearDumpable); //      from its clone on, by those whose namespaces it joins
+        d.pre_clone.push(HostStep::ClearDumpable); //      so that nobody in the joined namespaces can ptrace it
     }
     let joined = namespaces::open(d); //                   while their paths still mean what the caller meant
-    let devices = net_devices::devices(d, joined.network)?; // into a joined namespace at once
+    let devices = net_devices::devices(d, joined.network)?; // they move into a joined namespace at once
 
-    // ── Inside, from the first instruction ──────────────────────────────────────────────────────────────────
+    // ── In the new process, from the first instruction ──────────────────────────────────────────────────────
     let moved = scoped || !cgroups.enter.is_empty();
     if scoped {
         d.step(LifecycleStep::Wait { point: HostSync::InCgroup });
     }
     cgroup::join(d, cgroups.enter); //                     all it costs is the container's from here on
     if d.namespaces.makes(User) {
-        // Before it the process is nobody, and may do nothing.
+        // Until then its ids are the overflow ids, and it may do nothing.
         d.step(LifecycleStep::Wait { point: HostSync::IdsMapped });
     }
     let own_clocks = !offsets.is_empty();
@@ -52,7 +53,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
         d.step(SetupStep::UnshareTime { offsets }); //     while /proc/self is its own: with its ids it loses that
     }
     d.steps(joined.steps); //                              the others' before anything is made in them
-    become_session_leader(d, process)?;
+    setsid(d, process)?;
     if d.namespaces.makes(Network) {
         d.step(SetupStep::LoopbackUp); //                  as every runtime does: programs count on localhost
     }
@@ -73,7 +74,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
         rootfs::devices(d, dev)?; //                       after mounts: /dev is one of them
     }
     open_console(d, process, d.namespaces.has(Mount)); //  needs /dev/pts and makes /dev/console
-    let host_hooks = hooks::before_pivot(d)?; //           prestart, createRuntime, createContainer (config.md#lifecycle)
+    let host_hooks = hooks::before_pivot(d)?; //           prestart, createRuntime, createContainer (runtime.md#lifecycle)
     rootfs::working_directory(d, process); //              while the root can still be written to
     rootfs::restrictions(d)?; //                           after hooks, which may need what is hidden here
     rootfs::enter(d)?; //                                  from here on the host's tree is out of reach
@@ -119,7 +120,7 @@ pub(super) fn create(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     d.post_clone.push(HostStep::SaveConfig); //            for exec, which must not see what becomes of the bundle
     if d.options.gate == Gate::Published {
         d.post_clone.push(HostStep::PublishGate);
-        d.post_clone.push(HostStep::Send { point: HostSync::GatePublished }); // until it hears that it ends if we do
+        d.post_clone.push(HostStep::Send { point: HostSync::GatePublished }); // up to here it ends if the runtime does
     }
     Ok(())
 }
@@ -130,7 +131,7 @@ pub(super) fn exec(d: &mut Draft<'_>, request: &ExecRequest<'_>) -> Result<()> {
     let init = d.slot(); //                                the launch puts it there
     let (initial, last) = scheduling::affinity(process)?;
     d.pre_clone.extend(initial.map(|cpus| HostStep::SetAffinity { cpus })); // while the container's cgroup does not bind it
-    d.pre_clone.push(HostStep::ClearDumpable); //          by those whose namespaces it joins (CVE-2016-9962)
+    d.pre_clone.push(HostStep::ClearDumpable); //          so that nobody in there can ptrace it (CVE-2016-9962)
     d.spawn.into = request.into.clone();
     d.spawn.neighbor = Some(request.init);
     let kinds = join_early(d, init);
@@ -140,7 +141,7 @@ pub(super) fn exec(d: &mut Draft<'_>, request: &ExecRequest<'_>) -> Result<()> {
     if !kinds.is_empty() {
         d.step(SetupStep::JoinNamespacesOf { kinds, init: request.init, slot: init });
     }
-    become_session_leader(d, process)?;
+    setsid(d, process)?;
     rootfs::reenter(d); //                                 a joined mount namespace shows the container's root as "/"
     open_console(d, process, false); //                    /dev/console is the init's
     let payload = become_payload(d, process, Some(request.init))?;
@@ -168,7 +169,8 @@ fn join_early(d: &mut Draft<'_>, init: FdSlot) -> Vec<crate::spec::NamespaceKind
     kinds
 }
 
-fn become_session_leader(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
+/// A session of its own, with its own keyring, as root of the user namespace.
+fn setsid(d: &mut Draft<'_>, process: &Process<'_>) -> Result<()> {
     if d.namespaces.has(User) && d.namespaces.maps_root() {
         d.step(SetupStep::BecomeRoot); //                  of the user namespace
     }
@@ -188,31 +190,38 @@ struct Payload {
     exec: PayloadStep,
 }
 
-/// Who it is: limits, then ids and capabilities, each the last moment that may set it; then ready for its start. `init` is
-/// the container's, where that is another process.
+/// Limits, labels, ids and capabilities, each as late as it can be set; then ready, and the wait for its start. `init` is the
+/// container's, where that is another process.
 fn become_payload(d: &mut Draft<'_>, process: &Process<'_>, init: Option<i32>) -> Result<Payload> {
     let filter = seccomp::moments(d.spec, process, init)?;
     d.step(RootfsStep::CloseRoot); //                      the limits below may be lower than its descriptors' numbers
     let mut host = identity::limits(d, process)?; //       late: one could be in the way of what comes before
     labels::process(d, process)?; //                       of what is executed; the kernel asks for no rights
     scheduling::scheduling(d, process)?; //                by rights that go next, by calls that the filter may forbid
-    d.steps(filter.privileged); //                         takes CAP_SYS_ADMIN, which goes next
+    d.steps(filter.before_credentials); //                 without no_new_privs it takes CAP_SYS_ADMIN, which goes next
+    d.step(identity::umask(process)?); //                  nothing more is made here
+    d.step(PayloadStep::CloseProcfs); //                   the last that isn't the container's own
+    d.step(PayloadStep::Chdir { path: ContainerPath::new(&process.cwd) }); // as root: the user needn't be able to
+    if process.no_new_privileges {
+        d.step(PayloadStep::SetNoNewPrivs); //             which lets anybody install a filter
+    }
     identity::credentials(d, process)?;
     let exec = program::program(d, process)?; //           found as the user who will run it
-    d.steps(filter.told); //                               while the runtime listens
+    d.steps(filter.before_ready); //                       while the host still takes a listener
     d.step(LifecycleStep::Send { point: InitSync::Ready });
     if d.options.gate == Gate::Published {
         d.step(LifecycleStep::Wait { point: HostSync::GatePublished });
     }
     d.step(LifecycleStep::WaitForStart);
-    d.steps(filter.late); //                               so that it may forbid what was needed up to here
+    d.steps(filter.last); //                               so that it may forbid what was needed up to here
     host.extend(filter.host);
     Ok(Payload { host, exec })
 }
 
+/// The host's last wait. A process that is not to wait for `start` may go on before: nothing is left to do by then.
 fn ready(d: &mut Draft<'_>) {
     if d.options.gate == Gate::Passed {
-        d.post_clone.push(HostStep::OpenGate); //          nothing is left to do that it would have to wait for
+        d.post_clone.push(HostStep::OpenGate);
     }
     d.post_clone.push(HostStep::Expect { point: InitSync::Ready });
 }

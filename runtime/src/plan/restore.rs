@@ -304,6 +304,7 @@ fn places(steps: Vec<InitStep>) -> Vec<RootfsStep> {
             | RootfsStep::ReadonlyPath { .. }
             | RootfsStep::MaskPath { .. }
             | RootfsStep::OpenConsole { .. }
+            | RootfsStep::HideHostProcfs
             | RootfsStep::EnterRoot { .. }
             | RootfsStep::SetRootPropagation { .. }
             | RootfsStep::RemountRootReadonly

@@ -16,7 +16,7 @@ use crate::spec::{Device, NamespaceKind, Process};
 const DEFAULT_DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-/// config-linux.md#dev-symbolic-links, and ptmx as config.md asks where devpts is mounted.
+/// runtime-linux.md#dev-symbolic-links, and ptmx as config.md asks where devpts is mounted.
 const LINKS: [(&str, &str); 5] = [
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
@@ -151,12 +151,15 @@ pub(super) fn working_directory(draft: &mut Draft<'_>, process: &Process<'_>) {
     }
 }
 
-/// Pivot, and what can be said about the root mount only once it is the root.
+/// The way in, and what can be said about the root mount only once it is the root.
 pub(super) fn enter(draft: &mut Draft<'_>) -> Result<()> {
     let how = match (draft.namespaces.has(NamespaceKind::Mount), draft.options.no_pivot) {
-        (false, _) => RootEntry::Chroot,
-        (true, true) => RootEntry::MoveMount,
         (true, false) => RootEntry::PivotRoot,
+        (true, true) => {
+            draft.step(RootfsStep::HideHostProcfs);
+            RootEntry::Chroot
+        }
+        (false, _) => RootEntry::Chroot,
     };
     draft.step(RootfsStep::EnterRoot { how });
     let wanted = &*draft.spec.linux.rootfs_propagation;

@@ -10,7 +10,7 @@
 //! 5. Otherwise the default action does.
 //!
 //! From the document to the program, room by room: `profile` judges its words, `syscalls` (and `multiplex`, for i386)
-//! turn names into numbers, `line` lays them out on a line from 0 to 2³²-1, `tree` searches that line and `conditions`
+//! turn names into numbers, `ranges` lays them out from 0 to 2³²-1, `search` finds a number in them and `conditions`
 //! looks at arguments, both in the instructions of `bpf`.
 
 use std::fmt;
@@ -65,12 +65,12 @@ impl fmt::Display for Filter {
 #[derive(Default)]
 pub(super) struct Moments {
     /// While CAP_SYS_ADMIN is there: without no_new_privs the kernel asks for it.
-    pub(super) privileged: Option<PayloadStep>,
-    /// While the runtime listens: it has to pass a listener on.
-    pub(super) told: Option<PayloadStep>,
+    pub(super) before_credentials: Option<PayloadStep>,
+    /// While the host still expects something: it has to send a listener on.
+    pub(super) before_ready: Option<PayloadStep>,
     /// Last, so that the profile needn't allow what only the runtime does. (Hooks behind the gate run programs of the
     /// container, and so are filtered, as with runc.)
-    pub(super) late: Option<PayloadStep>,
+    pub(super) last: Option<PayloadStep>,
     /// The host's side of the listener.
     pub(super) host: Vec<HostStep>,
 }
@@ -89,9 +89,9 @@ pub(super) fn moments(spec: &Spec<'_>, process: &Process<'_>, init: Option<i32>)
         ];
     }
     let moment = match (process.no_new_privileges, filter.notify) {
-        (false, _) => &mut moments.privileged,
-        (true, true) => &mut moments.told,
-        (true, false) => &mut moments.late,
+        (false, _) => &mut moments.before_credentials,
+        (true, true) => &mut moments.before_ready,
+        (true, false) => &mut moments.last,
     };
     *moment = Some(PayloadStep::InstallSeccomp(filter));
     Ok(moments)

@@ -14,7 +14,7 @@ use super::super::{mounts, nodes, old_root, restrictions, terminal};
 use super::{Init, NEVER_OPENED, NO_ROOT, State};
 use crate::plan::Attributes;
 use crate::plan::path::ContainerPath;
-use crate::plan::step::{FdSlot, InitSync, RootEntry, RootfsStep};
+use crate::plan::step::{FdSlot, InitSync, RootfsStep};
 
 impl Init<'_> {
     pub(super) fn rootfs(&self, state: &mut State, step: &RootfsStep) -> Result<()> {
@@ -71,7 +71,12 @@ impl Init<'_> {
                 let master = terminal::open_console(state.root()?, *size, *bind)?;
                 self.channel.send_fd(InitSync::Console, master.as_fd()).context("send the pty master")
             }
-            RootfsStep::EnterRoot { how } => enter(state, *how),
+            RootfsStep::HideHostProcfs => {
+                state.procfs()?;
+                let procfs = state.procfs.as_ref().context("there is no procfs")?;
+                old_root::leave(state.root.as_ref().context(NO_ROOT)?.as_fd(), procfs)
+            }
+            RootfsStep::EnterRoot { how } => state.root()?.enter(*how),
             RootfsStep::SetRootPropagation { attributes } => {
                 mounts::change(state.root()?.as_fd(), attributes)
             }
@@ -109,15 +114,6 @@ impl State {
     fn parent<'p>(&mut self, path: &'p ContainerPath) -> Result<(BorrowedFd<'_>, &'p str)> {
         self.parent.of(self.root.as_ref().context(NO_ROOT)?, path)
     }
-}
-
-fn enter(state: &mut State, how: RootEntry) -> Result<()> {
-    if how == RootEntry::MoveMount {
-        state.procfs()?;
-        let procfs = state.procfs.as_ref().context("there is no procfs")?;
-        old_root::leave(state.root.as_ref().context(NO_ROOT)?.as_fd(), procfs)?;
-    }
-    state.root()?.enter(how)
 }
 
 /// The copy of the host's tree hears of the host's mounts and tells nothing back.

@@ -51,6 +51,8 @@ pub enum RootfsStep {
     MaskPath { path: ContainerPath, label: Option<Parameter> },
     /// `bind`: /dev/console is it, too.
     OpenConsole { size: Option<(u16, u16)>, bind: bool },
+    /// `--no-pivot`: the host's tree stays below the root, where a whole procfs could be found (mount_namespaces(7)).
+    HideHostProcfs,
     /// From here on the host's tree is out of reach.
     EnterRoot { how: RootEntry },
     /// linux.rootfsPropagation.
@@ -93,9 +95,9 @@ impl Display for RootfsStep {
                 size.iter().try_for_each(|(h, w)| write!(f, " of {w}x{h}"))?;
                 f.write_str(if *bind { ", bind mount it on /dev/console" } else { "" })
             }
+            RootfsStep::HideHostProcfs => f.write_str("unmount or cover the host's procfs and sysfs"),
             RootfsStep::EnterRoot { how } => f.write_str(match how {
                 RootEntry::PivotRoot => "pivot_root into the root",
-                RootEntry::MoveMount => "move the root over / and chroot, without pivot_root",
                 RootEntry::Chroot => "chroot into the root",
             }),
             RootfsStep::SetRootPropagation { attributes } => write!(f, "set propagation of /{attributes}"),
@@ -128,6 +130,7 @@ impl RootfsStep {
             | RootfsStep::UseRoot { .. }
             | RootfsStep::Symlink { .. }
             | RootfsStep::OpenConsole { .. }
+            | RootfsStep::HideHostProcfs
             | RootfsStep::EnterRoot { .. }
             | RootfsStep::CloseRoot => "",
         }

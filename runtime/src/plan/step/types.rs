@@ -209,9 +209,8 @@ pub enum NodeKind {
 pub enum RootEntry {
     /// pivot_root(2): the host's tree is gone afterwards.
     PivotRoot,
-    /// For a root that pivot_root refuses (an initramfs): it is moved over `/`, `--no-pivot`.
-    MoveMount,
-    /// Without a mount namespace of its own there is nothing to pivot.
+    /// Without a mount namespace of its own there is nothing to pivot; with `--no-pivot`, for a host whose root is an
+    /// initramfs, the root is mounted over `/` already.
     Chroot,
 }
 
