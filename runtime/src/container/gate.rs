@@ -60,7 +60,7 @@ pub fn park(listener: impl AsFd) -> Result<OwnedFd, Errno> {
             Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
             Err(e) => return Err(e),
         };
-        if heard_go(&fd) {
+        if wait_for_go(&fd) {
             return Ok(fd);
         }
     }
@@ -69,7 +69,7 @@ pub fn park(listener: impl AsFd) -> Result<OwnedFd, Errno> {
 /// Inside: waits for GO on a connection. False: the other side went away.
 ///
 /// A seccomp filter may be in force already, so both sides of the child's talk here are read(2) and write(2).
-pub fn heard_go(stream: impl AsFd) -> bool {
+pub fn wait_for_go(stream: impl AsFd) -> bool {
     let mut word = [0u8; 1];
     loop {
         match nix::unistd::read(&stream, &mut word) {

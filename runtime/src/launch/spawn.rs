@@ -27,7 +27,7 @@ pub(super) fn spawn(spawn: &Spawn, ours: &HostEnd, init: Init<'_>) -> Result<(Pi
     }
     join(spawn, &init.handles)?;
     match clone_into(spawn, flags)? {
-        Fork::Child => init::play(init),
+        Fork::Child => init::carry_out(init),
         Fork::Parent { pid, pidfd } => Ok((pid, pidfd)),
     }
 }
@@ -46,12 +46,12 @@ fn clone_into(spawn: &Spawn, flags: u64) -> Result<Fork> {
         open(dir, flags, Mode::empty()).with_context(|| format!("open {}", dir.display()))
     };
     let Some(dir) = &spawn.into else { return clone3(flags, None).context("clone3") };
-    match (clone3(flags, Some(open_dir(dir)?.as_fd())), spawn.neighbor) {
+    match (clone3(flags, Some(open_dir(dir)?.as_fd())), spawn.cgroup_of) {
         // The container has divided its group, and a divided one takes no processes (cgroup-v2.rst, "No Internal
         // Process Constraint").
-        (Err(Errno::EBUSY), Some(neighbor)) => {
+        (Err(Errno::EBUSY), Some(init)) => {
             let dir =
-                ::cgroup::probe::cgroup2_of(neighbor)?.context("find the cgroup of the container's init")?;
+                ::cgroup::probe::cgroup2_of(init)?.context("find the cgroup of the container's init")?;
             clone3(flags, Some(open_dir(&dir)?.as_fd()))
                 .with_context(|| format!("clone3 into {}", dir.display()))
         }
@@ -70,7 +70,7 @@ fn by_an_intermediate(spawn: &Spawn, flags: u64, ours: &HostEnd, init: Init<'_>)
                 joined.and_then(|()| clone3(flags | libc::CLONE_PARENT as u64, None).context("clone3"));
             match cloned {
                 Ok(Fork::Child) => match init.channel.send(InitSync::Cloned) {
-                    Ok(()) => init::play(init),
+                    Ok(()) => init::carry_out(init),
                     Err(_) => process::exit_now(1),
                 },
                 Ok(Fork::Parent { .. }) => process::exit_now(0),

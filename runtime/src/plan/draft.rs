@@ -101,8 +101,8 @@ impl<'a> Draft<'a> {
         property: String,
     ) -> FdSlot {
         let slot = self.slot();
-        let is_yet_to_be = self.recorded.scope.is_some() && self.recorded.cgroups.contains(&source);
-        if id_map.is_none() && (self.facts.needs_user_namespace() || is_yet_to_be) {
+        let is_of_scope = self.recorded.scope.is_some() && self.recorded.cgroups.contains(&source);
+        if id_map.is_none() && (self.facts.needs_user_namespace() || is_of_scope) {
             self.step(RootfsStep::CloneMount { source, recursive, attributes, slot, property });
         } else {
             let step = HostStep::CloneMount { source, recursive, attributes, id_map, slot, property };

@@ -80,8 +80,8 @@ pub(super) fn cgroups(facts: &Facts, spec: &Spec<'_>, id: &str) -> Result<Cgroup
     Ok(Cgroups { scope: Some(scope), into: None, post_clone, ..plan })
 }
 
-/// Puts a plan's limits to systemd, too, before the kernel hears of them.
-pub fn tell(scope: &Scope, plan: &mut Plan) {
+/// Has a plan of `update` set its limits as the scope's properties, too, before it writes them to the cgroup.
+pub fn set_properties(scope: &Scope, plan: &mut Plan) {
     let properties = resources::properties(&plan.pre_clone);
     if !properties.is_empty() {
         plan.pre_clone.insert(0, HostStep::SetScopeProperties { scope: scope.clone(), properties });
