@@ -112,7 +112,7 @@ impl Verb {
     fn command(&self) -> Command {
         // `ampoule create`, so that its usage reads as it is typed.
         let command = Command::new(self.name).bin_name(format!("ampoule {}", self.name));
-        // What is told of a struct is told to who reads the source.
+        // A struct's doc comment is for who reads the source, and no help.
         (self.arguments)(command).about(self.about).long_about(None)
     }
 }

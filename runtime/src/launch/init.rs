@@ -1,6 +1,6 @@
-//! The new process: plays the plan's `init`, each stage in a file of its own. Ends in exec, never returns.
+//! The new process: carries out the plan's `init`, each stage in a file of its own. Ends in exec, never returns.
 //!
-//! It never logs. The first step that fails is told to the runtime, which knows the step's text, and the process ends.
+//! It never logs. The number of the first step that fails goes to the runtime, which knows the step's text, and the process ends.
 
 mod payload;
 mod rootfs;
@@ -116,7 +116,7 @@ impl Init<'_> {
             LifecycleStep::Send { point } => self.channel.send(*point).context(RUNTIME_GONE),
             LifecycleStep::Wait { point } => self.wait(state, *point),
             LifecycleStep::RunHooks { kind, hooks: all } => {
-                // Its own number, as these hooks see it from inside (runc's choice).
+                // Its pid in the container, where these hooks run (as runc has it).
                 hooks::run(*kind, all, &self.record.hook_state(kind.status(), getpid().as_raw()))
             }
             LifecycleStep::WaitForStart => {

@@ -19,7 +19,7 @@ use super::namespaces::flag;
 use crate::plan::namespaces::proc_name;
 use crate::plan::step::{InitSync, Spawn};
 
-/// Makes the process that plays the plan's `init`. Returns on the host only.
+/// Makes the process that carries out the plan's `init`. Returns on the host only.
 pub(super) fn spawn(spawn: &Spawn, ours: &HostEnd, init: Init<'_>) -> Result<(Pid, OwnedFd)> {
     let flags = spawn.new.iter().fold(0, |flags, kind| flags | flag(*kind).bits() as u32 as u64);
     if spawn.has_intermediate() {
@@ -59,8 +59,9 @@ fn clone_into(spawn: &Spawn, flags: u64) -> Result<Fork> {
     }
 }
 
-/// A user namespace can't be left again, and new namespaces belong to the one that their maker is in. So an
-/// intermediate process joins it, and makes the container's as its own brother: CLONE_PARENT, so that the runtime can wait for it.
+/// A user namespace can't be left again, and new namespaces belong to the one that the caller of clone3 is in. So an
+/// intermediate process joins it, and clones the container's as its sibling: CLONE_PARENT, so that the runtime can wait
+/// for it.
 fn by_an_intermediate(spawn: &Spawn, flags: u64, ours: &HostEnd, init: Init<'_>) -> Result<(Pid, OwnedFd)> {
     ours.learn_senders()?;
     match clone_into(spawn, 0)? {

@@ -1,4 +1,4 @@
-//! Inside: the steps by which the process becomes the container's program.
+//! In the new process: the steps by which the process becomes the container's program.
 
 use std::os::fd::AsRawFd;
 
