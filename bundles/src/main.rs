@@ -89,7 +89,7 @@ fn main() -> ExitCode {
 }
 
 fn unpack(args: &Unpack) -> Result<()> {
-    let wanted = unpack::Wanted {
+    let options = unpack::UnpackOptions {
         image: &args.image,
         name: args.r#ref.as_deref(),
         platform: args.platform.as_deref().unwrap_or(pack::image::this_platform()),
@@ -97,8 +97,8 @@ fn unpack(args: &Unpack) -> Result<()> {
         limits: apply::Limits { entries: args.max_entries, bytes: args.max_size.saturating_mul(1 << 20) },
     };
     match args.overlay {
-        true => unpack::overlay(&wanted, &store::Store::new(args.store.clone()), &args.dir),
-        false => unpack::flat(&wanted, &args.dir),
+        true => unpack::overlay(&options, &store::Store::new(args.store.clone()), &args.dir),
+        false => unpack::flat(&options, &args.dir),
     }
 }
 

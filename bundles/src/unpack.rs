@@ -18,8 +18,8 @@ use crate::store::{Stack, Store};
 use crate::stream;
 use crate::tree::Tree;
 
-/// What the caller asked for.
-pub struct Wanted<'a> {
+/// What is unpacked, and how.
+pub struct UnpackOptions<'a> {
     /// The image's directory or archive.
     pub image: &'a Path,
     /// Its name or tag, where there are several.
@@ -36,13 +36,13 @@ pub struct Wanted<'a> {
 ///
 /// # Errors
 /// One line that names the blob and the entry; nothing is left behind.
-pub fn flat(wanted: &Wanted<'_>, bundle: &Path) -> Result<()> {
-    let (source, image) = open(wanted)?;
+pub fn flat(options: &UnpackOptions<'_>, bundle: &Path) -> Result<()> {
+    let (source, image) = open(options)?;
     build(bundle, |dir| {
         let rootfs = dir.join("rootfs");
         make_dir(&rootfs)?;
         let tree = Tree::open(&rootfs)?;
-        let mut target = Target::new(&tree, wanted.limits);
+        let mut target = Target::new(&tree, options.limits);
         let progress = progress(&image);
         for layer in &image.layers {
             stream::of(&source, layer, &progress, |archive| target.apply(archive))
@@ -51,7 +51,7 @@ pub fn flat(wanted: &Wanted<'_>, bundle: &Path) -> Result<()> {
         if target.skipped > 0 {
             eprintln!("ampoule-bundle: {} devices were left out: only root makes them", target.skipped);
         }
-        write_config(dir, &config(&image, &tree, wanted)?)
+        write_config(dir, &config(&image, &tree, options)?)
     })
 }
 
@@ -59,12 +59,12 @@ pub fn flat(wanted: &Wanted<'_>, bundle: &Path) -> Result<()> {
 ///
 /// # Errors
 /// As [`flat`]; layers that were complete stay in the store.
-pub fn overlay(wanted: &Wanted<'_>, store: &Store, bundle: &Path) -> Result<()> {
-    let (source, image) = open(wanted)?;
+pub fn overlay(options: &UnpackOptions<'_>, store: &Store, bundle: &Path) -> Result<()> {
+    let (source, image) = open(options)?;
     let mut store = store.lock()?;
     let mut stack = Stack::default();
     let progress = progress(&image);
-    let mut limits = wanted.limits;
+    let mut limits = options.limits;
     for layer in &image.layers {
         stack = store
             .add(stack, &layer.diff_id, |tree| {
@@ -75,33 +75,33 @@ pub fn overlay(wanted: &Wanted<'_>, store: &Store, bundle: &Path) -> Result<()> 
             })
             .with_context(|| format!("layer {}", layer.name))?;
     }
-    let spec = store.look_into(&stack, |tree| config(&image, tree, wanted))?;
+    let spec = store.look_into(&stack, |tree| config(&image, tree, options))?;
     build(bundle, |dir| {
         store.furnish(&stack, dir)?;
         write_config(dir, &spec)
     })
 }
 
-fn open(wanted: &Wanted<'_>) -> Result<(Source, Image)> {
+fn open(options: &UnpackOptions<'_>) -> Result<(Source, Image)> {
     // Modes are as the image has them.
     umask(Mode::empty());
     let image = || -> Result<(Source, Image)> {
-        let source = Source::open(wanted.image)?;
-        let image = image::choose(image::all(&source)?, wanted.name, wanted.platform)?;
+        let source = Source::open(options.image)?;
+        let image = image::choose(image::all(&source)?, options.name, options.platform)?;
         // Said before the work of a minute, not after it.
-        conversion::command(&image.configuration, wanted.args)?;
+        conversion::command(&image.configuration, options.args)?;
         Ok((source, image))
     };
-    image().with_context(|| wanted.image.display().to_string())
+    image().with_context(|| options.image.display().to_string())
 }
 
 fn progress(image: &Image) -> Progress {
     Progress::new(image.layers.iter().map(|layer| layer.size).sum())
 }
 
-fn config(image: &Image, tree: &Tree, wanted: &Wanted<'_>) -> Result<Value> {
+fn config(image: &Image, tree: &Tree, options: &UnpackOptions<'_>) -> Result<Value> {
     let rootless = !nix::unistd::geteuid().is_root();
-    conversion::convert(&image.configuration, tree, wanted.args, rootless)
+    conversion::convert(&image.configuration, tree, options.args, rootless)
 }
 
 fn write_config(dir: &Path, spec: &Value) -> Result<()> {

@@ -111,12 +111,12 @@ impl Log {
             // It is on its way to its end with this, and stderr may have a reader.
             let _ = self.line(Level::Error, text);
         }
-        tell(&format!("ampoule: {}\n", one_line(text)));
+        to_stderr(&format!("ampoule: {}\n", one_line(text)));
     }
 }
 
-/// Tells whoever reads stderr.
-pub fn tell(text: &str) {
-    // Nobody is left to tell.
+/// Writes to stderr, until one of the signals that end a wait comes.
+pub fn to_stderr(text: &str) {
+    // There is no other place to report that stderr can't be written to.
     let _ = interrupt::write(std::io::stderr().as_fd(), text.as_bytes());
 }

@@ -42,7 +42,7 @@ impl Oom {
         let task = tokio::spawn(async move {
             while let Ok(mut ready) = fd.ready(interest).await {
                 ready.clear_ready();
-                match lock(&source).news() {
+                match lock(&source).new_kills() {
                     Ok(Some(kills)) => publish(&name, &queue, kills),
                     Ok(None) => return,
                     Err(e) => return log::warning(format_args!("watch for OOM kills of {name}: {e:#}")),
@@ -55,9 +55,9 @@ impl Oom {
     /// Publishes what there is now. `killed`: the init has died of a SIGKILL, which its cgroup may not have outlived.
     pub fn publish_now(&self, killed: bool) {
         let mut watch = lock(&self.watch);
-        let kills = match watch.news() {
+        let kills = match watch.new_kills() {
             Ok(None) if killed => watch.unread(),
-            news => news.map(|news| news.unwrap_or(0)),
+            kills => kills.map(|kills| kills.unwrap_or(0)),
         };
         match kills {
             Ok(kills) => publish(&self.id, &self.events, kills),

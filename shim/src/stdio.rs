@@ -5,7 +5,7 @@
 //! is away. When the process has ended, they are closed once a client reads, which then sees the end (stdio/output_fifo.rs).
 //!
 //! Two cases need copying: a terminal, and the output of an exec. What an exec leaves in the background holds its
-//! output open for ever, and a descriptor that was handed out can't be taken back; so an exec writes to a pipe, and its
+//! output open for ever, and a descriptor that a process was given can't be taken back; so an exec writes to a pipe, and its
 //! reader sees the end at the latest when the exec is deleted and what it wrote has been read.
 
 mod console;
@@ -158,7 +158,7 @@ impl ProcessIo {
         Ok(theirs)
     }
 
-    /// A pipe for what can't be handed out.
+    /// A pipe, for an end that can't be given to the process.
     fn pipe(&mut self, to: Destination) -> Result<OwnedFd> {
         let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
         let (ended, end) = oneshot::channel();

@@ -101,7 +101,7 @@ impl Cgroup {
     }
 
     /// Lets the killed have the CPU time that they need to go: a quota that is used up, or `cpu.idle` beside busy
-    /// neighbours, gives a large one none for minutes (a quota since Linux 6.18 only stops what returns to its program).
+    /// siblings, gives a large one none for minutes (a quota since Linux 6.18 only stops what returns to its program).
     pub fn lift_cpu_limits(&self) {
         for dir in &self.dirs {
             for (file, value) in [("cpu.max", "max"), ("cpu.cfs_quota_us", "-1"), ("cpu.idle", "0")] {

@@ -1,4 +1,4 @@
-//! News of processes that the kernel killed because the container was out of memory.
+//! OOM events: how many of a container's processes the kernel has killed because it was out of memory.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -11,9 +11,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::uio::pread;
 
-/// Tells when processes of one container are killed.
+/// Counts the OOM kills of one container's processes.
 pub enum OomWatch {
-    /// memory.oom_control, whose listeners hear of every kill.
+    /// memory.oom_control, whose listeners get an event for every kill.
     V1(PathBuf, Notices),
     /// memory.events of the group, and of the group above it.
     V2(Counter, Option<Counter>),
@@ -32,12 +32,12 @@ impl Counter {
         let events = absent(File::open(&path)).with_context(|| format!("open {}", path.display()))?;
         let Some(events) = events else { return Ok(None) };
         let mut counter = Counter { events, seen: 0 };
-        Ok(counter.news()?.map(|_| counter))
+        Ok(counter.new_kills()?.map(|_| counter))
     }
 
-    /// How many were killed since the last time. None: the group is gone. Reading also tells the kernel which
-    /// changes are news to us.
-    fn news(&mut self) -> Result<Option<u64>> {
+    /// How many were killed since the last time. None: the group is gone. Reading also has the kernel
+    /// report later changes only.
+    fn new_kills(&mut self) -> Result<Option<u64>> {
         let mut text = [0; 512];
         let len = match pread(&self.events, &mut text, 0) {
             Err(Errno::ENODEV) => return Ok(None),
@@ -50,7 +50,7 @@ impl Counter {
 }
 
 impl OomWatch {
-    /// Begins to watch; what was before is no news. None: no cgroup of the container's has the memory controller.
+    /// Begins to watch; kills before that are not counted. None: no cgroup of the container's has the memory controller.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -70,7 +70,7 @@ impl OomWatch {
         Ok(None)
     }
 
-    /// Ready when there may be news.
+    /// Ready when there may be kills to count.
     pub fn poll_fd(&self) -> PollFd<'_> {
         match self {
             OomWatch::V1(_, notices) => PollFd::new(notices.as_fd(), PollFlags::POLLIN),
@@ -78,27 +78,27 @@ impl OomWatch {
         }
     }
 
-    /// How many were killed since the last time. None: the cgroup is gone, and there will be no more news.
+    /// How many were killed since the last time. None: the cgroup is gone, and there will be no more events.
     ///
     /// # Errors
     /// It can't be told.
-    pub fn news(&mut self) -> Result<Option<u64>> {
+    pub fn new_kills(&mut self) -> Result<Option<u64>> {
         match self {
             OomWatch::V1(dir, notices) => {
                 let count = event_control::count(notices).context("read an eventfd")?;
-                // Its removal is told like a kill.
+                // Its removal is an event, like a kill.
                 let is_there = exists(dir).with_context(|| format!("stat {}", dir.display()))?;
                 Ok(is_there.then_some(count))
             }
             OomWatch::V2(own, above) => {
-                let Some(news) = own.news()? else { return Ok(None) };
-                above.as_mut().map_or(Ok(None), Counter::news)?;
-                Ok(Some(news))
+                let Some(kills) = own.new_kills()? else { return Ok(None) };
+                above.as_mut().map_or(Ok(None), Counter::new_kills)?;
+                Ok(Some(kills))
             }
         }
     }
 
-    /// How many were killed between the last news and the cgroup's removal, asked once it is gone.
+    /// How many were killed between the last event that was read and the cgroup's removal, asked once it is gone.
     ///
     /// systemd removes a scope's cgroup as soon as the last process has died, often before anyone has read of what
     /// it died (conmon#426, systemd#40102). The group above has counted that kill, too, and stays. It has also counted
@@ -110,7 +110,7 @@ impl OomWatch {
         match self {
             OomWatch::V1(..) | OomWatch::V2(_, None) => Ok(0),
             // None: the group above is gone, too.
-            OomWatch::V2(_, Some(above)) => Ok(above.news()?.unwrap_or(0)),
+            OomWatch::V2(_, Some(above)) => Ok(above.new_kills()?.unwrap_or(0)),
         }
     }
 }
@@ -124,22 +124,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kills_are_told_from_other_events() {
+    fn kills_are_found_among_other_events() {
         let text = "low 0\nhigh 0\nmax 37\noom 3\noom_kill 2\noom_group_kill 1\n";
         assert_eq!(kills(text), Some(2));
         assert_eq!(kills(""), None);
     }
 
     #[test]
-    fn only_kills_since_the_last_time_are_news() {
+    fn only_kills_since_the_last_time_are_counted() {
         let dir = std::env::temp_dir().join(format!("ampoule-oom-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let write = |kills| std::fs::write(dir.join("memory.events"), format!("oom 9\noom_kill {kills}\n"));
         write(2).unwrap();
         let mut watch = OomWatch::on(std::slice::from_ref(&dir)).unwrap().unwrap();
-        assert_eq!(watch.news().unwrap(), Some(0));
+        assert_eq!(watch.new_kills().unwrap(), Some(0));
         write(5).unwrap();
-        assert_eq!([watch.news().unwrap(), watch.news().unwrap()], [Some(3), Some(0)]);
+        assert_eq!([watch.new_kills().unwrap(), watch.new_kills().unwrap()], [Some(3), Some(0)]);
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(OomWatch::on(&[dir]).unwrap().is_none());
     }

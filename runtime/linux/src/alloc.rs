@@ -1,9 +1,9 @@
 //! A bump allocator for a short-lived, single-threaded command line.
 //!
-//! musl's malloc triples the time of reading config.json. The whole life of `ampoule` needs a few hundred kilobytes,
-//! so memory is handed out in a line and never taken back, except the latest piece, which may shrink, grow or go, and
-//! a chunk whose every piece has gone, which is begun anew. So a loop that keeps nothing runs for days in one chunk: the
-//! first that holds none of what was there before it.
+//! musl's malloc triples the time of reading config.json. The whole life of `ampoule` needs a few hundred kilobytes, so
+//! pieces of memory are given one after the other and never taken back, except the latest piece, which may shrink, grow
+//! or go, and a chunk whose every piece has gone, which is begun anew. So a loop that keeps nothing runs for days in one
+//! chunk: the first that holds none of what was there before it.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;

@@ -66,7 +66,7 @@ pub fn arm() -> Result<SigSet, Errno> {
     Ok(before)
 }
 
-/// In a new process, whose handlers are not ours: nothing is let in that its program is to hear.
+/// In a new process, whose handlers are not ours: the signals are left to its program.
 pub fn disarm() {
     ARMED.store(false, Ordering::Relaxed);
 }

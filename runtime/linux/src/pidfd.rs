@@ -1,4 +1,4 @@
-//! Processes by descriptor: no signal can hit, and no question be answered by, a later owner of the number.
+//! Processes by descriptor: no signal can hit, and no question be answered by, a later process with the same pid.
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-/// Restricts this thread, and those born from it, to the processors whose bits are set, sched_setaffinity(2).
+/// Restricts this thread, and those that it clones from now on, to the processors whose bits are set, sched_setaffinity(2).
 pub fn run_on(cpus: &[u64]) -> Result<(), Errno> {
     // SAFETY: pointer and length (in bytes) describe `cpus`; the kernel only reads.
     let done = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(cpus), cpus.as_ptr()) };

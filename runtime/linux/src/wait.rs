@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Its number, which is free now.
+    /// Its pid, which is free now.
     pub pid: Pid,
     /// Its exit code, or 128 and the signal that killed it.
     pub status: u8,

@@ -56,19 +56,20 @@ fn events(context: &Context, args: &Events) -> Result<()> {
     if groups.is_empty() {
         bail!("it was made without a cgroup, which is what counts what it uses");
     }
-    let mut teller = Teller { id: &args.id, groups: &groups, out: std::io::stdout() };
-    if args.stats { teller.stats().map(drop) } else { teller.follow(&init, interval) }
+    let mut printer = Printer { id: &args.id, groups: &groups, out: std::io::stdout() };
+    if args.stats { printer.stats().map(drop) } else { printer.follow(&init, interval) }
 }
 
-struct Teller<'a> {
+/// Prints the events of one container.
+struct Printer<'a> {
     id: &'a str,
     groups: &'a [PathBuf],
     out: Stdout,
 }
 
-impl Teller<'_> {
-    /// Tells until the init has ended or nobody reads any more, which may be days: nothing that a turn allocates may
-    /// outlive it (sys/alloc.rs).
+impl Printer<'_> {
+    /// Prints until the init has ended or nobody reads any more, which may be days: nothing that a turn allocates may
+    /// outlive it (linux/src/alloc.rs).
     fn follow(&mut self, init: &OwnedFd, interval: Duration) -> Result<()> {
         let mut watch = OomWatch::on(self.groups)?;
         let mut next = Instant::now() + interval;
@@ -76,11 +77,11 @@ impl Teller<'_> {
             let (ended, read) = self.wait(init, watch.as_ref(), next)?;
             // The init may have been the one that was killed.
             if let Some(mut oom) = watch.take() {
-                let news = oom.news()?;
-                for _ in 0..news.map_or_else(|| oom.unread(), Ok)? {
-                    self.tell("oom", None)?;
+                let kills = oom.new_kills()?;
+                for _ in 0..kills.map_or_else(|| oom.unread(), Ok)? {
+                    self.print("oom", None)?;
                 }
-                watch = news.map(|_| oom);
+                watch = kills.map(|_| oom);
             }
             if ended || !read {
                 return Ok(());
@@ -104,18 +105,18 @@ impl Teller<'_> {
         match ppoll(&mut fds, Some(left.into()), None) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok((false, true)),
-            Err(e) => bail!("wait for the container's news: {e}"),
+            Err(e) => bail!("wait for the container's events: {e}"),
         }
         let any = |fd: &PollFd| fd.any().unwrap_or(true);
         Ok((any(&fds[0]), fds[1].revents().is_some_and(|r| r.is_empty())))
     }
 
     fn stats(&mut self) -> Result<bool> {
-        self.tell("stats", Some(stats::read(self.groups)?))
+        self.print("stats", Some(stats::read(self.groups)?))
     }
 
     /// Whether somebody still reads.
-    fn tell(&mut self, kind: &str, data: Option<Stats>) -> Result<bool> {
+    fn print(&mut self, kind: &str, data: Option<Stats>) -> Result<bool> {
         let mut line = serde_json::to_vec(&Event { r#type: kind, id: self.id, data })?;
         line.push(b'\n');
         match self.out.write_all(&line) {

@@ -38,7 +38,7 @@ use nix::errno::Errno;
 
 use crate::container::store::{Container, Store};
 use crate::plan::Driver;
-use crate::report::{Level, Log, tell};
+use crate::report::{Level, Log, to_stderr};
 
 /// Run OCI containers
 #[derive(Parser)]
@@ -112,7 +112,7 @@ impl Verb {
     fn command(&self) -> Command {
         // `ampoule create`, so that its usage reads as it is typed.
         let command = Command::new(self.name).bin_name(format!("ampoule {}", self.name));
-        // What is told of a struct is told to who reads the source.
+        // A struct's doc comment is for who reads the source, and no help.
         (self.arguments)(command).about(self.about).long_about(None)
     }
 }
@@ -175,7 +175,7 @@ const ENTERING: [&str; 3] = ["run", "create", "exec"];
 /// Runs the command line; the exit code is the payload's for `run`, else 0 or 1.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     follow(args.collect()).unwrap_or_else(|e| {
-        tell(&format!("ampoule: {}\n", one_line(&format!("{e:#}"))));
+        to_stderr(&format!("ampoule: {}\n", one_line(&format!("{e:#}"))));
         ExitCode::FAILURE
     })
 }
@@ -249,10 +249,10 @@ fn usage(e: &clap::Error) -> Result<ExitCode> {
     if !e.use_stderr() {
         return print(&text);
     }
-    tell(&text);
+    to_stderr(&text);
     // podman leaves out a flag's value to learn whether there is such a flag, and looks for runc's words.
     if e.get(ContextKind::InvalidValue) == Some(&ContextValue::String(String::new())) {
-        tell("flag needs an argument\n");
+        to_stderr("flag needs an argument\n");
     }
     // runc's code for a bad command line, where clap's own is 2.
     Ok(ExitCode::FAILURE)

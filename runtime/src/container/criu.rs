@@ -32,14 +32,14 @@ use request::{Kind, Response};
 
 pub use request::{CgroupMode, Feature, NetworkLock, Request, Wishes};
 
-/// The oldest that knows external pid namespaces, and tells by a notification when it is ready to serve pages.
+/// The oldest that knows external pid namespaces, and sends a notification when it is ready to serve pages.
 const OLDEST: [u64; 3] = [3, 15, 0];
 /// An answer has a name or two and some numbers.
 const MAX_ANSWER: usize = 16 << 10;
 /// The part of a log that is searched for errors: its end, which has those of a failure.
 const MAX_LOG: u64 = 256 << 10;
 
-/// Something that CRIU tells while it works, and waits for an answer to.
+/// A notification that CRIU sends while it works; it waits for the answer.
 pub struct Notice {
     /// `post-dump`, `setup-namespaces`, `post-restore`, …
     pub name: String,
@@ -49,8 +49,8 @@ pub struct Notice {
     pub fd: Option<OwnedFd>,
 }
 
-/// What is done about it.
-type Heard<'a> = &'a mut dyn FnMut(Notice) -> Result<()>;
+/// What is done at a notification; the answer to CRIU says whether it worked.
+type OnNotice<'a> = &'a mut dyn FnMut(Notice) -> Result<()>;
 
 /// CRIU's own failure: its log says why.
 #[derive(Debug)]
@@ -165,7 +165,7 @@ impl Session {
     /// Major, minor, sublevel.
     fn version(&self) -> Result<[u64; 3]> {
         self.send(&request::question(Kind::Version, None))?;
-        Ok(self.hear()?.0.version)
+        Ok(self.receive()?.0.version)
     }
 
     /// CRIU's version, which has to be new enough for what is asked of it.
@@ -195,7 +195,7 @@ impl Session {
     /// It does.
     pub fn require_feature(&self, feature: Feature, what: &str) -> Result<()> {
         self.send(&request::question(Kind::FeatureCheck, Some(feature)))?;
-        match self.hear()?.0 {
+        match self.receive()?.0 {
             Response { success: true, features, .. } if features.contains(&(feature as u64)) => Ok(()),
             Response { success: true, .. } => bail!("{what}: this kernel, or this criu, can't do that"),
             _ => bail!("{what}: criu can't tell whether it does that here (see criu check)"),
@@ -205,9 +205,9 @@ impl Session {
     /// Has the processes of `request.pid` saved.
     ///
     /// # Errors
-    /// CRIU's, or those of `heard`. The processes run on.
-    pub fn dump(&self, request: &Request, heard: Heard<'_>) -> Result<()> {
-        self.carry_out(Kind::Dump, request, heard).map(drop)
+    /// CRIU's, or those of `on_notice`. The processes run on.
+    pub fn dump(&self, request: &Request, on_notice: OnNotice<'_>) -> Result<()> {
+        self.carry_out(Kind::Dump, request, on_notice).map(drop)
     }
 
     /// Has their memory saved, and lets them run on.
@@ -218,21 +218,21 @@ impl Session {
         self.carry_out(Kind::PreDump, request, &mut |_| Ok(())).map(drop)
     }
 
-    /// Has processes brought back; returns the root's number.
+    /// Has processes brought back; returns the root's pid.
     ///
     /// # Errors
-    /// CRIU's, or those of `heard`. It has killed what it had made, then.
-    pub fn restore(&self, request: &Request, heard: Heard<'_>) -> Result<i32> {
-        self.carry_out(Kind::Restore, request, heard)
+    /// CRIU's, or those of `on_notice`. It has killed what it had made, then.
+    pub fn restore(&self, request: &Request, on_notice: OnNotice<'_>) -> Result<i32> {
+        self.carry_out(Kind::Restore, request, on_notice)
     }
 
-    fn carry_out(&self, kind: Kind, request: &Request, heard: Heard<'_>) -> Result<i32> {
+    fn carry_out(&self, kind: Kind, request: &Request, on_notice: OnNotice<'_>) -> Result<i32> {
         self.send(&request.encode(kind))?;
         let mut reason = None;
         loop {
-            let (said, fd) = self.hear()?;
+            let (said, fd) = self.receive()?;
             if said.kind == Kind::Notify as u64 {
-                let taken = heard(Notice { name: said.script, pid: said.pid, fd });
+                let taken = on_notice(Notice { name: said.script, pid: said.pid, fd });
                 self.send(&request::acknowledgement(taken.is_ok()))?;
                 // Our own reason is better than CRIU's, who knows only that we refused.
                 reason = taken.err().or(reason);
@@ -253,7 +253,7 @@ impl Session {
         }
     }
 
-    fn hear(&self) -> Result<(Response, Option<OwnedFd>)> {
+    fn receive(&self) -> Result<(Response, Option<OwnedFd>)> {
         let mut bytes = vec![0; MAX_ANSWER];
         let received = match receive(&self.0, &mut bytes) {
             // It has not even read the question.

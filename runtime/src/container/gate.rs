@@ -52,7 +52,7 @@ pub fn build(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(listener)
 }
 
-/// Inside: parks until somebody says GO. Errors mean that nobody ever will.
+/// In the new process: parks until somebody says GO. Errors mean that nobody ever will.
 pub fn park(listener: impl AsFd) -> Result<OwnedFd, Errno> {
     loop {
         let fd = match linux::socket::accept(&listener) {
@@ -60,16 +60,16 @@ pub fn park(listener: impl AsFd) -> Result<OwnedFd, Errno> {
             Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
             Err(e) => return Err(e),
         };
-        if heard_go(&fd) {
+        if wait_for_go(&fd) {
             return Ok(fd);
         }
     }
 }
 
-/// Inside: waits for GO on a connection. False: the other side went away.
+/// In the new process: waits for GO on a connection. False: the other side went away.
 ///
-/// A seccomp filter may be in force already, so both sides of the child's talk here are read(2) and write(2).
-pub fn heard_go(stream: impl AsFd) -> bool {
+/// A seccomp filter may be in force already, so here the new process only uses read(2) and write(2).
+pub fn wait_for_go(stream: impl AsFd) -> bool {
     let mut word = [0u8; 1];
     loop {
         match nix::unistd::read(&stream, &mut word) {
@@ -79,13 +79,13 @@ pub fn heard_go(stream: impl AsFd) -> bool {
     }
 }
 
-/// Inside: the next thing is exec.
+/// In the new process: the next thing is exec.
 pub fn about_to_exec(stream: impl AsFd) -> Result<(), Errno> {
     // SIGPIPE is ignored until exec.
     nix::unistd::write(stream, &[ABOUT]).map(drop)
 }
 
-/// Inside: exec did not happen, or something before it failed. Nobody listening is no error: the process ends anyway.
+/// In the new process: exec did not happen, or something before it failed. Nobody listening is no error: the process ends anyway.
 pub fn failed(stream: impl AsFd, reason: &str) {
     let cut = reason.len().min(MAX_REASON);
     // As said above.
@@ -122,7 +122,7 @@ pub fn is_attended(dir: BorrowedFd<'_>) -> Result<bool> {
 /// On the host: lets the init go.
 pub fn go(stream: impl AsFd) -> Result<()> {
     match socket::send(stream.as_fd().as_raw_fd(), &[GO], MsgFlags::MSG_NOSIGNAL) {
-        // It is gone, and what it said before that is still to be heard. If it isn't, this ends it: nobody waits for ever.
+        // It is gone, and what it sent before that is still to be received. If it isn't, this ends it: nobody waits for ever.
         Err(Errno::EPIPE | Errno::ECONNRESET) => {
             match shutdown(stream.as_fd().as_raw_fd(), Shutdown::Write) {
                 Ok(()) | Err(Errno::ENOTCONN) => Ok(()),

@@ -1,4 +1,4 @@
-//! What is on file of a container, which whoever made it may not have written to its end, and others may have damaged.
+//! What is on file of a container. The runtime that made it may not have written all of it, and others may have damaged it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use super::store::{Container, INIT, RECORD};
 pub enum SavedRecord {
     /// All of it.
     Whole(Box<Record>),
-    /// None, or its beginning: it is written before anything else is done, so its maker was killed before that.
+    /// None, or its beginning: it is written before anything else is done, so the runtime was killed before that.
     CutShort,
     /// A text that nobody has begun to write as a record.
     Damaged(serde_json::Error),
@@ -26,8 +26,8 @@ pub enum SavedRecord {
 pub enum SavedInit {
     /// All of it.
     Whole(Init),
-    /// None, or its beginning: it is written right after the clone, so its maker was killed before that was over. Its child
-    /// ends itself then.
+    /// None, or its beginning: it is written right after the clone, so the runtime was killed before that was over. The
+    /// new process ends itself then.
     CutShort,
     /// A text that nobody has begun to write as one.
     Damaged,
@@ -58,13 +58,13 @@ impl Container {
     /// The immutable record.
     ///
     /// # Errors
-    /// The file is missing or cut short: its maker was killed before it had done anything else.
+    /// The file is missing or cut short: the runtime was killed before it had done anything else.
     pub fn record(&self) -> Result<Record> {
         self.read_record()?
             .with_context(|| format!("{} is missing or cut short", self.file(RECORD).display()))
     }
 
-    /// The same, or None where its maker was killed while writing it: the file is missing, or its text ends too early.
+    /// The same, or None where the runtime was killed while writing it: the file is missing, or its text ends too early.
     ///
     /// # Errors
     /// The file can't be read or is damaged, which says nothing of what there is.
@@ -92,7 +92,7 @@ impl Container {
         })
     }
 
-    /// The init, or None where its maker was killed before it was written.
+    /// The init, or None where the runtime was killed before it was written.
     ///
     /// # Errors
     /// The file can't be read or is damaged, which says nothing of what runs.
@@ -117,7 +117,7 @@ impl Container {
     /// The bytes of the document that the container was created from.
     ///
     /// # Errors
-    /// The file is missing: its maker was killed, or has not finished.
+    /// The file is missing: the runtime that creates the container was killed, or has not finished.
     pub fn config(&self) -> Result<Vec<u8>> {
         let path = self.file("config.json");
         fs::read(&path)

@@ -63,8 +63,8 @@ pub enum Verb {
 /// THE table: which verb is allowed in which status. Two things show as a status of their own:
 ///
 /// - a container in a cgroup that is frozen somewhere above is paused, and a resume of it fails;
-/// - one whose init has ended is stopped, whatever of it still runs in its cgroup; and so is a half-made one, whose maker is
-///   gone before there was an init.
+/// - one whose init has ended is stopped, whatever of it still runs in its cgroup; and so is a half-made one, whose
+///   `create` was killed before there was an init.
 pub fn allowed(verb: Verb, status: Status) -> bool {
     use Status::{Created, Creating, Held, Paused, Running, Stopped};
     match verb {
@@ -83,8 +83,8 @@ pub fn allowed(verb: Verb, status: Status) -> bool {
     }
 }
 
-/// The init process: its number, and the boot-relative time of its start in clock ticks, which no later owner of
-/// the number shares.
+/// The init process: its pid, and the boot-relative time of its start in clock ticks, which no later process with that
+/// pid shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "described above")]
 pub struct Init {
@@ -99,14 +99,14 @@ impl Init {
         Ok(Init { pid, start_time: stat.1 })
     }
 
-    /// A handle on the process if it still runs: not ended, not a zombie, not a stranger of the same number.
+    /// A handle on the process if it still runs: not ended, not a zombie, not a later process with the same pid.
     ///
     /// # Errors
     /// It can't be told.
     pub fn alive(self) -> Result<Option<OwnedFd>> {
         let fd = match pidfd::open(self.pid) {
             Ok(fd) => fd,
-            // The number of a thread, which is not the init's any more: EINVAL, and since Linux 6.16 ENOENT.
+            // The id of a thread now, and so not the init's pid any more: EINVAL, and since Linux 6.16 ENOENT.
             Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => return Ok(None),
             Err(e) => return Err(e).with_context(|| format!("pidfd_open {}", self.pid)),
         };
@@ -147,7 +147,7 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// The init's number, or 0 as the state document wants it.
+    /// The init's pid, or 0 as the state document wants it.
     pub fn pid(&self) -> i32 {
         self.init.as_ref().map_or(0, |(pid, _)| pid.as_raw())
     }
@@ -172,12 +172,12 @@ pub fn observe_locked(locked: &Locked) -> Result<Observed> {
 fn look(container: &Container, is_being_made: impl Fn() -> Result<bool>) -> Result<Observed> {
     let gone = |status| Ok(Observed { status, init: None });
     let Some(init) = container.init()? else {
-        // Whoever makes a container holds its lock: without one, the maker is gone.
+        // The runtime that makes a container holds its lock: when nobody does, that runtime is gone.
         return gone(if is_being_made()? { Status::Creating } else { Status::Stopped });
     };
     let Some(fd) = init.alive()? else { return gone(Status::Stopped) };
     let status = if container.has_unready_gate()? {
-        // Unlocked, its maker is gone: the child is about to notice, or was let through just before.
+        // When nobody holds the lock, the runtime is gone: the new process is about to notice, or was let through just before.
         if is_being_made()? { Status::Creating } else { Status::Running }
     } else {
         match (container.gate_is_shut()?, is_frozen(container)?) {
@@ -190,7 +190,7 @@ fn look(container: &Container, is_being_made: impl Fn() -> Result<bool>) -> Resu
     Ok(Observed { status, init: Some((init.pid, fd)) })
 }
 
-/// Without a record nobody has paused it: its maker didn't get to start it.
+/// Without a record nobody has paused it: the runtime was killed before it made a cgroup.
 fn is_frozen(container: &Container) -> Result<bool> {
     container.read_record()?.map_or(Ok(false), |record| Cgroup::new(record.cgroups).is_frozen())
 }
@@ -208,8 +208,8 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_has_got_the_number_is_not_the_init() {
-        let number = || Init { pid: nix::unistd::gettid(), start_time: 1 }.alive().unwrap().is_none();
-        assert!(std::thread::spawn(number).join().unwrap());
+    fn a_thread_that_has_got_the_pid_is_not_the_init() {
+        let is_refused = || Init { pid: nix::unistd::gettid(), start_time: 1 }.alive().unwrap().is_none();
+        assert!(std::thread::spawn(is_refused).join().unwrap());
     }
 }

@@ -26,7 +26,7 @@ use super::gate;
 use super::record::Record;
 use super::status::Init;
 
-/// Longer than any step of another verb should take; then the user hears who is in the way.
+/// Longer than any step of another verb should take; then the user is told who is in the way.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) const RECORD: &str = "state.json";

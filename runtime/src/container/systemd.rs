@@ -84,7 +84,7 @@ pub fn set(scope: &Scope, properties: &[Property]) -> Result<()> {
     }
 }
 
-/// Leaves out what systemd doesn't take and the kernel is told anyway.
+/// Leaves out what systemd doesn't take and what is written to the cgroup anyway.
 fn do_without(wanted: &mut Vec<&Property>, refusal: Refusal) -> Result<()> {
     let known = wanted.len();
     wanted.retain(|p| !(p.dispensable && refusal.mentions(&p.name)));

@@ -28,7 +28,7 @@ impl Manager {
 }
 
 impl Facts {
-    /// With the systemd that is ours to ask. It hands out cgroups that we could not make ourselves.
+    /// With the systemd that is ours to ask. It makes cgroups that we could not make ourselves.
     ///
     /// # Errors
     /// It can't be told which that is.

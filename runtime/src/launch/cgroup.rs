@@ -36,7 +36,7 @@ fn make_with_parents(dir: &Path) -> nix::Result<()> {
     }
 }
 
-/// A process born into somebody else's cgroup would share its limits and its death.
+/// A process that is cloned into another container's cgroup would share its limits, and be killed with it.
 fn refuse_used(dir: &Path) -> Result<()> {
     // A group above that was only just made has files of its own.
     if !is_dir(dir).with_context(|| format!("stat {}", dir.display()))? {

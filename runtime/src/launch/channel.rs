@@ -3,9 +3,9 @@
 //! ```text
 //!   runtime (HostEnd)                               init (InitEnd)
 //!   ─────────────────                               ──────────────
-//!   clone3 ────────────────────────────────────▶    plays `init`
+//!   clone3 ────────────────────────────────────▶    carries out `init`
 //!                           ◀── Cloned               (through an intermediate process)
-//!   saves its pid               PidSaved      ──▶    (heard before it may park)
+//!   saves its pid               PidSaved      ──▶    (waited for before it may park)
 //!   maps ids                    IdsMapped     ──▶    (with a new user namespace)
 //!   moves network devices       NetDevicesMoved ─▶   (with linux.netDevices)
 //!   has systemd move it         InCgroup      ──▶    (with a scope)
@@ -14,7 +14,7 @@
 //!   runs hooks                  HooksRan      ──▶    runs its own hooks
 //!                           ◀── ReadyForRlimits      (with limits and a user namespace)
 //!   sets limits                 RlimitsSet    ──▶
-//!   takes and passes it     ◀── SeccompListener + number (with SCMP_ACT_NOTIFY)
+//!   passes the listener on  ◀── SeccompListener + its descriptor's number (with SCMP_ACT_NOTIFY)
 //!                           ◀── Ready
 //!   publishes the gate          GatePublished ──▶    parks at the gate (with `create`)
 //!
@@ -70,7 +70,7 @@ pub struct Reached {
     pub point: InitSync,
     pub number: u32,
     pub fd: Option<OwnedFd>,
-    /// As the runtime knows it, once asked for.
+    /// The sender's pid in the runtime's pid namespace, after [`HostEnd::learn_senders`].
     pub sender: i32,
 }
 
@@ -82,7 +82,7 @@ pub fn pair() -> Result<(HostEnd, InitEnd)> {
 }
 
 impl HostEnd {
-    /// Asks the kernel to say who sends, by the number that this process knows it by.
+    /// Has the kernel add the sender's pid to each message, as this process's pid namespace has it (SO_PASSCRED).
     pub fn learn_senders(&self) -> Result<()> {
         setsockopt(&self.0, sockopt::PassCred, &true).context("setsockopt SO_PASSCRED")
     }
@@ -147,7 +147,7 @@ impl InitEnd {
     pub fn fail(&self, step: usize, reason: &str) {
         let mut message = header(FAILED, step as u32).to_vec();
         message.extend(&reason.as_bytes()[..reason.len().min(MAX_MESSAGE - HEADER)]);
-        // When nobody listens there is nobody to tell.
+        // It fails only when the runtime is gone, and then nobody waits for the reason.
         let _ = write(&self.0, &message);
     }
 

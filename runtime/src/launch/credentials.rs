@@ -1,4 +1,4 @@
-//! Inside: ids and capabilities, in the one order that works (capabilities(7)).
+//! In the new process: ids and capabilities, in the one order that works (capabilities(7)).
 
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -28,14 +28,14 @@ pub(super) fn take(wanted: &Credentials) -> Result<()> {
     sys::set_ambient(sets.ambient).context("PR_CAP_AMBIENT_RAISE")
 }
 
-/// Groups first, since changing them needs the user's capabilities. A namespace that maps its maker's own ids only
+/// Groups first, since changing them needs the user's capabilities. A namespace that maps only its creator's ids
 /// has given up setgroups(2): there the user's groups stay, which give him nothing that he has not (runc does so).
 pub(super) fn change_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
     match sys::set_groups(groups) {
-        // In doubt the call's own error is told.
+        // In doubt the call's own error is reported.
         Err(Errno::EPERM) if kernfs::read(Path::new("/proc/self/setgroups")).is_ok_and(|s| s == "deny\n") => {
             if !groups.is_empty() {
-                bail!("setgroups: this user namespace has only its maker's ids; map more with newgidmap");
+                bail!("setgroups: this user namespace has only its creator's ids; map more with newgidmap");
             }
         }
         other => other.context("setgroups")?,

@@ -75,14 +75,15 @@ fn ask(worker: &Worker, request: &mut Request, dump: &mut Dump<'_>) -> Result<()
         session.pre_dump(request)
     } else {
         session.dump(request, &mut |notice| match notice {
-            Notice { name, .. } if name == "status-ready" => tell(dump.status.take()),
+            Notice { name, .. } if name == "status-ready" => report_ready(dump.status.take()),
             _ => Ok(()),
         })
     };
     done.map_err(|reason| dump.images.explain(reason, LOG))
 }
 
-fn tell(status: Option<File>) -> Result<()> {
+/// `--status-fd`: one NUL byte, once the page server can be reached.
+fn report_ready(status: Option<File>) -> Result<()> {
     status.map_or(Ok(()), |mut file| file.write_all(b"\0")).context("--status-fd")
 }
 

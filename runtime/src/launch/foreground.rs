@@ -24,7 +24,7 @@ pub struct Signals {
 
 impl Signals {
     /// Blocks every signal but those that a fault of this program raises. Those that are to end it still end a wait for a
-    /// container that is being made (sys/interrupt.rs); afterwards they are the container's.
+    /// container that is being made (linux/src/interrupt.rs); afterwards they are the container's.
     pub fn block() -> Result<Signals> {
         let original = interrupt::arm().context("catch the signals that end a wait")?;
         let mut all = SigSet::all();

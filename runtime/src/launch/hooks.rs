@@ -45,7 +45,7 @@ fn one(kind: HookKind, hook: &Hook, state: &[u8]) -> Result<()> {
     // The container's own filter may be in force there, and know no more calls than a program needs.
     let is_the_containers = kind == HookKind::StartContainer;
     if !is_the_containers {
-        // A runtime that is killed is heard by nobody, and what its hook goes on to do neither.
+        // When the runtime is killed, nobody waits for its hook any more, nor learns how it ends: it is killed, too.
         process::die_with_us(&mut command);
     }
     let mut child = command.spawn().context("exec")?;

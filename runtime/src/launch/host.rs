@@ -69,7 +69,7 @@ impl<'a> Host<'a> {
     /// Carries one step out; `peer` is there after the clone.
     pub(super) fn run(&mut self, step: &HostStep, peer: Option<&Peer<'_>>) -> Result<()> {
         self.step(step, peer).map_err(|reason| match step {
-            // What the new process could not do is told in the words of its own step; "error running KIND hook #N" says it all.
+            // What the new process could not do is reported with its own step's text; "error running KIND hook #N" says it all.
             HostStep::Expect { .. } | HostStep::RunHooks { .. } => reason,
             step => anyhow::anyhow!(init::explain(step.json_path(), step, &reason)),
         })
@@ -162,7 +162,7 @@ impl<'a> Host<'a> {
                 hooks::run(*kind, all, &state)
             }
             HostStep::Send { point } => match there(peer)?.channel.send(*point) {
-                // When it is gone, it has said why, and the next step that listens will hear it.
+                // When it is gone, it has sent why, and the next `Expect` receives that.
                 Ok(()) | Err(Errno::EPIPE) => Ok(()),
                 Err(e) => Err(e).context("write"),
             },

@@ -1,4 +1,4 @@
-//! What a dump and a restore have in common: where CRIU's files are, and what it is told of the host's part of a
+//! What a dump and a restore have in common: where CRIU's files are, and what a request says of the host's part of a
 //! container.
 
 use std::fs::File;
@@ -44,7 +44,7 @@ pub struct Images {
     pub wishes: Wishes,
 }
 
-/// Its directories, open while CRIU works, who takes them by this process's numbers.
+/// Its directories, open while CRIU works, which takes them by their numbers in this process.
 pub(super) struct Opened {
     images: File,
     work: File,

@@ -1,7 +1,7 @@
 //! The new process: carries out the plan's `init`, each stage in a file of its own, and the steps of its lifecycle here. Ends in
 //! exec, never returns.
 //!
-//! It never logs. The first step that fails is told to the runtime, which knows the step's text, and the process ends.
+//! It never logs. The number of the first step that fails goes to the runtime, which knows the step's text, and the process ends.
 
 mod payload;
 mod rootfs;
@@ -59,10 +59,10 @@ struct State {
 
 const NEVER_OPENED: &str = "its handle was never opened";
 const NO_ROOT: &str = "there is no root yet";
-const ALONE: &str = "the runtime is gone";
+const RUNTIME_GONE: &str = "the runtime is gone";
 
-/// Plays the plan's `init`.
-pub(super) fn play(mut init: Init<'_>) -> ! {
+/// Carries out the plan's `init` steps, one after the other.
+pub(super) fn carry_out(mut init: Init<'_>) -> ! {
     if let Err(reason) = forget_the_host(&init) {
         init.channel.fail(0, &format!("{reason:#}"));
         linux::process::exit_now(1);
@@ -75,8 +75,10 @@ pub(super) fn play(mut init: Init<'_>) -> ! {
         let explained = || explain(step.json_path(), step, &reason);
         match &state.stream {
             Some(stream) => gate::failed(stream, &explained()),
-            // The runtime listens behind the gate by now.
-            None if is_start(step) && init.gate.is_none() => gate::failed(&init.channel, &explained()),
+            // Without a gate's socket the runtime waits in `gate::passed` by now, at this channel: so in the gate's words.
+            None if is_wait_for_start(step) && init.gate.is_none() => {
+                gate::failed(&init.channel, &explained())
+            }
             None => init.channel.fail(n, &format!("{reason:#}")),
         }
         break;
@@ -84,7 +86,7 @@ pub(super) fn play(mut init: Init<'_>) -> ! {
     linux::process::exit_now(1)
 }
 
-fn is_start(step: &InitStep) -> bool {
+fn is_wait_for_start(step: &InitStep) -> bool {
     matches!(step, InitStep::Lifecycle(LifecycleStep::WaitForStart))
 }
 
@@ -98,7 +100,7 @@ pub(super) fn explain(json_path: &str, step: &dyn Display, reason: &anyhow::Erro
 
 impl Init<'_> {
     fn step(&self, state: &mut State, step: &InitStep) -> Result<()> {
-        // Any other step may mount over it.
+        // Only these two leave the mounts alone: any other may mount over the directory that is kept in `parent`.
         if !matches!(step, InitStep::Rootfs(RootfsStep::Mknod { .. } | RootfsStep::Symlink { .. })) {
             state.parent = Parent::default();
         }
@@ -112,17 +114,17 @@ impl Init<'_> {
 
     fn lifecycle(&self, state: &mut State, step: &LifecycleStep) -> Result<()> {
         match step {
-            LifecycleStep::Send { point } => self.channel.send(*point).context(ALONE),
+            LifecycleStep::Send { point } => self.channel.send(*point).context(RUNTIME_GONE),
             LifecycleStep::Wait { point } => self.wait(state, *point),
             LifecycleStep::RunHooks { kind, hooks: all } => {
-                // Its own number, as these hooks see it from inside (runc's choice).
+                // Its pid in the container, where these hooks run (as runc has it).
                 hooks::run(*kind, all, &self.record.hook_state(kind.status(), getpid().as_raw()))
             }
             LifecycleStep::WaitForStart => {
                 state.stream = Some(match &self.gate {
                     Some(listener) => gate::park(listener).context("accept")?,
-                    None if gate::heard_go(&self.channel) => self.channel.as_fd().try_clone_to_owned()?,
-                    None => bail!(ALONE),
+                    None if gate::wait_for_go(&self.channel) => self.channel.as_fd().try_clone_to_owned()?,
+                    None => bail!(RUNTIME_GONE),
                 });
                 Ok(())
             }
@@ -131,7 +133,7 @@ impl Init<'_> {
 
     fn wait(&self, state: &mut State, point: HostSync) -> Result<()> {
         while state.reached & (1 << point as u8) == 0 {
-            let reached = self.channel.receive()?.context(ALONE)?;
+            let reached = self.channel.receive()?.context(RUNTIME_GONE)?;
             state.reached |= 1 << reached as u8;
         }
         Ok(())

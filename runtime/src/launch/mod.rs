@@ -1,7 +1,7 @@
 //! EXECUTE: carries a plan out. Changes the world, never reads the document.
 //!
-//! Two processes share the work. The runtime (`host.rs`) stays on the host; the new one (`init.rs`) plays the plan's
-//! `init` and becomes the container's program. What they say to each other is drawn in `channel.rs`.
+//! Two processes share the work. The runtime (`host.rs`) stays on the host; the new one (`init.rs`) carries out the
+//! plan's `init` and becomes the container's program. What they say to each other is drawn in `channel.rs`.
 
 mod cgroup;
 mod channel;
@@ -53,7 +53,7 @@ pub use restore::{Restore, restore};
 
 /// A process that is ready (at a shut gate) or on its way to exec.
 pub struct Launched {
-    /// Its number on the host.
+    /// Its pid on the host.
     pub pid: Pid,
     /// A handle on it.
     pub pidfd: OwnedFd,
@@ -62,7 +62,7 @@ pub struct Launched {
     channel: HostEnd,
 }
 
-/// Plays a plan up to the point where the new process is ready. `config` is the document that it is of; `signals` is the
+/// Carries out a plan up to the point where the new process is ready. `config` is the document that it is of; `signals` is the
 /// mask that the payload gets.
 ///
 /// # Errors
@@ -82,7 +82,7 @@ pub fn create(
     Ok(Launched { pid, pidfd, master: host.master, channel: ours })
 }
 
-/// Plays a plan of `exec`, whose process is on its way to its program then; `init` is the container's init.
+/// Carries out a plan of `exec`, whose process is on its way to its program then; `init` is the container's init.
 ///
 /// # Errors
 /// The step that failed, on either side, and why. Nothing is left.
@@ -112,7 +112,7 @@ fn clone(host: &mut Host<'_>, signals: SigSet) -> Result<(HostEnd, Pid, OwnedFd)
     Ok((ours, pid, pidfd))
 }
 
-/// Plays a plan of `update`, for which no process is made.
+/// Carries out a plan of `update`, for which no process is made.
 ///
 /// # Errors
 /// The limit that was refused, and why. Those before it hold.

@@ -1,4 +1,4 @@
-//! Inside: mounts. Made detached, changed by descriptor, attached by descriptor to what was opened in the root.
+//! In the new process: mounts. Made detached, changed by descriptor, attached by descriptor to what was opened in the root.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,7 +27,7 @@ pub(super) fn mount(root: &mut Root, wanted: &Mount) -> Result<()> {
         return mount_by_the_old_call(root, wanted, &target);
     }
     let mount = detached(wanted)?;
-    // Attributes were the mount's from birth; what is left is said about the tree and to peers.
+    // The mount had its own attributes from the start; left are those of the whole tree, and the propagation.
     if wanted.copy_up {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let from = openat(&target, ".", flags, Mode::empty());
@@ -81,7 +81,7 @@ fn detached(wanted: &Mount) -> Result<OwnedFd> {
 }
 
 /// Options too long for fsconfig(2), as overlay's can be, go through mount(2), on a target that is the working
-/// directory: no path is resolved twice. What protects the host is the mount's from birth here, too: who exchanges the target
+/// directory: no path is resolved twice. What protects the host is the mount's from the start here, too: who exchanges the target
 /// now has another mount found than this one.
 fn mount_by_the_old_call(root: &mut Root, wanted: &Mount, target: &OwnedFd) -> Result<()> {
     let data = wanted.parameters.iter().map(|p| match p {
@@ -133,7 +133,7 @@ pub(super) fn change(mount: BorrowedFd<'_>, attributes: &Attributes) -> Result<(
     Ok(())
 }
 
-/// Attaches a tree that the parent cloned; the target becomes what the source is, a directory or a file.
+/// Attaches a tree that the runtime cloned on the host; the target becomes what the source is, a directory or a file.
 pub(super) fn bind(root: &mut Root, tree: OwnedFd, path: &ContainerPath) -> Result<()> {
     let directory = is_directory(&tree).context("fstat")?;
     let target = if directory { root.make_mount_point(path)? } else { root.make_file(path)? };

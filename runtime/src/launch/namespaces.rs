@@ -21,15 +21,15 @@ pub(super) fn flag(kind: NamespaceKind) -> CloneFlags {
     }
 }
 
-/// Enters one of this process's own, which it is known by in `/proc/self/ns`: one that waits for its next child, or the
-/// one that it is in, so that the next child is born there again.
+/// Enters one of this process's own, which it is known by in `/proc/self/ns`: the one that is there for its children,
+/// or the one that it is in, so that its children are in that one again.
 pub(super) fn enter_own(name: &str) -> Result<()> {
     let path = format!("/proc/self/ns/{name}");
     let own = File::open(&path).with_context(|| format!("open {path}"))?;
     setns(own, CloneFlags::empty()).context("setns")
 }
 
-/// time_namespaces(7): unshare makes it for the next child, and offsets can be written until somebody is in it. The
+/// time_namespaces(7): unshare makes it for the next child, and offsets can be written until a process is in it. The
 /// process enters it itself, which one without threads may (setns(2)).
 pub(super) fn offset_clocks(offsets: &[(String, i64, u32)]) -> Result<()> {
     unshare(flag(NamespaceKind::Time)).context("unshare")?;

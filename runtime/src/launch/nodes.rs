@@ -1,4 +1,4 @@
-//! Inside: device nodes and links.
+//! In the new process: device nodes and links.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;

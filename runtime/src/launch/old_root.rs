@@ -1,6 +1,6 @@
-//! Inside, with --no-pivot: the host's tree stays below the root that is entered, and a chroot is no wall. Whoever gets a
-//! mount namespace of his own in a new user namespace may mount a procfs or a sysfs there without any mask, as long as a
-//! whole one can be found in it (mount_namespaces(7)).
+//! In the new process, with --no-pivot: the host's tree stays below the root that is entered, and a chroot is no wall.
+//! Whoever gets a mount namespace of his own in a new user namespace may mount a procfs or a sysfs there without any
+//! mask, as long as a whole one can be found in it (mount_namespaces(7)).
 
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;

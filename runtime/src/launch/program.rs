@@ -1,4 +1,4 @@
-//! Inside: finding the program, and becoming it.
+//! In the new process: finding the program, and becoming it.
 
 use std::ffi::CString;
 use std::fs::File;

@@ -24,7 +24,7 @@ use crate::plan::namespaces::proc_name;
 use crate::plan::{self, Console, Outer};
 
 const LOG: &str = "restore.log";
-/// How long CRIU may take to remove what it has made, once it hears no more of us.
+/// How long CRIU may take to remove what it has made, once our end of its socket is closed.
 const CLEANING_UP: Duration = Duration::from_secs(5);
 /// Three short texts.
 const MAX_DESCRIPTORS: u64 = 64 << 10;
@@ -97,7 +97,7 @@ impl Talk<'_> {
             lock: network_lock(version, &images.wishes, self.restore.outer.has_network()),
             ..images.request(&opened, LOG, known)
         };
-        let mut heard = |notice: Notice| match &*notice.name {
+        let mut on_notice = |notice: Notice| match &*notice.name {
             "setup-namespaces" => {
                 peer.pid = Pid::from_raw(notice.pid);
                 let mut late = self.restore.plan.late.iter();
@@ -111,7 +111,7 @@ impl Talk<'_> {
             },
             _ => Ok(()),
         };
-        session.restore(&request, &mut heard).map_err(|reason| images.explain(reason, LOG))
+        session.restore(&request, &mut on_notice).map_err(|reason| images.explain(reason, LOG))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Inside: read-only and masked paths.
+//! In the new process: read-only and masked paths.
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};

@@ -19,7 +19,7 @@ use super::namespaces::flag;
 use crate::plan::namespaces::proc_name;
 use crate::plan::step::{InitSync, Spawn};
 
-/// Makes the process that plays the plan's `init`. Returns on the host only.
+/// Makes the process that carries out the plan's `init`. Returns on the host only.
 pub(super) fn spawn(spawn: &Spawn, ours: &HostEnd, init: Init<'_>) -> Result<(Pid, OwnedFd)> {
     let flags = spawn.new.iter().fold(0, |flags, kind| flags | flag(*kind).bits() as u32 as u64);
     if spawn.has_intermediate() {
@@ -27,7 +27,7 @@ pub(super) fn spawn(spawn: &Spawn, ours: &HostEnd, init: Init<'_>) -> Result<(Pi
     }
     join(spawn, &init.handles)?;
     match clone_into(spawn, flags)? {
-        Fork::Child => init::play(init),
+        Fork::Child => init::carry_out(init),
         Fork::Parent { pid, pidfd } => Ok((pid, pidfd)),
     }
 }
@@ -46,12 +46,12 @@ fn clone_into(spawn: &Spawn, flags: u64) -> Result<Fork> {
         open(dir, flags, Mode::empty()).with_context(|| format!("open {}", dir.display()))
     };
     let Some(dir) = &spawn.into else { return clone3(flags, None).context("clone3") };
-    match (clone3(flags, Some(open_dir(dir)?.as_fd())), spawn.neighbor) {
+    match (clone3(flags, Some(open_dir(dir)?.as_fd())), spawn.cgroup_of) {
         // The container has divided its group, and a divided one takes no processes (cgroup-v2.rst, "No Internal
         // Process Constraint").
-        (Err(Errno::EBUSY), Some(neighbor)) => {
+        (Err(Errno::EBUSY), Some(init)) => {
             let dir =
-                ::cgroup::probe::cgroup2_of(neighbor)?.context("find the cgroup of the container's init")?;
+                ::cgroup::probe::cgroup2_of(init)?.context("find the cgroup of the container's init")?;
             clone3(flags, Some(open_dir(&dir)?.as_fd()))
                 .with_context(|| format!("clone3 into {}", dir.display()))
         }
@@ -59,8 +59,9 @@ fn clone_into(spawn: &Spawn, flags: u64) -> Result<Fork> {
     }
 }
 
-/// A user namespace can't be left again, and new namespaces belong to the one that their maker is in. So an
-/// intermediate process joins it, and makes the container's as its own brother: CLONE_PARENT, so that the runtime can wait for it.
+/// A user namespace can't be left again, and new namespaces belong to the one that the caller of clone3 is in. So an
+/// intermediate process joins it, and clones the container's as its sibling: CLONE_PARENT, so that the runtime can wait
+/// for it.
 fn by_an_intermediate(spawn: &Spawn, flags: u64, ours: &HostEnd, init: Init<'_>) -> Result<(Pid, OwnedFd)> {
     ours.learn_senders()?;
     match clone_into(spawn, 0)? {
@@ -70,7 +71,7 @@ fn by_an_intermediate(spawn: &Spawn, flags: u64, ours: &HostEnd, init: Init<'_>)
                 joined.and_then(|()| clone3(flags | libc::CLONE_PARENT as u64, None).context("clone3"));
             match cloned {
                 Ok(Fork::Child) => match init.channel.send(InitSync::Cloned) {
-                    Ok(()) => init::play(init),
+                    Ok(()) => init::carry_out(init),
                     Err(_) => process::exit_now(1),
                 },
                 Ok(Fork::Parent { .. }) => process::exit_now(0),

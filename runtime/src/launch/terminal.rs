@@ -1,4 +1,4 @@
-//! Inside: the container's terminal.
+//! In the new process: the container's terminal.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -16,8 +16,8 @@ use crate::plan::path::ContainerPath;
 /// linux/magic.h
 const DEVPTS_SUPER_MAGIC: FsType = FsType(0x1cd1);
 
-/// Inside: opens a pty of the container's own devpts, binds its peer to /dev/console and makes it stdin, stdout,
-/// stderr and the controlling terminal. Returns the pty master.
+/// Opens a pty of the container's own devpts, binds its peer to /dev/console and makes it stdin, stdout, stderr and the
+/// controlling terminal. Returns the pty master.
 pub(super) fn open_console(root: &Root, size: Option<(u16, u16)>, node: bool) -> Result<OwnedFd> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let master = match root.open(&ContainerPath::new("/dev/pts/ptmx"), flags) {

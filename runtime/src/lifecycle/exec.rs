@@ -69,7 +69,7 @@ pub fn exec(
     match launched.passed().and_then(|()| args.pid_output.write(&launched)) {
         Ok(()) => Ok(launched),
         Err(reason) => {
-            // Nobody would ever hear of a process whose start has failed.
+            // The caller gets no pid of a process whose start has failed, and so couldn't end it.
             launched.end();
             Err(reason)
         }
@@ -98,7 +98,7 @@ fn is_paused(status: Status) -> bool {
     matches!(status, Status::Paused | Status::Held)
 }
 
-/// The v2 cgroup to be born into, and the v1 cgroups to enter.
+/// The v2 cgroup to be cloned into, and the v1 cgroups to enter.
 fn cgroups(record: &Record, given: &[String]) -> Result<(Option<PathBuf>, Vec<PathBuf>)> {
     let mut into = record.cgroup2.clone();
     let mut enter: Vec<_> =

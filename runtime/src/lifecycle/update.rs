@@ -42,7 +42,7 @@ pub fn update(locked: &Locked, log: &Log, changes: &Changes<'_>) -> Result<()> {
         log.line(Level::Warning, warning)?;
     }
     if let Some(scope) = &record.scope {
-        plan::systemd::tell(scope, &mut update);
+        plan::systemd::set_properties(scope, &mut update);
     }
     launch::update(&update, &record)
 }

@@ -16,6 +16,7 @@ use crate::spec::Spec;
 pub(super) struct Draft<'a> {
     pub(super) id: &'a str,
     pub(super) bundle: &'a Path,
+    /// The root filesystem's directory on the host; empty until [`super::create`] or [`super::exec`] fills it.
     pub(super) rootfs: PathBuf,
     pub(super) spec: &'a Spec<'a>,
     pub(super) facts: &'a Facts,
@@ -25,9 +26,11 @@ pub(super) struct Draft<'a> {
     pub(super) spawn: Spawn,
     pub(super) post_clone: Vec<HostStep>,
     pub(super) init: Vec<InitStep>,
+    /// What the record keeps; empty until `order::create` has planned the cgroups, and always for `exec`.
     pub(super) recorded: Recorded,
     /// The user namespaces that mounts with these maps share.
     pub(super) id_maps: BTreeMap<(Vec<IdRange>, Vec<IdRange>), FdSlot>,
+    /// How many slots [`Draft::slot`] has given, and so the next one's index.
     slots: usize,
     warnings: Vec<String>,
 }
@@ -89,9 +92,10 @@ impl<'a> Draft<'a> {
         self.init.extend(steps.into_iter().map(Into::into));
     }
 
-    /// A detached copy of mounts of the host's tree. Root makes it on the host: inside a user namespace its path may
-    /// not be walkable. Anyone else may copy mounts only in a mount namespace of his own; and a scope's cgroup is not
-    /// there before the process is.
+    /// A detached copy of mounts of the host's tree. The runtime makes it before the clone: in a user namespace its path
+    /// may not be walkable. The new process makes it where the runtime can't: with `needs_user_namespace()`, since that
+    /// user may copy mounts only in a mount namespace of his own; and of a scope's cgroup, which systemd makes after the
+    /// clone. A copy with mapped ids is always the runtime's to make.
     pub(super) fn clone_mount(
         &mut self,
         source: PathBuf,
@@ -101,8 +105,8 @@ impl<'a> Draft<'a> {
         property: String,
     ) -> FdSlot {
         let slot = self.slot();
-        let is_yet_to_be = self.recorded.scope.is_some() && self.recorded.cgroups.contains(&source);
-        if id_map.is_none() && (self.facts.needs_user_namespace() || is_yet_to_be) {
+        let is_of_scope = self.recorded.scope.is_some() && self.recorded.cgroups.contains(&source);
+        if id_map.is_none() && (self.facts.needs_user_namespace() || is_of_scope) {
             self.step(RootfsStep::CloneMount { source, recursive, attributes, slot, property });
         } else {
             let step = HostStep::CloneMount { source, recursive, attributes, id_map, slot, property };

@@ -98,7 +98,7 @@ pub struct Plan {
     pub pre_clone: Vec<HostStep>,
     /// The clone.
     pub spawn: Spawn,
-    /// On the host, while the new process plays `init`.
+    /// On the host, while the new process carries out `init`.
     pub post_clone: Vec<HostStep>,
     /// In the new process; ends in exec.
     pub init: Vec<InitStep>,

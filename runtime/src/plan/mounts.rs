@@ -177,7 +177,7 @@ fn clone_mount(
     property: String,
 ) -> FdSlot {
     // The copy is made in the host's mount namespace, so it would stay a peer of a shared source. As a slave it
-    // hears of the host's mounts and tells nothing back, unless the document asks for more.
+    // receives the host's mounts and propagates none back, unless the document asks for more.
     if attributes.propagation.is_empty() {
         attributes.propagation.push((Propagation::Slave, true));
     }

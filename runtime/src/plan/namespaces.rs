@@ -41,7 +41,7 @@ impl Namespaces {
         self.has(NamespaceKind::User)
     }
 
-    /// Whether both ids 0 exist inside, so that the child can become root there.
+    /// Whether both ids 0 exist inside, so that the new process can become root there.
     pub(super) fn maps_root(&self) -> bool {
         let zero = |ranges: &[IdRange]| ranges.iter().any(|r| r.inside == 0 && r.size > 0);
         !self.makes(NamespaceKind::User) || (zero(&self.uids) && zero(&self.gids))
@@ -190,9 +190,9 @@ pub(super) fn open(draft: &mut Draft<'_>) -> Joined {
 }
 
 /// Whether there are processes of others' that could find the new one before its exec, in the pid namespace or in the
-/// user namespace that it joins. Where there are none, it is left to be entered by whoever makes it: hooks and exec of an
-/// ordinary user, or of root without CAP_SYS_PTRACE, may enter the namespaces of those only that they may trace. What
-/// such a user makes a user namespace for he could trace in any case.
+/// user namespace that it joins. Where there are none, it is left to be entered by the user who runs the runtime: hooks
+/// and exec of an ordinary user, or of root without CAP_SYS_PTRACE, may enter the namespaces of those only that they may
+/// trace. What such a user makes a user namespace for he could trace in any case.
 pub(super) fn has_neighbors(draft: &Draft<'_>) -> bool {
     let namespaces = &draft.namespaces;
     let is_own = draft.facts.needs_user_namespace() && namespaces.makes(NamespaceKind::User);

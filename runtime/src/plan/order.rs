@@ -133,7 +133,7 @@ pub(super) fn exec(d: &mut Draft<'_>, request: &ExecRequest<'_>) -> Result<()> {
     d.pre_clone.extend(initial.map(|cpus| HostStep::SetAffinity { cpus })); // while the container's cgroup does not bind it
     d.pre_clone.push(HostStep::ClearDumpable); //          so that nobody in there can ptrace it (CVE-2016-9962)
     d.spawn.into = request.into.clone();
-    d.spawn.neighbor = Some(request.init);
+    d.spawn.cgroup_of = Some(request.init);
     let kinds = join_early(d, init);
 
     cgroup::join(d, request.enter.clone()); //             all it costs is the container's from here on

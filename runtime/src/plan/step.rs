@@ -100,8 +100,10 @@ pub struct Spawn {
     pub new: Vec<NamespaceKind>,
     /// The v2 cgroup that it is cloned into (clone3's CLONE_INTO_CGROUP, Linux 5.7).
     pub into: Option<PathBuf>,
-    /// A process whose cgroup will do where that one takes no more.
-    pub neighbor: Option<i32>,
+    /// The container's init, for `exec`: the process is cloned into its cgroup where `into` takes no processes, since the
+    /// container has divided it. (`ampoule plan --json` has it as `neighbor`.)
+    #[serde(rename = "neighbor")]
+    pub cgroup_of: Option<i32>,
     /// Namespaces that have to be joined before the clone: user, so that the new ones belong to it; pid, because no
     /// process can change its own. A user namespace can't be left again, so an intermediate process joins them.
     pub join: Vec<(NamespaceKind, FdSlot)>,

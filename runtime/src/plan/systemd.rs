@@ -1,9 +1,9 @@
 //! The systemd cgroup driver: the container's cgroup is a scope (systemd.scope(5)) that systemd makes, in a slice that
 //! the document names, and everything below it is ours (Delegate=).
 //!
-//! systemd moves a process that is there already, so what is done before the clone with the other driver is done
-//! after it here. Limits are told twice: to systemd, which writes its own view of a unit anew whenever it is reloaded,
-//! and to the kernel, because systemd rounds some and knows only the more common ones.
+//! systemd moves a process that is there already, so what is done before the clone with the other driver is done after it
+//! here. Limits are set twice: as properties of systemd's, which writes its own view of a unit anew whenever it is
+//! reloaded, and in the kernel's files, because systemd rounds some and knows only the more common ones.
 
 use std::path::PathBuf;
 
@@ -38,7 +38,7 @@ pub struct Property {
     pub name: String,
     /// Its value.
     pub value: Value,
-    /// Whether a systemd that doesn't take it does without: the kernel is told, too.
+    /// Whether a systemd that doesn't take it does without: it is written to the cgroup, too.
     pub dispensable: bool,
 }
 
@@ -71,7 +71,7 @@ pub(super) fn cgroups(facts: &Facts, spec: &Spec<'_>, id: &str) -> Result<Cgroup
         plan.pre_clone.drain(..).filter(|s| !matches!(s, HostStep::MakeCgroup { .. })).collect();
     let mut properties = base(id, &name.slice);
     properties.extend(annotations::properties(&spec.annotations)?);
-    // After the annotations: what config.json says in its own words is what the kernel will be told.
+    // After the annotations: what config.json says in its own words is what is written to the cgroup.
     properties.extend(resources::properties(&limits));
     let scope = Scope { unit: name.unit, slice: name.slice, user: facts.manager.user };
     let mut post_clone = vec![HostStep::StartScope { scope: scope.clone(), dir, properties }];
@@ -80,8 +80,8 @@ pub(super) fn cgroups(facts: &Facts, spec: &Spec<'_>, id: &str) -> Result<Cgroup
     Ok(Cgroups { scope: Some(scope), into: None, post_clone, ..plan })
 }
 
-/// Puts a plan's limits to systemd, too, before the kernel hears of them.
-pub fn tell(scope: &Scope, plan: &mut Plan) {
+/// Has a plan of `update` set its limits as the scope's properties, too, before it writes them to the cgroup.
+pub fn set_properties(scope: &Scope, plan: &mut Plan) {
     let properties = resources::properties(&plan.pre_clone);
     if !properties.is_empty() {
         plan.pre_clone.insert(0, HostStep::SetScopeProperties { scope: scope.clone(), properties });

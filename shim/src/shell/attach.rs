@@ -38,7 +38,7 @@ pub fn attach(dir: &ContainerDir) -> Result<u8> {
     if has_input && dir.status()? == ContainerStatus::Running {
         input(dir, about.terminal, detach)?;
     } else {
-        // The other end must stay, or its absence would be news.
+        // Kept open: a closed channel means that the input has ended.
         std::mem::forget(detach);
     }
     let mut size = (0, 0);

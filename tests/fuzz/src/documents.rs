@@ -107,7 +107,7 @@ pub fn resources(bytes: &[u8]) {
             let changes = Changes { resources: parsed().unwrap_or_default(), schemata: Vec::new() };
             let update = || plan::update(facts, "web", &spec, &created.recorded.cgroups, &changes, total);
             if let (Some(mut plan), Some(scope)) = (twice(update), &created.recorded.scope) {
-                plan::systemd::tell(scope, &mut plan);
+                plan::systemd::set_properties(scope, &mut plan);
                 check(&plan);
             }
         }

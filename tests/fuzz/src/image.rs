@@ -9,7 +9,7 @@ use ampoule_bundle::image::Layer;
 use ampoule_bundle::progress::Progress;
 use ampoule_bundle::source::Source;
 use ampoule_bundle::tree::Tree;
-use ampoule_bundle::unpack::Wanted;
+use ampoule_bundle::unpack::UnpackOptions;
 use ampoule_bundle::{inspect, stream, unpack, users as names};
 use anyhow::Result;
 use sha2::{Digest, Sha256};
@@ -32,8 +32,9 @@ pub fn image(bytes: &[u8]) {
     let told = inspect::text(&archive);
     let json = inspect::json(&archive);
     assert_eq!(told.is_ok(), json.is_ok());
-    let wanted = Wanted { image: &archive, name: None, platform: "linux/amd64", args: &[], limits: LIMITS };
-    let result = unpack::flat(&wanted, &guarded.dir().join("bundle"));
+    let options =
+        UnpackOptions { image: &archive, name: None, platform: "linux/amd64", args: &[], limits: LIMITS };
+    let result = unpack::flat(&options, &guarded.dir().join("bundle"));
     let partial = guarded.dir().join("bundle.partial");
     assert!(fs::symlink_metadata(partial).is_err(), "what failed has left something");
     let bundle = guarded.dir().join("bundle");

@@ -12,7 +12,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 #[test]
-fn a_process_that_waits_for_its_start_shows_its_neighbours_nothing_of_the_hosts() {
+fn a_process_that_waits_for_its_start_shows_its_neighbors_nothing_of_the_hosts() {
     require!(is_root(), "root", named FOREIGN_NAMESPACES);
     ampoule_only!("runc 1.1 keeps its own environment in its parked init");
     let first = Container::of(Bundle::sleeping());

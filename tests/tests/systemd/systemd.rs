@@ -83,7 +83,7 @@ fn a_path_names_slice_prefix_and_name() {
 #[test]
 fn limits_are_told_to_systemd_and_to_the_kernel() {
     require!(runs_on_v2(), "systemd", named WHY);
-    // A slice of its own: whenever a neighbour comes or goes, systemd writes what it knows of a scope again.
+    // A slice of its own: whenever a neighbor comes or goes, systemd writes what it knows of a scope again.
     let slice = Slice("ampoulelimits.slice");
     let mut container = Container::of(with_limits(Bundle::sleeping()));
     let path = format!("{}:box:{}", slice.0, container.id);

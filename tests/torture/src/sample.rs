@@ -38,7 +38,7 @@ pub fn work<T: Sync>(all: &[T], amount: Amount, work: impl Fn(&T) + Sync) {
 }
 
 /// Every index once, such that any number of steps from the first is spread evenly: sorted by the fractions of the golden
-/// ratio's multiples, whose neighbours are never far apart (the three-gap theorem).
+/// ratio's multiples, whose neighbors are never far apart (the three-gap theorem).
 fn order(length: usize, seed: u64) -> Vec<usize> {
     let fraction = |index: &usize| (*index as f64 * 0.618_033_988_749_895).fract();
     let mut order: Vec<usize> = (0..length).collect();

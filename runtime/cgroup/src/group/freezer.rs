@@ -198,7 +198,7 @@ fn set_v2(group: BorrowedFd<'_>, frozen: bool) -> Result<Ending> {
     }
     let end = Instant::now() + PATIENCE;
     loop {
-        // Read first: it also tells the kernel which changes are news to us.
+        // Read first: it also has the kernel report later changes only.
         let mut text = [0; 256];
         let len = match pread(&events, &mut text, 0) {
             Err(Errno::ENODEV) => return Ok(Ending::Gone),
@@ -211,8 +211,8 @@ fn set_v2(group: BorrowedFd<'_>, frozen: bool) -> Result<Ending> {
         if Instant::now() > end {
             return Ok(Ending::Late);
         }
-        let news = PollFd::new(events.as_fd(), PollFlags::POLLPRI);
-        interrupt::poll(&mut [news], Some(Duration::from_millis(50))).context("wait for the freezer")?;
+        let changed = PollFd::new(events.as_fd(), PollFlags::POLLPRI);
+        interrupt::poll(&mut [changed], Some(Duration::from_millis(50))).context("wait for the freezer")?;
     }
 }
 

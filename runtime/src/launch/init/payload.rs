@@ -1,4 +1,4 @@
-//! Inside: the steps by which the process becomes the container's program.
+//! In the new process: the steps by which the process becomes the container's program.
 
 use std::os::fd::AsRawFd;
 
@@ -10,7 +10,7 @@ use nix::unistd::{chdir, getpid};
 
 use super::super::procfs::Procfs;
 use super::super::{credentials, program};
-use super::{ALONE, Init, State};
+use super::{Init, RUNTIME_GONE, State};
 use crate::container::{criu, gate};
 use crate::plan::seccomp::Filter;
 use crate::plan::step::{InitSync, PayloadStep, Scheduler};
@@ -82,7 +82,7 @@ impl Init<'_> {
             // By its number: to send it along, profiles would have to let sendmsg(2) go without asking.
             Some(fd) => {
                 let number = fd.as_raw_fd() as u32;
-                self.channel.send_number(InitSync::SeccompListener, number).context(ALONE)
+                self.channel.send_number(InitSync::SeccompListener, number).context(RUNTIME_GONE)
             }
             None => Ok(()),
         }
@@ -91,7 +91,7 @@ impl Init<'_> {
     fn exec(&self, state: &mut State, args: &[String], env: &[String]) -> Result<()> {
         let env = [env, &state.env].concat();
         if let Some(stream) = &state.stream {
-            gate::about_to_exec(stream).context(ALONE)?;
+            gate::about_to_exec(stream).context(RUNTIME_GONE)?;
         }
         process::default_sigpipe();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.signals), None).context("sigprocmask")?;

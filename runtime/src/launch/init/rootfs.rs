@@ -1,4 +1,4 @@
-//! Inside: the steps that build the root filesystem and enter it.
+//! In the new process: the steps that build the root filesystem and enter it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -93,7 +93,7 @@ impl Init<'_> {
 }
 
 impl State {
-    /// Hands a handle over for good.
+    /// Moves a handle out of its slot.
     fn take(&mut self, slot: FdSlot) -> Result<OwnedFd> {
         self.handles.get_mut(slot.0).and_then(Option::take).context(NEVER_OPENED)
     }
@@ -116,7 +116,7 @@ impl State {
     }
 }
 
-/// The copy of the host's tree hears of the host's mounts and tells nothing back.
+/// The copy of the host's tree receives the host's mounts and propagates none back.
 fn make_root_slave() -> Result<()> {
     let top = open_path(Path::new("/"))?;
     linux::mount::set_attributes(top, 0, 0, libc::MS_SLAVE, true).context("mount_setattr")

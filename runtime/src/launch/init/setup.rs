@@ -1,4 +1,4 @@
-//! Inside: the steps about what the process is a part of.
+//! In the new process: the steps about what the process is a part of.
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
