@@ -103,7 +103,7 @@ fn start_server(flags: &Flags, params: &StartParams, options: &oci::Options, pat
 }
 
 /// containerd's log reads the bundle's fifo `log`. Opened at both ends, it neither blocks nor breaks when containerd
-/// goes away. A caller without one gets no events.
+/// goes away. A caller without one gets no lines.
 fn log() -> Result<Stdio> {
     let how = OFlag::O_NONBLOCK.bits();
     let fifo = absent(OpenOptions::new().read(true).write(true).custom_flags(how).open("log"));

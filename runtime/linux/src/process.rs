@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::errno::Errno;
+use nix::sys::signal::SigSet;
 
 /// Replaces the program; returns only to say why not.
 pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> Errno {
@@ -122,6 +123,19 @@ pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
 pub fn close_at_exec(command: &mut Command) {
     // SAFETY: between fork and exec the closure makes one system call, with integers.
     unsafe { command.pre_exec(|| Ok(close_on_exec_from(3)?)) };
+}
+
+/// Has a program block no signal, whatever this process does: shells wait for SIGCHLD, and a daemon that is left behind is
+/// to end by SIGTERM.
+pub fn unblock_signals(command: &mut Command) {
+    // SAFETY: between fork and exec the closure makes one system call, which reads a set that it owns.
+    unsafe { command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?)) };
+}
+
+/// A caller that ignores SIGCHLD has this process, and what it starts, wait for ends that are never told (sigaction(2)).
+pub fn default_sigchld() {
+    // SAFETY: SIG_DFL is no handler, so nothing runs in signal context.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
 /// Has a command end with this process, and not go on alone. It is for a thread that lives as long as the process:

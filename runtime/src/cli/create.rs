@@ -68,7 +68,8 @@ pub(super) fn preserved(count: u32) -> Result<u32> {
 /// sd_listen_fds(3): as runc, LISTEN_PID is not compared, since the caller may be a shell of the addressee.
 fn listen_fds() -> Result<u32> {
     match std::env::var("LISTEN_FDS") {
-        Ok(text) => text.parse().with_context(|| format!("LISTEN_FDS={text}: expected a number")),
+        // What is no number was meant for somebody else (runc leaves it, too).
+        Ok(text) => Ok(text.parse().unwrap_or(0)),
         Err(VarError::NotPresent) => Ok(0),
         Err(e) => Err(e).context("LISTEN_FDS"),
     }

@@ -87,6 +87,8 @@ fn exec(context: &Context, args: &Exec) -> Result<ExitCode> {
     }
     let container = context.open(&args.id)?;
     let file = args.process.as_deref().map(read).transpose()?;
+    // While the descriptors that are open are the caller's.
+    let preserve_fds = super::create::preserved(args.preserve_fds)?;
     // Before there is anything that a signal could leave behind.
     let signals = Signals::block()?;
     let console = match &args.console_socket {
@@ -94,8 +96,7 @@ fn exec(context: &Context, args: &Exec) -> Result<ExitCode> {
         None if args.detach || !foreground::has_terminal() => Console::None,
         None => Console::Foreground,
     };
-    let options =
-        Options { console, preserve_fds: super::create::preserved(args.preserve_fds)?, ..Options::default() };
+    let options = Options { console, preserve_fds, ..Options::default() };
     let exec_args = ExecArgs {
         options,
         rootless: context.rootless,

@@ -187,6 +187,7 @@ fn follow(args: Vec<OsString>) -> Result<ExitCode> {
         linux::sealed_exe::protect().context("protect the runtime's own program from the container")?;
     }
     interrupt::outlive_file_limit().context("block SIGXFSZ")?;
+    linux::process::default_sigchld();
     let global = match Global::try_parse_from(args) {
         Ok(global) => global,
         // clap knows nothing of the verbs.

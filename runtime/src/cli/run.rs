@@ -36,17 +36,19 @@ fn execute(context: &Context, id: &Id, args: &Run) -> Result<ExitCode> {
     if !args.detach && args.create.console_socket.is_some() {
         bail!("--console-socket goes with --detach: in the foreground the terminal is this one");
     }
+    let console =
+        if args.detach || !foreground::has_terminal() { Console::None } else { Console::Foreground };
+    // While the descriptors that are open are the caller's.
+    let options = args.create.options(console, context.driver, Gate::Passed)?;
     // Before there is anything that a signal could leave behind.
     let signals = Signals::block()?;
     if !args.detach && !args.no_subreaper {
         nix::sys::prctl::set_child_subreaper(true).context("PR_SET_CHILD_SUBREAPER")?;
     }
-    let console =
-        if args.detach || !foreground::has_terminal() { Console::None } else { Console::Foreground };
     let create_args = lifecycle::CreateArgs {
         id,
         bundle: &args.create.bundle,
-        options: args.create.options(console, context.driver, Gate::Passed)?,
+        options,
         rootless: context.rootless,
         pid_output: PidOutput {
             pid_file: args.create.pid_file.as_deref(),

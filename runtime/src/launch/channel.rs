@@ -14,7 +14,8 @@
 //!   runs hooks                  HooksRan      ──▶    runs its own hooks
 //!                           ◀── ReadyForRlimits      (with limits and a user namespace)
 //!   sets limits                 RlimitsSet    ──▶
-//!   passes the listener on  ◀── SeccompListener + its descriptor's number (with SCMP_ACT_NOTIFY)
+//!   takes the listener      ◀── SeccompListener + its descriptor's number (with SCMP_ACT_NOTIFY)
+//!   and sends it on             ListenerSent  ──▶    closes its own
 //!                           ◀── Ready
 //!   publishes the gate          GatePublished ──▶    parks at the gate (with `create`)
 //!

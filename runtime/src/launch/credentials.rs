@@ -2,15 +2,16 @@
 
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use linux::{credentials as sys, kernfs};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Uid, fchown};
 
+use super::root::open_regular;
 use crate::plan::Credentials;
 
 /// Takes the ids and the capabilities on.
@@ -33,7 +34,7 @@ pub(super) fn take(wanted: &Credentials) -> Result<()> {
 pub(super) fn change_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
     match sys::set_groups(groups) {
         // In doubt the call's own error is reported.
-        Err(Errno::EPERM) if kernfs::read(Path::new("/proc/self/setgroups")).is_ok_and(|s| s == "deny\n") => {
+        Err(Errno::EPERM) if is_denied().unwrap_or(false) => {
             if !groups.is_empty() {
                 bail!("setgroups: this user namespace has only its creator's ids; map more with newgidmap");
             }
@@ -41,6 +42,17 @@ pub(super) fn change_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
         other => other.context("setgroups")?,
     }
     sys::set_ids(uid, gid).context("setresuid")
+}
+
+/// Whether this user namespace has given up setgroups(2). The file may be the container's, and nobody's word but the
+/// kernel's: then it says nothing.
+fn is_denied() -> Result<bool, Errno> {
+    match open_regular(AT_FDCWD, "/proc/self/setgroups", OFlag::empty())? {
+        Some(file) if fstatfs(&file)?.filesystem_type() == PROC_SUPER_MAGIC => {
+            Ok(kernfs::take(file)? == "deny\n")
+        }
+        _ => Ok(false),
+    }
 }
 
 /// /dev/stdout can be opened only by who owns what it leads to, so the payload's user gets its pipes, sockets and terminals,

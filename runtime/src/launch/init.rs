@@ -51,7 +51,7 @@ struct State {
     /// Of the program's environment, what is known in here only.
     env: Vec<String>,
     program: String,
-    /// Open until exec, for the runtime to take.
+    /// Open for the runtime to take.
     listener: Option<OwnedFd>,
     /// Where failures go once it is started.
     stream: Option<OwnedFd>,

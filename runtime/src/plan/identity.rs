@@ -199,7 +199,9 @@ pub(super) fn oom_score(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<
 /// Resource limits, and what the host does about them: raising one takes rights over the host, which nobody in a user
 /// namespace has.
 pub(super) fn limits(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<Vec<HostStep>> {
-    let limits = rlimits(process)?;
+    // One more than are open already: that of who starts the program.
+    let least = 4 + draft.options.preserve_fds + draft.options.listen_fds;
+    let limits = rlimits(process, least.into())?;
     if limits.is_empty() || draft.facts.rootless || !draft.namespaces.has(NamespaceKind::User) {
         draft.steps(limits.into_iter().map(PayloadStep::SetRlimit));
         return Ok(Vec::new());
@@ -212,7 +214,8 @@ pub(super) fn limits(draft: &mut Draft<'_>, process: &Process<'_>) -> Result<Vec
     Ok(steps)
 }
 
-fn rlimits(process: &Process<'_>) -> Result<Vec<Rlimit>> {
+/// `least`: descriptors that the process needs up to its exec.
+fn rlimits(process: &Process<'_>, least: u64) -> Result<Vec<Rlimit>> {
     let mut limits = Vec::new();
     let mut seen = 0u32;
     for (n, limit) in process.rlimits.iter().enumerate() {
@@ -230,6 +233,12 @@ fn rlimits(process: &Process<'_>) -> Result<Vec<Rlimit>> {
         seen |= 1 << number;
         if limit.soft > limit.hard {
             bail!("{at}.soft: {} is above the hard limit, {}", limit.soft, limit.hard);
+        }
+        if RLIMITS[number] == "NOFILE" && limit.soft < least {
+            bail!(
+                "{at}.soft: {}, expected at least {least}: fewer descriptors can't start a program",
+                limit.soft
+            );
         }
         let (name, resource) = (limit.kind.to_string(), number as u32);
         limits.push(Rlimit { name, resource, soft: limit.soft, hard: limit.hard });

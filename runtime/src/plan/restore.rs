@@ -223,6 +223,7 @@ fn is_needed(step: &HostStep) -> bool {
                 | HostSync::NetDevicesMoved
                 | HostSync::HooksRan
                 | HostSync::RlimitsSet
+                | HostSync::ListenerSent
                 | HostSync::GatePublished,
         }
         | HostStep::Expect { .. }

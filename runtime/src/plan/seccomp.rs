@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use super::step::{HostStep, InitSync, PayloadStep};
+use super::step::{HostStep, HostSync, InitStep, InitSync, LifecycleStep, PayloadStep};
 use crate::spec::{self, Process, Spec};
 
 mod arch;
@@ -65,12 +65,12 @@ impl fmt::Display for Filter {
 #[derive(Default)]
 pub(super) struct Moments {
     /// While CAP_SYS_ADMIN is there: without no_new_privs the kernel asks for it.
-    pub(super) before_credentials: Option<PayloadStep>,
+    pub(super) before_credentials: Vec<InitStep>,
     /// While the host still expects something: it has to send a listener on.
-    pub(super) before_ready: Option<PayloadStep>,
+    pub(super) before_ready: Vec<InitStep>,
     /// Last, so that the profile needn't allow what only the runtime does. (Hooks behind the gate run programs of the
     /// container, and so are filtered, as with runc.)
-    pub(super) last: Option<PayloadStep>,
+    pub(super) last: Vec<InitStep>,
     /// The host's side of the listener.
     pub(super) host: Vec<HostStep>,
 }
@@ -86,6 +86,7 @@ pub(super) fn moments(spec: &Spec<'_>, process: &Process<'_>, init: Option<i32>)
         moments.host = vec![
             HostStep::Expect { point: InitSync::SeccompListener },
             HostStep::SendSeccompListener { socket, metadata, init },
+            HostStep::Send { point: HostSync::ListenerSent },
         ];
     }
     let moment = match (process.no_new_privileges, filter.notify) {
@@ -93,7 +94,12 @@ pub(super) fn moments(spec: &Spec<'_>, process: &Process<'_>, init: Option<i32>)
         (true, true) => &mut moments.before_ready,
         (true, false) => &mut moments.last,
     };
-    *moment = Some(PayloadStep::InstallSeccomp(filter));
+    let notify = filter.notify;
+    moment.push(PayloadStep::InstallSeccomp(filter).into());
+    if notify {
+        moment.push(LifecycleStep::Wait { point: HostSync::ListenerSent }.into());
+        moment.push(PayloadStep::CloseListener.into());
+    }
     Ok(moments)
 }
 

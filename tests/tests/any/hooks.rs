@@ -1,8 +1,10 @@
 //! Hooks: when each kind runs, where, and with what.
 
-use ampoule_tests::{Bundle, Container, Runtime, ampoule_only};
+use ampoule_tests::{Bundle, Container, Runtime, ampoule_only, ignore_signal};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs;
+use std::process::Stdio;
 
 /// The kinds, in the order of the container's life.
 const KINDS: [&str; 6] =
@@ -261,20 +263,52 @@ fn a_hook_that_ignores_its_stdin_is_fine() {
 }
 
 #[test]
-fn a_hook_has_the_callers_signal_mask() {
-    ampoule_only!("runc 1.1 has one of its own for what it runs");
-    for (verb, kind) in [("create", "createRuntime"), ("run", "createRuntime"), ("run", "poststart")] {
+fn a_hook_blocks_no_signal() {
+    for (verb, kind) in
+        [("create", "createRuntime"), ("run", "createRuntime"), ("run", "poststart"), ("run", "poststop")]
+    {
         let bundle = Bundle::asking(&["cwd"]);
         let file = bundle.beside("mask");
-        let script = format!("grep SigBlk /proc/self/status > {}", file.display());
+        // Without a child of the shell's, whose mask the shell has cleared.
+        let script = format!("exec grep SigBlk /proc/self/status > {}", file.display());
         let hook =
             json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"] }]);
         let container = Container::of(bundle.with(|c| c["hooks"] = json!({ kind: hook })));
         container.call(&container.args_for(verb, &[])).ok();
-        let own = fs::read_to_string("/proc/self/status").unwrap();
         let mask = fs::read_to_string(file).unwrap();
-        assert!(own.contains(mask.trim()) && mask.starts_with("SigBlk"), "{verb}, {kind}: {mask}");
+        assert_eq!(mask.trim().trim_end_matches('0'), "SigBlk:\t", "{verb}, {kind}");
     }
+}
+
+#[test]
+fn a_hook_of_a_container_whose_files_may_not_grow_reads_its_state() {
+    let limits = json!([{ "type": "RLIMIT_FSIZE", "soft": 0, "hard": 0 }]);
+    let hook = json!([{ "path": "/bin/probe", "args": ["probe", "cwd"] }]);
+    let bundle = Bundle::asking(&["cwd"]).with(|c| {
+        c["process"]["rlimits"] = limits;
+        c["hooks"] = json!({ "startContainer": hook });
+    });
+    // Of pipes: a file that it is lent may not grow, either.
+    let container = Container::of(bundle);
+    let mut run = container.command(&container.args_for("run", &[]));
+    run.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = run.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_caller_that_ignores_sigchld_hears_of_the_end() {
+    let hook = json!([{ "path": "/bin/true" }]);
+    let bundle = Bundle::asking(&["cwd"]).with(|c| c["hooks"] = json!({ "createRuntime": hook }));
+    let container = Container::of(bundle);
+    let mut run = container.command(&container.args_for("run", &[]));
+    ignore_signal(&mut run, Signal::SIGCHLD);
+    container.spawn(run, "run").finish().ok();
+    let container = Container::of(Bundle::sleeping());
+    container.launch();
+    let mut exec = container.command(&["exec", &container.id, "/bin/probe", "exit", "3"]);
+    ignore_signal(&mut exec, Signal::SIGCHLD);
+    assert_eq!(container.spawn(exec, "exec").finish().code, 3);
 }
 
 #[test]

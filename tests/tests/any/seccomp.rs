@@ -2,6 +2,7 @@
 
 use ampoule_tests::{Bundle, Container, Runtime, SeccompAgent, ampoule_only, is_root, require, wait_for};
 use serde_json::{Value, json};
+use std::fs;
 
 /// docker 20.10's default profile as it reaches a runtime on x86-64.
 const DOCKER: &str = include_str!("../../../runtime/tests/seccomp/docker.json");
@@ -321,6 +322,34 @@ fn an_agent_hears_of_exec_as_a_process_of_the_running_container() {
         (&json!(init), &json!("running"))
     );
     assert!(states[1]["pid"].is_number() && states[1]["pid"] != json!(init), "{}", states[1]);
+}
+
+#[test]
+fn nobody_inside_finds_the_listener() {
+    require!(is_root(), "root", named "who looks at the descriptors of another user's process");
+    let bundle = Bundle::sleeping();
+    let socket = bundle.beside("agent");
+    for privileges in [true, false] {
+        let bundle = Bundle::sleeping().with(|c| {
+            c["process"]["noNewPrivileges"] = json!(privileges);
+            c["linux"]["seccomp"] = json!({
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "listenerPath": socket,
+                "syscalls": [{ "names": ["getpgid"], "action": "SCMP_ACT_NOTIFY" }],
+            });
+        });
+        let container = Container::of(bundle);
+        let agent = SeccompAgent::answering(&socket, 1, 4242, &[]);
+        container.create().ok();
+        // Who could read it there could answer in the agent's place (pidfd_getfd(2)).
+        for entry in fs::read_dir(format!("/proc/{}/fd", container.pid())).unwrap() {
+            let link = fs::read_link(entry.unwrap().path()).unwrap_or_default();
+            assert!(!link.display().to_string().contains("seccomp"), "{}", link.display());
+        }
+        container.delete_force().ok();
+        agent.finish();
+        fs::remove_file(&socket).unwrap();
+    }
 }
 
 #[test]

@@ -49,6 +49,10 @@ impl Init<'_> {
             PayloadStep::SetNoNewPrivs => nix::sys::prctl::set_no_new_privs().context("PR_SET_NO_NEW_PRIVS"),
             PayloadStep::SetCredentials(wanted) => credentials::take(wanted),
             PayloadStep::InstallSeccomp(filter) => self.install(state, filter),
+            PayloadStep::CloseListener => {
+                state.listener = None;
+                Ok(())
+            }
             PayloadStep::HomeFromPasswd { uid } => {
                 state.env.push(format!("HOME={}", program::home(*uid)?));
                 Ok(())

@@ -44,6 +44,8 @@ pub enum PayloadStep {
     SetCredentials(Credentials),
     /// seccomp(2).
     InstallSeccomp(Filter),
+    /// Whoever has it answers for the container: a neighbour in there could take it from this process (pidfd_getfd(2)).
+    CloseListener,
     /// As runc does where the document has no HOME.
     HomeFromPasswd { uid: u32 },
     /// sd_listen_fds(3).
@@ -84,6 +86,7 @@ impl Display for PayloadStep {
             PayloadStep::SetNoNewPrivs => f.write_str("set no_new_privs"),
             PayloadStep::SetCredentials(credentials) => credentials.fmt(f),
             PayloadStep::InstallSeccomp(filter) => filter.fmt(f),
+            PayloadStep::CloseListener => f.write_str("close the seccomp listener"),
             PayloadStep::HomeFromPasswd { uid } => write!(f, "set HOME of uid {uid} from /etc/passwd"),
             PayloadStep::SetListenPid => f.write_str("set LISTEN_PID"),
             PayloadStep::SetCloseOnExec { from } => write!(f, "set close-on-exec from descriptor {from}"),
@@ -113,6 +116,7 @@ impl PayloadStep {
             PayloadStep::SetUmask { .. }
             | PayloadStep::CloseProcfs
             | PayloadStep::SetNoNewPrivs
+            | PayloadStep::CloseListener
             | PayloadStep::HomeFromPasswd { .. }
             | PayloadStep::SetListenPid
             | PayloadStep::SetCloseOnExec { .. }

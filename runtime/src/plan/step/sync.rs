@@ -21,6 +21,8 @@ pub enum HostSync {
     HooksRan,
     /// Its resource limits are set.
     RlimitsSet,
+    /// The seccomp listener is with whoever answers: the new process closes its own.
+    ListenerSent,
     /// `start` finds the gate: from here on the process waits for that, and no longer for the runtime that made it.
     GatePublished,
 }
@@ -46,13 +48,14 @@ pub enum InitSync {
 
 impl HostSync {
     /// All of them, in their own order.
-    pub const ALL: [HostSync; 7] = [
+    pub const ALL: [HostSync; 8] = [
         HostSync::PidSaved,
         HostSync::IdsMapped,
         HostSync::InCgroup,
         HostSync::NetDevicesMoved,
         HostSync::HooksRan,
         HostSync::RlimitsSet,
+        HostSync::ListenerSent,
         HostSync::GatePublished,
     ];
 }
@@ -78,6 +81,7 @@ impl Display for HostSync {
             HostSync::NetDevicesMoved => "network devices moved",
             HostSync::HooksRan => "host hooks ran",
             HostSync::RlimitsSet => "rlimits set",
+            HostSync::ListenerSent => "seccomp listener sent",
             HostSync::GatePublished => "gate published",
         })
     }
