@@ -76,7 +76,7 @@ impl Cgroup {
         }
         // Frozen, nothing forks; a host without a freezer is left to the repetition below.
         let frozen = self.is_frozen()? || self.try_freeze()?;
-        let sent = signal_all(dir, libc::SIGKILL, None);
+        let sent = signal_all(dir, libc::SIGKILL, &everyone);
         if frozen {
             self.thaw()?; // only then the killed go
         }
@@ -85,15 +85,15 @@ impl Cgroup {
         if frozen { Ok(()) } else { self.kill_until_empty(dir) }
     }
 
-    /// Sends a signal to every process but `one`, that of a fork included. One that is gone has none.
+    /// Sends a signal to every process that is `meant`, that of a fork included. One that is gone has none.
     ///
     /// # Errors
-    /// The kernel refuses.
-    pub fn signal(&self, signal: i32, one: Option<Pid>) -> Result<()> {
+    /// The kernel refuses; those of `meant`.
+    pub fn signal(&self, signal: i32, meant: &dyn Fn(Pid) -> Result<bool>) -> Result<()> {
         let Some(dir) = self.leading_dir()? else { return Ok(()) };
         // What was frozen before gets it with the resume that is to come.
         let frozen = !self.is_frozen()? && self.try_freeze()?;
-        let sent = signal_all(dir, signal, one.map(Pid::as_raw));
+        let sent = signal_all(dir, signal, meant);
         if frozen {
             self.thaw()?;
         }
@@ -113,7 +113,7 @@ impl Cgroup {
 
     fn kill_until_empty(&self, dir: &Path) -> Result<()> {
         let mut pause = Pause::of(PATIENCE);
-        while signal_all(dir, libc::SIGKILL, None)? > 0 {
+        while signal_all(dir, libc::SIGKILL, &everyone)? > 0 {
             if !pause.take() {
                 bail!("{}", who_is_left(dir));
             }
@@ -143,7 +143,7 @@ impl Cgroup {
             let Some(first) = left.first() else { return Ok(()) };
             for dir in &left {
                 if !kill_at_once(dir)? {
-                    signal_all(dir, libc::SIGKILL, None)?;
+                    signal_all(dir, libc::SIGKILL, &everyone)?;
                 }
             }
             self.thaw_v1()?;
@@ -299,17 +299,27 @@ fn kill_at_once(dir: &Path) -> Result<bool> {
     }
 }
 
+fn everyone(_: Pid) -> Result<bool> {
+    Ok(true)
+}
+
 /// How many processes were there to take the signal.
-fn signal_all(dir: &Path, signal: i32, but: Option<i32>) -> Result<usize> {
-    let mut pids = processes_below(dir)?;
-    pids.retain(|pid| Some(*pid) != but);
-    for pid in &pids {
-        match pidfd::open(Pid::from_raw(*pid)).and_then(|process| pidfd::signal(process, signal)) {
+fn signal_all(dir: &Path, signal: i32, meant: &dyn Fn(Pid) -> Result<bool>) -> Result<usize> {
+    let mut there = 0;
+    for pid in processes_below(dir)?.into_iter().map(Pid::from_raw) {
+        // The handle first: it is the process that was asked about that gets the signal, or nobody.
+        let sent = match pidfd::open(pid) {
+            Ok(process) if meant(pid)? => pidfd::signal(process, signal),
+            Ok(_) => continue,
+            Err(e) => Err(e),
+        };
+        there += 1;
+        match sent {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(e) => bail!("send signal {signal} to {pid}: {e}"),
         }
     }
-    Ok(pids.len())
+    Ok(there)
 }
 
 fn processes_below(dir: &Path) -> Result<BTreeSet<i32>> {

@@ -21,6 +21,7 @@ pub mod mount;
 pub mod mountinfo;
 pub mod net;
 pub mod path;
+pub mod pid_namespace;
 pub mod pidfd;
 pub mod probe;
 pub mod process;

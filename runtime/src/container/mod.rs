@@ -2,6 +2,7 @@
 
 pub mod criu;
 pub mod gate;
+mod neighbors;
 pub mod record;
 pub mod saved;
 pub mod status;

@@ -1,15 +1,22 @@
 //! What is on file of a container. The runtime that made it may not have written all of it, and others may have damaged it.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use linux::absent::absent;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
 use super::record::Record;
 use super::status::Init;
-use super::store::{Container, INIT, RECORD};
+use super::store::{CONFIG, Container, INIT, RECORD};
+
+/// Far more than a document has; what is larger is no file of ours.
+const MAX_LEN: u64 = 16 << 20;
 
 /// A record as it is found on file.
 pub enum SavedRecord {
@@ -83,9 +90,7 @@ impl Container {
     /// # Errors
     /// The file can't be read.
     pub fn saved_record(&self) -> Result<SavedRecord> {
-        let path = self.file(RECORD);
-        let bytes = absent(fs::read(&path)).with_context(|| format!("read {}", path.display()))?;
-        Ok(match serde_json::from_slice(&bytes.unwrap_or_default()) {
+        Ok(match serde_json::from_slice(&self.read(RECORD)?.unwrap_or_default()) {
             Ok(record) => SavedRecord::Whole(record),
             Err(reason) if reason.is_eof() => SavedRecord::CutShort,
             Err(reason) => SavedRecord::Damaged(reason),
@@ -109,9 +114,7 @@ impl Container {
     /// # Errors
     /// The file can't be read.
     pub fn saved_init(&self) -> Result<SavedInit> {
-        let path = self.file(INIT);
-        let bytes = absent(fs::read(&path)).with_context(|| format!("read {}", path.display()))?;
-        Ok(SavedInit::of(&String::from_utf8_lossy(&bytes.unwrap_or_default())))
+        Ok(SavedInit::of(&String::from_utf8_lossy(&self.read(INIT)?.unwrap_or_default())))
     }
 
     /// The bytes of the document that the container was created from.
@@ -119,9 +122,38 @@ impl Container {
     /// # Errors
     /// The file is missing: the runtime that creates the container was killed, or has not finished.
     pub fn config(&self) -> Result<Vec<u8>> {
-        let path = self.file("config.json");
-        fs::read(&path)
-            .with_context(|| format!("read {} (is the container still being created?)", path.display()))
+        let why = || {
+            format!(
+                "read {}: it is not there; is the container still being created?",
+                self.file(CONFIG).display()
+            )
+        };
+        self.read(CONFIG)?.with_context(why)
+    }
+
+    /// The bytes of a file in its directory. None: it is not there.
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let read = || {
+            // Whatever has come to be there in its place, it is not waited for, not followed and no end of bytes.
+            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+            let file = match absent(openat(self.dir(), name, flags, Mode::empty())) {
+                Err(Errno::ELOOP) => bail!("it is a symbolic link and not a regular file"),
+                // A socket.
+                Err(Errno::ENXIO) => bail!("it is not a regular file"),
+                other => other?.map(File::from),
+            };
+            let Some(file) = file else { return Ok(None) };
+            if !file.metadata().context("stat")?.is_file() {
+                bail!("it is not a regular file");
+            }
+            let mut bytes = Vec::new();
+            file.take(MAX_LEN + 1).read_to_end(&mut bytes)?;
+            if bytes.len() as u64 > MAX_LEN {
+                bail!("it is larger than {} MiB", MAX_LEN >> 20);
+            }
+            Ok(Some(bytes))
+        };
+        read().with_context(|| format!("read {}", self.file(name).display()))
     }
 
     fn file(&self, name: &str) -> PathBuf {

@@ -31,6 +31,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) const RECORD: &str = "state.json";
 pub(super) const INIT: &str = "init";
+pub(super) const CONFIG: &str = "config.json";
 
 /// The directory of all containers.
 pub struct Store {
@@ -83,6 +84,7 @@ impl Store {
                     continue;
                 }
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                    refuse_other_kinds(&path)?;
                     bail!(ALREADY_EXISTS)
                 }
                 other => other.with_context(|| format!("make {}", path.display()))?,
@@ -114,7 +116,12 @@ impl Store {
     /// It can't be told, or it can't be opened.
     pub fn find(&self, id: &Id) -> Result<Option<Container>> {
         let path = self.root.join(id.as_str());
-        let dir = absent(open_dir(&path)).with_context(|| format!("open {}", path.display()))?;
+        let dir = match absent(open_dir(&path)) {
+            Err(e) if e.kind() == ErrorKind::NotADirectory => {
+                refuse_other_kinds(&path).and(Err(e).with_context(|| format!("open {}", path.display())))?
+            }
+            other => other.with_context(|| format!("open {}", path.display()))?,
+        };
         Ok(dir.map(|dir| Container { id: id.clone(), path, dir }))
     }
 
@@ -151,18 +158,22 @@ fn open_dir(path: &Path) -> io::Result<File> {
     File::options().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)
 }
 
-impl Container {
-    /// Every other container of the same store.
-    ///
-    /// # Errors
-    /// The store, or one of them, can't be opened.
-    pub fn others(&self) -> Result<Vec<Container>> {
-        let store = Store::new(self.path.parent().context("has no directory above")?.to_owned());
-        let ids = store.ids()?;
-        let others = ids.iter().filter(|id| **id != self.id).map(|id| store.find(id));
-        others.filter_map(Result::transpose).collect()
+/// What is not a directory was not made here, and so is not removed here.
+fn refuse_other_kinds(path: &Path) -> Result<()> {
+    let kind = absent(fs::symlink_metadata(path)).with_context(|| format!("stat {}", path.display()))?;
+    match kind.map(|kind| kind.file_type()) {
+        Some(kind) if !kind.is_dir() => {
+            let what = if kind.is_symlink() { "a symbolic link" } else { "a file" };
+            bail!(
+                "{0} is {what} and not a directory, so no container; remove it with: rm {0}",
+                path.display()
+            )
+        }
+        _ => Ok(()),
     }
+}
 
+impl Container {
     /// Waits for the container's lock.
     ///
     /// # Errors
@@ -187,9 +198,25 @@ impl Container {
     }
 
     /// Whether somebody is changing the container now.
+    ///
+    /// # Errors
+    /// It is gone, or its lock can't be asked.
     pub fn is_locked(&self) -> Result<bool> {
         let file = open_dir(&self.path).with_context(|| format!("open {}", self.path.display()))?;
-        let free = lock::try_lock(&file, false).with_context(|| format!("flock {}", self.path.display()))?;
+        self.is_held_by_others(&file)
+    }
+
+    /// The same of one that may be gone, which nobody is changing.
+    ///
+    /// # Errors
+    /// Its lock can't be asked.
+    pub(super) fn is_held(&self) -> Result<bool> {
+        let file = absent(open_dir(&self.path)).with_context(|| format!("open {}", self.path.display()))?;
+        file.map_or(Ok(false), |file| self.is_held_by_others(&file))
+    }
+
+    fn is_held_by_others(&self, dir: &File) -> Result<bool> {
+        let free = lock::try_lock(dir, false).with_context(|| format!("flock {}", self.path.display()))?;
         Ok(!free)
     }
 
@@ -251,7 +278,7 @@ impl Locked {
 
     /// Saves the document that the container was created from.
     pub fn save_config(&self, bytes: &[u8]) -> Result<()> {
-        self.write("config.json", bytes)
+        self.write(CONFIG, bytes)
     }
 
     /// Saves the init's pid and start time.
@@ -290,7 +317,7 @@ impl Locked {
     /// Forgets the container.
     pub fn remove(self) -> Result<()> {
         let path = &self.container.path;
-        for name in [INIT, gate::UNREADY, gate::READY, "config.json", RECORD] {
+        for name in [INIT, gate::UNREADY, gate::READY, CONFIG, RECORD] {
             absent(fs::remove_file(path.join(name)))
                 .with_context(|| format!("remove {}/{name}", path.display()))?;
         }

@@ -4,6 +4,7 @@ mod checkpoint;
 mod create;
 mod delete;
 mod exec;
+mod kill;
 mod pause;
 mod pid_file;
 mod restore;
@@ -12,8 +13,9 @@ mod update;
 
 pub use checkpoint::{CheckpointArgs, checkpoint};
 pub use create::{CreateArgs, NewContainer, create};
-pub use delete::{delete, kill};
+pub use delete::delete;
 pub use exec::{ExecArgs, exec};
+pub use kill::kill;
 pub use pause::{pause, resume};
 pub use pid_file::PidOutput;
 pub use restore::restore;
