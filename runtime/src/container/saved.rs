@@ -143,7 +143,8 @@ impl Container {
                 other => other?.map(File::from),
             };
             let Some(file) = file else { return Ok(None) };
-            if !file.metadata().context("stat")?.is_file() {
+            let kind = file.metadata().context("stat")?.file_type();
+            if !kind.is_file() {
                 bail!("it is not a regular file");
             }
             let mut bytes = Vec::new();

@@ -102,7 +102,6 @@ pub struct Spawn {
     pub into: Option<PathBuf>,
     /// The container's init, for `exec`: the process is cloned into its cgroup where `into` takes no processes, since the
     /// container has divided it. (`ampoule plan --json` has it as `neighbor`.)
-    #[serde(rename = "neighbor")]
     pub cgroup_of: Option<i32>,
     /// Namespaces that have to be joined before the clone: user, so that the new ones belong to it; pid, because no
     /// process can change its own. A user namespace can't be left again, so an intermediate process joins them.
