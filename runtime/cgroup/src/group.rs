@@ -165,7 +165,8 @@ impl Cgroup {
             let mut left = None;
             for dir in &busy {
                 let is_used = !processes_below(dir)?.is_empty();
-                if is_used || !remove_below(dir, pause.end)? {
+                // Groups that are empty may be many: the patience is for processes.
+                if is_used || !remove_below(dir, Instant::now() + PATIENCE)? {
                     left = left.or(Some(*dir));
                 }
             }

@@ -81,6 +81,7 @@ fn forced_delete_ends_processes_that_are_others_by_the_time_they_are_killed() {
 
 #[test]
 fn forced_delete_without_a_pid_namespace_ends_a_foreign_process_in_the_cgroup() {
+    require!(is_root(), "root", named NO_PROC);
     ampoule_only!("runc 1.1 ends it, but leaves the v2 cgroup on a hybrid host");
     for layout in Layout::all() {
         let (container, cgroups) = launched(layout, Bundle::sleeping().without_namespace("pid"));
