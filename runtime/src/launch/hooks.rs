@@ -104,7 +104,12 @@ fn wait_and_read(
         if let Some(status) = ended {
             return Ok(status);
         }
-        let slept = if is_the_containers { Ok(std::thread::sleep(TURN)) } else { interrupt::sleep(TURN) };
+        let slept = if is_the_containers {
+            std::thread::sleep(TURN);
+            Ok(())
+        } else {
+            interrupt::sleep(TURN)
+        };
         let seconds = timeout.filter(|seconds| start.elapsed() > Duration::from_secs((*seconds).into()));
         if slept.is_err() || seconds.is_some() {
             end(child);
