@@ -194,7 +194,7 @@ pub fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
 }
 
 /// Gives a command three descriptors, as 3, 4 and 5. They must stay open until it is spawned.
-pub fn pass(command: &mut Command, fds: [&OwnedFd; 3]) {
+pub fn pass_as_3_to_5(command: &mut Command, fds: [&OwnedFd; 3]) {
     let given = fds.map(AsRawFd::as_raw_fd);
     let place = move || {
         let mut copies = [0; 3];

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use linux::{interrupt, pidfd, process};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags};
@@ -83,7 +83,7 @@ fn wait(child: &mut Child, timeout: Option<u32>) -> Result<ExitStatus> {
         end(child);
     }
     match (ended.context("wait for its end")?, timeout) {
-        (0, Some(seconds)) => bail!("did not end within its timeout of {seconds} s"),
+        (0, Some(seconds)) => Err(timed_out(seconds)),
         _ => child.wait().context("wait"),
     }
 }
@@ -116,9 +116,13 @@ fn wait_and_read(
         }
         slept.context("wait for its end")?;
         if let Some(seconds) = seconds {
-            bail!("did not end within its timeout of {seconds} s");
+            return Err(timed_out(seconds));
         }
     }
+}
+
+fn timed_out(seconds: u32) -> anyhow::Error {
+    anyhow!("did not end within its timeout of {seconds} s")
 }
 
 /// It is ours until it was waited for, so neither can fail but for a reason that is told besides.

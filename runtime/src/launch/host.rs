@@ -26,7 +26,7 @@ pub(super) struct Host<'a> {
     pub(super) plan: &'a Plan,
     pub(super) record: &'a Record,
     /// The container that is made, if one is.
-    pub(super) new: Option<New<'a>>,
+    pub(super) creation: Option<Creation<'a>>,
     /// What the new process inherits, by slot.
     pub(super) handles: Vec<Option<OwnedFd>>,
     /// Where it is to park.
@@ -39,7 +39,7 @@ pub(super) struct Host<'a> {
 
 /// A container that is being made, and the bytes of its document.
 #[derive(Clone, Copy)]
-pub(super) struct New<'a> {
+pub(super) struct Creation<'a> {
     pub(super) locked: &'a Locked,
     pub(super) config: &'a [u8],
 }
@@ -51,9 +51,9 @@ pub(super) struct Peer<'a> {
 }
 
 impl<'a> Host<'a> {
-    pub(super) fn new(plan: &'a Plan, record: &'a Record, new: Option<New<'a>>) -> Self {
+    pub(super) fn new(plan: &'a Plan, record: &'a Record, creation: Option<Creation<'a>>) -> Self {
         let handles = (0..plan.slots).map(|_| None).collect();
-        Host { plan, record, new, handles, gate: None, master: None, listener: None }
+        Host { plan, record, creation, handles, gate: None, master: None, listener: None }
     }
 
     /// What is done before there is a process.
@@ -152,11 +152,11 @@ impl<'a> Host<'a> {
             }
             HostStep::MapIds { uids, gids, by } => id_maps::write(there(peer)?.pid, uids, gids, *by),
             HostStep::ListenAtGate => {
-                self.gate = Some(gate::build(self.new_container()?.locked.container.dir())?);
+                self.gate = Some(gate::build(self.creation()?.locked.container.dir())?);
                 Ok(())
             }
-            HostStep::MarkCreating => self.new_container()?.locked.mark_unready(),
-            HostStep::SavePid => self.new_container()?.locked.save_init(Init::of(there(peer)?.pid)?),
+            HostStep::MarkCreating => self.creation()?.locked.mark_unready(),
+            HostStep::SavePid => self.creation()?.locked.save_init(Init::of(there(peer)?.pid)?),
             HostStep::RunHooks { kind, hooks: all } => {
                 let state = self.record.hook_state(kind.status(), there(peer)?.pid.as_raw());
                 hooks::run(*kind, all, &state)
@@ -178,13 +178,13 @@ impl<'a> Host<'a> {
                 send_fd::send_fd(listener, socket, &state)
             }
             HostStep::OpenGate => gate::go(there(peer)?.channel),
-            HostStep::SaveConfig => self.new_container()?.locked.save_config(self.new_container()?.config),
-            HostStep::PublishGate => self.new_container()?.locked.publish_gate(),
+            HostStep::SaveConfig => self.creation()?.locked.save_config(self.creation()?.config),
+            HostStep::PublishGate => self.creation()?.locked.publish_gate(),
         }
     }
 
-    fn new_container(&self) -> Result<New<'a>> {
-        self.new.context("no container is being made")
+    fn creation(&self) -> Result<Creation<'a>> {
+        self.creation.context("no container is being made")
     }
 
     fn expect(&mut self, wanted: InitSync, peer: &Peer<'_>) -> Result<()> {

@@ -44,7 +44,7 @@ use crate::container::record::Record;
 use crate::container::store::Locked;
 use crate::plan::Plan;
 use channel::HostEnd;
-use host::{Host, New, Peer};
+use host::{Creation, Host, Peer};
 use init::Init;
 
 pub use dump::{Dump, dump};
@@ -75,7 +75,7 @@ pub fn create(
     config: &[u8],
     signals: SigSet,
 ) -> Result<Launched> {
-    let mut host = Host::new(plan, record, Some(New { locked, config }));
+    let mut host = Host::new(plan, record, Some(Creation { locked, config }));
     host.pre_clone()?;
     let (ours, pid, pidfd) = clone(&mut host, signals)?;
     host.post_clone(&Peer { channel: &ours, pid })?;

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use linux::process::pass;
+use linux::process::pass_as_3_to_5;
 use linux::watch::watched;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
@@ -43,7 +43,7 @@ impl Logger {
         command.args(&binary.args);
         command.env("CONTAINER_ID", owner.id).env("CONTAINER_NAMESPACE", owner.namespace);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        pass(&mut command, [&out, &err, &says_ready]);
+        pass_as_3_to_5(&mut command, [&out, &err, &says_ready]);
         let child = reaper
             .spawn(&mut command)
             .with_context(|| format!("start the logger {}", binary.path.display()))?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::plan::attributes::Attributes;
 use crate::plan::path::ContainerPath;
 
-/// A handle that the parent opens before the clone and the child inherits: an index into their common table.
+/// A descriptor that the host opens before the clone and the new process inherits: an index into their common table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FdSlot(pub usize);
 
